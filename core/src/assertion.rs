@@ -1,0 +1,215 @@
+//! What is signed, and how it is made.
+//!
+//! [`prepare`] consumes a [`Grant`] and gives a [`SigningInput`]; the pool takes that by value. Times are set by
+//! [`SigningInput::encode`], when the job leaves the queue, so that waiting does not age an assertion.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Header};
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::{
+    client::Client,
+    error::{Error, Reason},
+    key::{Alg, Kid},
+    policy::{Claims, Grant},
+    time::Timestamp,
+};
+
+/// Everything that an HSM is ever asked to sign. Only this crate can make one, and no RPC signs bytes.
+///
+/// Most verifiers ignore `typ`, so any JWS under a client's key could pass for an assertion: only
+/// [`SigningInput::Assertion`] is ever signed with one.
+#[derive(Debug)]
+pub enum SigningInput {
+    /// A client assertion (RFC 7523 §2.2), under the client's key.
+    Assertion(Draft),
+    /// Proof that the HSM still signs, under the custody key.
+    Probe(Probe),
+}
+
+/// An assertion without its times and `jti`.
+#[derive(Debug)]
+pub struct Draft {
+    encoded_header: String,
+    client_id: String,
+    audience: String,
+    lifetime: Duration,
+    backdate: Duration,
+    claims: Claims,
+}
+
+/// What a probe signs: no JOSE input, so that it can never be taken for one.
+#[derive(Debug)]
+pub struct Probe(());
+
+/// The bytes to sign, and what they say.
+#[derive(Debug)]
+pub struct ToBeSigned {
+    pub bytes: Vec<u8>,
+    pub stamp: Stamp,
+}
+
+/// What was set when the job left the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub jti: String,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// An assertion that was signed, and verified with the published key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedAssertion {
+    /// The JWS compact serialisation (RFC 7515 §7.1).
+    pub compact: String,
+    pub kid: Kid,
+    pub alg: Alg,
+    pub stamp: Stamp,
+}
+
+/// The token request that the assertion is for (RFC 6749 §4.4, RFC 7523 §2.2), ready to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRequest {
+    pub method: &'static str,
+    pub url: String,
+    pub content_type: &'static str,
+    /// In this order; a name may repeat.
+    pub form: Vec<(String, String)>,
+}
+
+/// Turns a grant into what will be signed with the key `kid`.
+pub fn prepare(grant: Grant, client: &Client, alg: Alg, kid: &Kid) -> Result<SigningInput, Error> {
+    let client_id = registered_id(client)?;
+    if grant.request().client != client.name {
+        return Err(Error::internal(format!("a grant for `{}` used for `{}`", grant.request().client, client.name)));
+    }
+    let mut header = Header::new(jose_algorithm(alg));
+    header.typ = client.profile.typ.map(str::to_owned);
+    header.kid = Some(kid.to_string());
+    let request = grant.request();
+    Ok(SigningInput::Assertion(Draft {
+        encoded_header: URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(Error::internal)?),
+        client_id: client_id.to_owned(),
+        audience: audience(client, request.audience.as_deref()).to_owned(),
+        lifetime: request.lifetime.unwrap_or(client.profile.max_lifetime),
+        backdate: client.profile.backdate,
+        claims: request.claims.clone(),
+    }))
+}
+
+/// The `aud` of an assertion for `client`: its token endpoint byte for byte, unless the caller may name another.
+pub fn audience<'a>(client: &'a Client, requested: Option<&'a str>) -> &'a str {
+    requested.unwrap_or(&client.token_endpoint)
+}
+
+/// Asks for a signature that shows that the HSM still signs.
+pub fn probe() -> SigningInput {
+    SigningInput::Probe(Probe(()))
+}
+
+/// The token request for an assertion of `client`.
+pub fn token_request(client: &Client, scope: Option<&str>, assertion: &str) -> TokenRequest {
+    let mut form = vec![("grant_type", "client_credentials")];
+    form.extend(scope.map(|scope| ("scope", scope)));
+    form.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+    form.push(("client_assertion", assertion));
+    TokenRequest {
+        method: "POST",
+        url: client.token_endpoint.clone(),
+        content_type: "application/x-www-form-urlencoded",
+        form: form.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+impl SigningInput {
+    /// What the audit log calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Assertion(_) => "assertion",
+            Self::Probe(_) => "probe",
+        }
+    }
+
+    /// Sets the times and the `jti` (from `random`, as a UUIDv4) and gives the bytes to sign.
+    pub fn encode(&self, now: Timestamp, random: [u8; 16]) -> Result<ToBeSigned, Error> {
+        let jti = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
+        match self {
+            Self::Assertion(draft) => draft.encode(now, jti),
+            Self::Probe(_) => Ok(ToBeSigned {
+                bytes: format!("hallmark-probe-v1\0{jti}").into_bytes(),
+                stamp: Stamp { jti, issued_at: now, expires_at: now },
+            }),
+        }
+    }
+}
+
+impl Draft {
+    fn encode(&self, now: Timestamp, jti: String) -> Result<ToBeSigned, Error> {
+        // Whole seconds, so that `exp` − `iat` is the lifetime exactly and never a second more.
+        let issued_at = Timestamp::from_secs(now.minus(self.backdate).secs());
+        let expires_at = issued_at.plus(Duration::from_secs(self.lifetime.as_secs()));
+        let claims = self.claims(&jti, issued_at, expires_at).map_err(Error::internal)?;
+        let mut text = String::with_capacity(self.encoded_header.len() + 1 + claims.len() * 4 / 3 + 4);
+        text.push_str(&self.encoded_header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, &mut text);
+        Ok(ToBeSigned { bytes: text.into_bytes(), stamp: Stamp { jti, issued_at, expires_at } })
+    }
+
+    /// The claims as JSON. Dates are integers; `aud` is a string, never an array.
+    fn claims(&self, jti: &str, issued_at: Timestamp, expires_at: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let mut json = Vec::with_capacity(256 + self.client_id.len() * 2 + self.audience.len());
+        let mut serializer = serde_json::Serializer::new(&mut json);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("iss", &self.client_id)?;
+        map.serialize_entry("sub", &self.client_id)?;
+        map.serialize_entry("aud", &self.audience)?;
+        map.serialize_entry("jti", jti)?;
+        map.serialize_entry("iat", &issued_at.secs())?;
+        map.serialize_entry("exp", &expires_at.secs())?;
+        for (name, value) in &self.claims.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()?;
+        Ok(json)
+    }
+}
+
+impl ToBeSigned {
+    /// Joins the signature to what was signed (RFC 7515 §3.1).
+    pub fn into_signed(self, signature: &[u8], kid: Kid, alg: Alg) -> Result<SignedAssertion, Error> {
+        let mut compact = String::from_utf8(self.bytes).map_err(Error::internal)?;
+        compact.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut compact);
+        Ok(SignedAssertion { compact, kid, alg, stamp: self.stamp })
+    }
+}
+
+fn registered_id(client: &Client) -> Result<&str, Error> {
+    client.client_id.as_deref().ok_or_else(|| {
+        let text = format!(
+            "client `{}` has no client_id yet; register its JWKS URL at the authorization server and set client_id",
+            client.name
+        );
+        Error::new(Reason::NotRegistered, text)
+    })
+}
+
+fn jose_algorithm(alg: Alg) -> Algorithm {
+    match alg {
+        Alg::RS256 => Algorithm::RS256,
+        Alg::RS384 => Algorithm::RS384,
+        Alg::RS512 => Algorithm::RS512,
+        Alg::PS256 => Algorithm::PS256,
+        Alg::PS384 => Algorithm::PS384,
+        Alg::PS512 => Algorithm::PS512,
+        Alg::ES256 => Algorithm::ES256,
+        Alg::ES384 => Algorithm::ES384,
+        Alg::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What the audit log records, and the hash chain that ties its lines together.
+//!
+//! One JSON object a line:
+//!
+//! ```text
+//! {"seq":7,"prev":"<base64url SHA-256 of line 6>","instance":"a","time":…, …the event…}
+//! ```
+//!
+//! `prev` covers the bytes of the line before, without its newline; the first line has the hash of the instance's name.
+//! Whoever changes, drops, repeats or reorders a line breaks the chain at that place.
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+
+use crate::time::Timestamp;
+
+/// What happened. Never holds an assertion.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event<'a> {
+    /// The process started to write this chain.
+    Start { version: &'a str },
+    /// About to ask the HSM for a signature.
+    SignIntent(Signing<'a>),
+    /// How it ended.
+    SignOutcome {
+        request: &'a str,
+        outcome: Outcome,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jti: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        iat: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exp: Option<i64>,
+    },
+    /// About to change keys.
+    KeyIntent(KeyEvent<'a>),
+    /// How it ended.
+    KeyOutcome {
+        #[serde(flatten)]
+        key: KeyEvent<'a>,
+        outcome: Outcome,
+    },
+    /// A request that policy refused.
+    Refused { request: &'a str, who: &'a str, client: &'a str, reason: &'a str },
+    /// Refusals beyond the bounded rate, as a number.
+    RefusedMore { count: u64 },
+}
+
+/// One signature that is about to be made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signing<'a> {
+    /// Ties the outcome to the intent.
+    pub request: &'a str,
+    pub who: &'a str,
+    pub client: &'a str,
+    pub kid: &'a str,
+    pub alg: &'a str,
+    pub kind: &'a str,
+    pub audience: &'a str,
+}
+
+/// One step of a key change.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyEvent<'a> {
+    pub change: &'a str,
+    pub who: &'a str,
+    pub action: &'a str,
+    pub subject: &'a str,
+    pub reason: &'a str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Done,
+    Failed,
+}
+
+/// An event as JSON, without the members that tie it into the chain. Encoding is the caller's work, so that many
+/// threads share it; [`Chain::link`] is all that must happen in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedEvent(String);
+
+impl EncodedEvent {
+    pub fn new(time: Timestamp, event: &Event<'_>) -> Self {
+        #[derive(Serialize)]
+        struct Stamped<'a> {
+            time: Timestamp,
+            #[serde(flatten)]
+            event: &'a Event<'a>,
+        }
+        // Unwrap safety: strings and integers only; such a value always has a JSON form.
+        Self(serde_json::to_string(&Stamped { time, event }).unwrap())
+    }
+}
+
+/// The head of a chain: what the next line must say of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    instance: String,
+    seq: u64,
+    prev: String,
+}
+
+impl Chain {
+    /// A chain without lines.
+    pub fn new(instance: &str) -> Self {
+        Self { instance: instance.to_owned(), seq: 0, prev: hash(format!("hallmark-audit-v1\0{instance}").as_bytes()) }
+    }
+
+    /// The chain after its last line, as read from a file.
+    pub fn after(instance: &str, last_line: &str) -> Option<Self> {
+        let parsed: serde_json::Value = serde_json::from_str(last_line).ok()?;
+        let seq = parsed.get("seq")?.as_u64()?;
+        Some(Self { instance: instance.to_owned(), seq, prev: hash(last_line.as_bytes()) })
+    }
+
+    /// Appends the next line to `out`, with its newline.
+    pub fn link(&mut self, event: &EncodedEvent, out: &mut Vec<u8>) {
+        self.seq += 1;
+        let start = out.len();
+        let instance = serde_json::Value::from(self.instance.as_str());
+        let head = format!(r#"{{"seq":{},"prev":"{}","instance":{instance},"#, self.seq, self.prev);
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(&event.0.as_bytes()[1..]);
+        self.prev = hash(&out[start..]);
+        out.push(b'\n');
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: i64) -> EncodedEvent {
+        EncodedEvent::new(Timestamp::from_millis(n), &Event::RefusedMore { count: 1 })
+    }
+
+    #[test]
+    fn lines_are_json_and_name_the_line_before() {
+        let mut chain = Chain::new("a\"b");
+        let mut out = Vec::new();
+        chain.link(&event(1), &mut out);
+        chain.link(&event(2), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let second: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        assert_eq!(second["seq"], 2);
+        assert_eq!(second["prev"], hash(lines[0].as_bytes()));
+        assert_eq!(second["instance"], "a\"b");
+        assert_eq!(second["event"], "refused-more");
+    }
+
+    #[test]
+    fn a_chain_goes_on_after_its_last_line() {
+        let mut chain = Chain::new("a");
+        let mut out = Vec::new();
+        chain.link(&event(1), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(Chain::after("a", text.trim_end()).unwrap(), chain);
+        assert_eq!(Chain::after("a", "{\"seq\":1"), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! An OAuth client as the configuration describes it.
+
+use std::time::Duration;
+
+use crate::{
+    key::{Alg, ClientName, HsmName, KeyLine, KeySpec},
+    profile::Profile,
+};
+
+/// An OAuth client as registered at one authorization server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub name: ClientName,
+    /// What the authorization server calls it; `None` until it is registered there. Up to [`MAX_CLIENT_ID`] bytes.
+    pub client_id: Option<String>,
+    pub profile: &'static Profile,
+    /// The token endpoint, byte for byte as the authorization server's discovery document has it: it becomes `aud`.
+    pub token_endpoint: String,
+    pub hsms: Vec<HsmName>,
+    /// What keys it has, in the order of preference.
+    pub keys: Vec<KeySpec>,
+    pub custody: Custody,
+    pub provision: Provision,
+    pub keep_for: Duration,
+    pub edge_ttl: Duration,
+    /// Where its JWKS is served instead of `/clients/{name}/jwks.json`.
+    pub jwks_path: Option<String>,
+}
+
+/// One real server hands out a JWT as `client_id`.
+pub const MAX_CLIENT_ID: usize = 8 * 1024;
+
+impl Client {
+    /// The key lines, RSA first as in the JWKS.
+    pub fn key_lines(&self) -> Vec<(KeyLine, KeySpec)> {
+        let mut specs = self.keys.clone();
+        specs.sort_by_key(|spec| spec.alg);
+        let line = |spec: KeySpec, hsm: &HsmName| {
+            (KeyLine { client: self.name.clone(), alg: spec.alg, hsm: hsm.clone() }, spec)
+        };
+        specs.iter().flat_map(|spec| self.hsms.iter().map(|hsm| line(*spec, hsm))).collect()
+    }
+
+    /// The algorithm of a request that names none.
+    pub fn default_alg(&self) -> Option<Alg> {
+        self.keys.first().map(|spec| spec.alg)
+    }
+
+    pub fn jwks_path(&self) -> String {
+        self.jwks_path.clone().unwrap_or_else(|| format!("/clients/{}/jwks.json", self.name))
+    }
+}
+
+/// What a key must be able to show of its birth, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Custody {
+    /// The HSM's maker attests it.
+    Attested,
+    /// The HSM says that it was generated there and never left (`LOCAL`, `ALWAYS_SENSITIVE`, `NEVER_EXTRACTABLE`).
+    Local,
+    /// It is on the HSM now, and can't be read.
+    Imported,
+}
+
+/// Who makes a client's first key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provision {
+    /// An operator, with `keys create`.
+    Manual,
+    /// The server, when it starts.
+    Auto,
+}

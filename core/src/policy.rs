@@ -1,0 +1,280 @@
+//! Who may sign for which client.
+//!
+//! [`Policy::authorise`] is the only maker of a [`Grant`], and a grant is the only way to [`crate::assertion::prepare`].
+
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
+
+use crate::{
+    client::Client,
+    error::{Error, Reason},
+    key::{Alg, ClientName, InvalidName},
+    time::Timestamp,
+};
+
+/// Who is calling, as the transport established it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub identity: Identity,
+    pub roles: Roles,
+    /// When the credential expires; every message is checked against it.
+    pub not_after: Option<Timestamp>,
+}
+
+/// An identity, typed by how it was established.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// The URI SAN of a certificate that is a SPIFFE ID.
+    Spiffe(String),
+    /// The DNS SAN of a certificate.
+    Dns(String),
+    /// The peer's uid on a Unix socket.
+    Uid(u32),
+    /// `iss` and `sub` of a bearer JWT.
+    Jwt { issuer: String, subject: String },
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => f.write_str(id),
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+            Self::Jwt { issuer, subject } => write!(f, "jwt:{issuer}#{subject}"),
+        }
+    }
+}
+
+impl FromStr for Identity {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let rule = "spiffe://DOMAIN/PATH, dns:NAME, uid:NUMBER or jwt:ISSUER#SUBJECT";
+        let invalid = || InvalidName::new("identity", text, rule);
+        if text.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+            return Ok(Self::Spiffe(text.to_owned()));
+        }
+        match text.split_once(':') {
+            Some(("dns", name)) if !name.is_empty() && !name.contains('*') => Ok(Self::Dns(name.to_ascii_lowercase())),
+            Some(("uid", uid)) => uid.parse().map(Self::Uid).map_err(|_| invalid()),
+            Some(("jwt", rest)) => match rest.rsplit_once('#') {
+                Some((issuer, subject)) if !issuer.is_empty() && !subject.is_empty() => {
+                    Ok(Self::Jwt { issuer: issuer.to_owned(), subject: subject.to_owned() })
+                }
+                _ => Err(invalid()),
+            },
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// What the trust that vouched for a caller lets it be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    pub workload: bool,
+    pub operator: bool,
+}
+
+/// What one workload may do.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    pub id: Identity,
+    pub clients: Vec<ClientName>,
+    /// Audiences that it may name beside the client's own.
+    pub audiences: Vec<String>,
+    /// Claims that it may add.
+    pub claims: Vec<String>,
+    pub rate: Option<Rate>,
+    /// How many requests it may have under way.
+    pub concurrency: Option<u32>,
+}
+
+/// At most `count` in each `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub per: Duration,
+}
+
+/// The whole policy: what workloads may sign, and who may manage keys.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    workloads: HashMap<Identity, Workload>,
+    operators: HashMap<Identity, Vec<OperatorRole>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorRole {
+    /// May list and read.
+    View,
+    /// May also create keys and move them through their states.
+    Rotate,
+    /// May also destroy keys and force gates.
+    Destroy,
+}
+
+/// What a workload asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertionRequest {
+    pub client: ClientName,
+    pub alg: Option<Alg>,
+    pub audience: Option<String>,
+    pub lifetime: Option<Duration>,
+    pub scope: Option<String>,
+    pub claims: Claims,
+}
+
+/// Extra claims, each value kept byte for byte: a round trip through a float would change integers.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(pub Vec<(String, Box<serde_json::value::RawValue>)>);
+
+impl PartialEq for Claims {
+    fn eq(&self, other: &Self) -> bool {
+        let pair = |(name, value): &(String, Box<serde_json::value::RawValue>)| (name.clone(), value.get().to_owned());
+        self.0.iter().map(pair).eq(other.0.iter().map(pair))
+    }
+}
+
+impl Eq for Claims {}
+
+/// Proof that a caller may sign what the request says. Not `Clone`: two signatures need two grants.
+#[derive(Debug)]
+pub struct Grant {
+    identity: Identity,
+    request: AssertionRequest,
+}
+
+impl Grant {
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn request(&self) -> &AssertionRequest {
+        &self.request
+    }
+}
+
+/// Claims that Hallmark sets itself, or that would change what verifiers check (RFC 7519 §4.1, RFC 7800).
+const RESERVED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"];
+
+impl Policy {
+    pub fn new(
+        workloads: impl IntoIterator<Item = Workload>,
+        operators: impl IntoIterator<Item = (Identity, Vec<OperatorRole>)>,
+    ) -> Self {
+        Self {
+            workloads: workloads.into_iter().map(|workload| (workload.id.clone(), workload)).collect(),
+            operators: operators.into_iter().collect(),
+        }
+    }
+
+    /// The workload that `caller` is.
+    pub fn workload(&self, caller: &Caller, now: Timestamp) -> Result<&Workload, Error> {
+        check_not_after(caller, now)?;
+        let workload = self.workloads.get(&caller.identity).filter(|_| caller.roles.workload);
+        workload.ok_or_else(|| {
+            let text =
+                format!("`{}` is no workload here; an operator can add a [[workload]] with this id", caller.identity);
+            Error::new(Reason::WorkloadUnknown, text)
+        })
+    }
+
+    /// Whether `caller` may sign what `request` says for `client`, which is `None` where no such client exists.
+    pub fn authorise(
+        &self,
+        caller: &Caller,
+        request: AssertionRequest,
+        client: Option<&Client>,
+        now: Timestamp,
+    ) -> Result<Grant, Error> {
+        let workload = self.workload(caller, now)?;
+        let client = client.filter(|client| client.name == request.client && workload.clients.contains(&client.name));
+        let client = client.ok_or_else(|| not_permitted(&request.client))?;
+        check_audience(workload, client, request.audience.as_deref())?;
+        check_claims(workload, &request.claims)?;
+        check_lifetime(client, request.lifetime)?;
+        Ok(Grant { identity: caller.identity.clone(), request })
+    }
+
+    /// Whether `caller` may see `client`'s JWKS and the like: one of its workloads, or an operator.
+    pub fn may_view(&self, caller: &Caller, client: &ClientName, now: Timestamp) -> Result<(), Error> {
+        if self.operator(caller, OperatorRole::View, now).is_ok() {
+            return Ok(());
+        }
+        let workload = self.workload(caller, now)?;
+        if workload.clients.contains(client) { Ok(()) } else { Err(not_permitted(client)) }
+    }
+
+    /// Whether `caller` is an operator with `role`, or with one that contains it.
+    pub fn operator(&self, caller: &Caller, role: OperatorRole, now: Timestamp) -> Result<(), Error> {
+        check_not_after(caller, now)?;
+        let roles = self.operators.get(&caller.identity).filter(|_| caller.roles.operator);
+        let contains = |held: &OperatorRole| *held as u8 >= role as u8;
+        if roles.is_some_and(|roles| roles.iter().any(contains)) {
+            return Ok(());
+        }
+        let role = serde_json::to_string(&role).unwrap_or_default();
+        let text = format!("`{}` is no operator with role {role} here; see [[operator]]", caller.identity);
+        Err(Error::new(Reason::NotAnOperator, text))
+    }
+}
+
+fn check_not_after(caller: &Caller, now: Timestamp) -> Result<(), Error> {
+    match caller.not_after {
+        Some(end) if now > end => {
+            let text = format!("the certificate of `{}` has expired; connect again with a new one", caller.identity);
+            Err(Error::new(Reason::CertificateExpired, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_permitted(client: &ClientName) -> Error {
+    // The same words for a client that does not exist: a caller must not learn the names of others' clients.
+    let text = format!("no client `{client}` for this workload; see `clients` of its [[workload]]");
+    Error::new(Reason::ClientNotPermitted, text)
+}
+
+fn check_audience(workload: &Workload, client: &Client, audience: Option<&str>) -> Result<(), Error> {
+    match audience {
+        Some(audience) if audience != client.token_endpoint && !workload.audiences.iter().any(|a| a == audience) => {
+            let text = "the audience is neither the client's token endpoint nor in `audiences` of the workload; \
+                        they are compared byte for byte";
+            Err(Error::new(Reason::AudienceNotPermitted, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_claims(workload: &Workload, claims: &Claims) -> Result<(), Error> {
+    for (name, _) in &claims.0 {
+        if RESERVED.contains(&name.as_str()) {
+            let text = format!("claim `{name}` is set by Hallmark; leave it out");
+            return Err(Error::new(Reason::ReservedClaim, text));
+        }
+        if !workload.claims.contains(name) {
+            let shown: String = name.chars().take(80).collect();
+            let text = format!("claim `{shown}` is not in `claims` of the workload");
+            return Err(Error::new(Reason::ClaimNotPermitted, text));
+        }
+    }
+    Ok(())
+}
+
+fn check_lifetime(client: &Client, lifetime: Option<Duration>) -> Result<(), Error> {
+    let max = client.profile.max_lifetime;
+    match lifetime {
+        Some(lifetime) if lifetime > max => {
+            let text = format!("a lifetime of {} s is over this client's {} s", lifetime.as_secs(), max.as_secs());
+            Err(Error::new(Reason::LifetimeTooLong, text))
+        }
+        Some(lifetime) if lifetime <= client.profile.backdate => {
+            let text = format!("a lifetime must be longer than {} s", client.profile.backdate.as_secs());
+            Err(Error::new(Reason::InvalidRequest, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! What the world must provide. Each port says its contract; `testkit` has a suite that every implementation runs.
+//!
+//! [`Hsm`] is synchronous on purpose: PKCS#11 and PC/SC block. The store answers with boxed futures, so that this
+//! crate needs no runtime.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use crate::{
+    client::Custody,
+    key::{Alg, ClientName, KeyId, KeyRecord, KeySpec, KeyState},
+    public_key::PublicKey,
+    time::Timestamp,
+};
+
+/// The wall clock.
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> Timestamp;
+}
+
+/// One token that holds keys: a PKCS#11 token or a YubiKey.
+///
+/// The pool calls these from its own threads: `connect`, `disconnect` and `reset` from one keeper thread, `open` from
+/// each worker. No method tries a PIN that was tried before and not accepted.
+pub trait Hsm: Send + Sync + 'static {
+    /// Finds the token and logs in. Called at start and after each loss, until it succeeds.
+    fn connect(&self) -> Result<TokenFacts, HsmFault>;
+
+    /// A session for one worker thread, logged in; logs in again, once for all callers, where the login was lost.
+    fn open(&self) -> Result<Box<dyn HsmSession>, HsmFault>;
+
+    /// Forgets the token's sessions, handles and login; the token may be gone. Sessions of before fail from now on.
+    fn disconnect(&self);
+
+    /// Starts the library below anew (`C_Finalize`, `C_Initialize`), for modules that see a returned token only then.
+    /// Does nothing while another token of the same library works or a thread is inside it.
+    fn reset(&self) -> Result<(), ResetRefused>;
+}
+
+/// What keeps a library from being started anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetRefused {
+    #[error("another token of the same library is in use")]
+    SharedLibrary,
+    #[error("a thread is still inside the library")]
+    ThreadInside,
+    #[error("{0}")]
+    Failed(HsmFault),
+}
+
+/// What a token says of itself once connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFacts {
+    pub serial: String,
+    pub model: String,
+    /// How many sessions it can give to workers at once; `None` where it does not say.
+    pub max_sessions: Option<usize>,
+    pub algs: Vec<Alg>,
+}
+
+/// A session that one thread owns.
+pub trait HsmSession: Send {
+    /// Every key pair on the token, complete or not.
+    fn list(&mut self) -> Result<Vec<HsmObject>, HsmFault>;
+
+    /// Makes a key pair that can't leave the token. Never overwrites: an object with that `CKA_ID` is an error.
+    fn generate(&mut self, new: &NewKey<'_>) -> Result<PublicKey, HsmFault>;
+
+    /// Signs `message` with `alg` in JOSE form (for ECDSA r ‖ s). Binds the key at first use: exactly one private and
+    /// one public object must match, with the public key of the record, and its custody must suffice.
+    fn sign(&mut self, key: &KeyRef<'_>, alg: Alg, message: &[u8]) -> Result<Vec<u8>, HsmFault>;
+
+    /// Destroys both objects of the pair.
+    fn destroy(&mut self, key: &KeyRef<'_>) -> Result<(), HsmFault>;
+
+    /// What the token says of the key's birth and protection.
+    fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault>;
+}
+
+/// A key pair to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewKey<'a> {
+    pub cka_id: &'a [u8],
+    pub label: &'a str,
+    pub spec: KeySpec,
+}
+
+/// A key pair that must be on the token.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRef<'a> {
+    pub cka_id: &'a [u8],
+    pub label: &'a str,
+    pub public: &'a PublicKey,
+    /// The least that it must show of its birth.
+    pub custody: Custody,
+}
+
+/// A key pair found on the token, matched by `CKA_ID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HsmObject {
+    pub cka_id: Vec<u8>,
+    pub label: String,
+    /// `None` where there is no public object, or one of a kind that Hallmark can't use.
+    pub public: Option<PublicKey>,
+    pub has_private: bool,
+}
+
+/// Attributes of the private object (PKCS#11 §4.9); `None` where the module does not know one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    pub local: Option<bool>,
+    pub sensitive: Option<bool>,
+    pub always_sensitive: Option<bool>,
+    pub extractable: Option<bool>,
+    pub never_extractable: Option<bool>,
+    pub key_gen_mechanism: Option<String>,
+}
+
+impl Evidence {
+    /// The strongest custody that the attributes show, or why even [`Custody::Imported`] is not met.
+    pub fn custody(&self) -> Result<Custody, &'static str> {
+        if self.extractable != Some(false) {
+            return Err("it can be extracted (CKA_EXTRACTABLE is not false)");
+        }
+        if self.sensitive != Some(true) {
+            return Err("it can be read (CKA_SENSITIVE is not true)");
+        }
+        let born_here = [self.local, self.always_sensitive, self.never_extractable].iter().all(|a| *a == Some(true));
+        Ok(if born_here { Custody::Local } else { Custody::Imported })
+    }
+}
+
+/// A call to the HSM that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HsmFault {
+    pub class: FaultClass,
+    /// The function that failed, such as `C_Sign`.
+    pub function: &'static str,
+    /// Its return value, such as `CKR_DEVICE_REMOVED`, or what else went wrong.
+    pub code: String,
+}
+
+impl HsmFault {
+    pub fn new(class: FaultClass, function: &'static str, code: impl fmt::Display) -> Self {
+        Self { class, function, code: code.to_string() }
+    }
+}
+
+impl fmt::Display for HsmFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.function, self.code)
+    }
+}
+
+impl std::error::Error for HsmFault {}
+
+/// What kind of failure, which decides the reaction of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultClass {
+    /// The call was wrong for this key: keep the session, fail the call.
+    Request,
+    /// The session is lost or in the wrong state: reopen, retry once.
+    Session,
+    /// The object handle is stale: find the key again, retry once.
+    Handle,
+    /// Not logged in: log in once for all, retry once.
+    Login,
+    /// Could be anything: reopen, retry once, and count.
+    Unspecific,
+    /// The token is gone: stop using it until it is back.
+    Gone,
+    /// The PIN was refused, or must not be tried: an operator is needed.
+    Pin,
+    /// The key's objects are missing, or more than one pair matches.
+    KeyAbsent,
+    /// The key falls short of the custody asked for.
+    CustodyTooWeak,
+    /// The token can't do this algorithm.
+    Unsupported,
+}
+
+impl FaultClass {
+    pub const ALL: [Self; 10] = [
+        Self::Request,
+        Self::Session,
+        Self::Handle,
+        Self::Login,
+        Self::Unspecific,
+        Self::Gone,
+        Self::Pin,
+        Self::KeyAbsent,
+        Self::CustodyTooWeak,
+        Self::Unsupported,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Session => "session",
+            Self::Handle => "handle",
+            Self::Login => "login",
+            Self::Unspecific => "unspecific",
+            Self::Gone => "gone",
+            Self::Pin => "pin",
+            Self::KeyAbsent => "key-absent",
+            Self::CustodyTooWeak => "custody",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Remembers, across restarts and replicas, which PIN was tried on which token. Synchronous: a login blocks anyway.
+///
+/// The marker names the token's serial and the PIN source's identity (device, inode and times for a file), never
+/// anything made from the PIN.
+pub trait PinLedger: Send + Sync + 'static {
+    /// Marks that the PIN from `source` is about to be tried on `token`; refuses where a marker for the same source
+    /// is there already, for then it was tried and not accepted.
+    fn begin(&self, token: &str, source: &str) -> Result<(), PinLedgerRefusal>;
+
+    /// Records how the try ended.
+    fn end(&self, token: &str, source: &str, verdict: PinVerdict) -> Result<(), StoreError>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinVerdict {
+    /// The marker is cleared, and the source is remembered as good.
+    Accepted,
+    /// The marker stays.
+    Refused,
+    /// The token went away before it answered. The marker stays, unless this source has been accepted before.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinLedgerRefusal {
+    #[error("this PIN was tried before and not accepted")]
+    AlreadyTried,
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// The answer of a store, later.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Key records and key changes. Every method is one transaction.
+pub trait KeyStore: Send + Sync + 'static {
+    /// All records, in the order of creation.
+    fn records(&self) -> Pending<'_, Vec<KeyRecord>>;
+
+    /// Adds `insert` and writes `update` over the records of the same id, all or nothing. An update holds only where
+    /// the stored state is still `from`; otherwise [`StoreError::Conflict`].
+    fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()>;
+
+    /// Starts an operator's change, or finds the one that came with the same `request_id`.
+    fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange>;
+
+    /// Records how a change ended.
+    fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> Pending<'_, ()>;
+}
+
+/// A new version of a record, and the state that it must still be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordUpdate {
+    pub from: KeyState,
+    pub record: KeyRecord,
+}
+
+/// A change that an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyChange {
+    pub id: String,
+    /// The caller's idempotency key; unique.
+    pub request_id: String,
+    /// What was asked for, to tell a repeated request from another one with the same `request_id`.
+    pub request: String,
+    pub client: ClientName,
+    pub operator: String,
+    pub reason: String,
+    pub state: ChangeState,
+    pub created: Timestamp,
+    /// The keys that it made or moved.
+    pub keys: Vec<KeyId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeState {
+    Running,
+    AwaitingApproval,
+    Applied,
+    Failed,
+}
+
+impl ChangeState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::AwaitingApproval => "awaiting-approval",
+            Self::Applied => "applied",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl std::str::FromStr for ChangeState {
+    type Err = crate::key::InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Running, Self::AwaitingApproval, Self::Applied, Self::Failed];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| crate::key::InvalidName::new("change state", text, "running, applied, …"))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BegunChange {
+    New,
+    /// The same `request_id` came before. A [`ChangeState::Failed`] one may be tried again: it is set back to running.
+    Existing(KeyChange),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not answer, or answered with an error.
+    #[error("store: {0}")]
+    Unavailable(String),
+    /// A record is no longer in the state that the update started from, or is there already.
+    #[error("store: conflict: {0}")]
+    Conflict(String),
+    /// What is stored does not read as a record.
+    #[error("store: corrupt: {0}")]
+    Corrupt(String),
+}
