@@ -1,0 +1,40 @@
+# Every command of this repository. CI runs these targets and no others.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench fmt
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Installs whatever the other targets need
+	@scripts/setup.sh test check
+
+demo: ## Signs for two clients with a software token; a real authorization server verifies
+	@scripts/setup.sh demo
+	@cargo build --release --bin hallmark
+	@scripts/demo.sh
+
+test: ## Runs every test, against real tokens and real verifiers
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+# Same profile and flags as `test`: what both compile is compiled once.
+check: ## Checks format, lints, dependencies, documentation and scripts
+	@scripts/setup.sh check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@scripts/deny.sh
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	shellcheck scripts/*.sh .ci/run
+
+bench: ## Runs the benchmarks
+	@scripts/setup.sh test
+	cargo bench
+
+fmt: ## Formats the Rust code
+	cargo fmt --all

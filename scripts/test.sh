@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the whole test suite and closes with one line: N passed, N failed, N skipped.
+#
+# The output goes to a file that is shown as it grows, not through a pipe: a child process that a test
+# leaves behind would hold a pipe open, and the run would never end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly LOG=${CARGO_TARGET_DIR:-target}/test.log
+mkdir -p "$(dirname "$LOG")"
+[[ ! -t 1 ]] || export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}
+
+cargo test --workspace --no-fail-fast "$@" >"$LOG" 2>&1 </dev/null &
+tests=$!
+trap 'kill "$tests" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+tail -n +1 -f -s 0.2 --pid="$tests" "$LOG"
+status=0
+wait "$tests" || status=$?
+trap - EXIT
+
+awk '
+  / passed; .* failed; .* ignored/ {
+    for (i = 2; i <= NF; i++) {
+      if ($i == "passed;") passed += $(i - 1)
+      if ($i == "failed;") failed += $(i - 1)
+      if ($i == "ignored;") skipped += $(i - 1)
+    }
+  }
+  END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }
+' "$LOG"
+exit "$status"
