@@ -1,1 +1,241 @@
-//! The only door to an HSM.
+//! The only door to an HSM: worker threads that own its sessions, behind a bounded queue that knows deadlines.
+//!
+//! One pool serves one HSM, so that a slow one never holds up a fast one. Three parts share [`state::Shared`]:
+//!
+//! - the async side, here: puts jobs into the queue and awaits their replies;
+//! - [`worker`]s: each owns a session, takes jobs, reacts to what a call returned, and verifies each signature;
+//! - the [`keeper`]: connects, notices stuck workers, and brings a lost HSM back.
+//!
+//! What is signed comes as a [`SigningInput`], which only the checks in `hallmark-core` can make. No method here signs
+//! bytes.
+
+mod judge;
+mod keeper;
+mod reaction;
+mod state;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    assertion::{SigningInput, ToBeSigned},
+    client::Custody,
+    error::Error,
+    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart},
+    ports::{Clock, Evidence, Hsm, HsmFault, HsmObject, HsmSession, KeyRef, NewKey, TokenFacts},
+    public_key::{InvalidPublicKey, PublicKey, Verifier},
+};
+use tokio::sync::oneshot;
+
+use self::state::{Job, Shared, SignJob, TaskJob};
+
+/// How a pool behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub hsm: HsmName,
+    /// Sessions that sign; fewer where the token has fewer.
+    pub workers: usize,
+    /// Jobs that may wait, for each worker.
+    pub queue_per_worker: usize,
+    /// A call that takes longer counts its worker as stuck.
+    pub stuck_after: Duration,
+    /// With every worker inside the library for so long, only a new process helps.
+    pub give_up_after: Duration,
+}
+
+impl Settings {
+    pub fn new(hsm: HsmName, workers: usize) -> Self {
+        Self {
+            hsm,
+            workers: workers.max(1),
+            // A queue longer than a deadline is an outage in waiting; this is about a second of a soft token's work.
+            queue_per_worker: 512,
+            stuck_after: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Sees what happens in a pool; for metrics. Called from the pool's threads, so it must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A call to the HSM returned something other than success.
+    fn fault(&self, hsm: &HsmName, fault: &HsmFault);
+    /// So many sessions are open.
+    fn sessions(&self, hsm: &HsmName, open: usize);
+    /// The HSM came up, or went down.
+    fn up(&self, hsm: &HsmName, up: bool);
+    /// A key was set aside.
+    fn quarantined(&self, hsm: &HsmName, key: KeyId);
+    /// Nothing but a new process will bring the HSM back: exit with code 75 for the supervisor.
+    fn gave_up(&self, hsm: &HsmName, why: &str);
+}
+
+/// What the pool needs to sign with a key: the record, with its public key parsed once.
+#[derive(Clone)]
+pub struct PoolKey {
+    pub id: KeyId,
+    pub kid: Kid,
+    pub alg: Alg,
+    cka_id: Vec<u8>,
+    label: String,
+    public: PublicKey,
+    custody: Custody,
+    verifier: Verifier,
+}
+
+impl PoolKey {
+    pub fn new(record: &KeyRecord, public: &PublicPart, custody: Custody) -> Result<Self, InvalidPublicKey> {
+        Ok(Self {
+            id: record.id,
+            kid: public.kid.clone(),
+            alg: record.alg,
+            cka_id: record.cka_id.clone(),
+            label: record.label.clone(),
+            public: public.key.clone(),
+            custody,
+            verifier: public.key.verifier(record.alg)?,
+        })
+    }
+
+    fn key_ref(&self) -> KeyRef<'_> {
+        KeyRef { cka_id: &self.cka_id, label: &self.label, public: &self.public, custody: self.custody }
+    }
+}
+
+impl std::fmt::Debug for PoolKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PoolKey({}, {})", self.alg, self.kid)
+    }
+}
+
+/// A signature that verified, over what was signed.
+#[derive(Debug)]
+pub struct Signed {
+    pub to_be_signed: ToBeSigned,
+    pub signature: Vec<u8>,
+    pub timing: Timing,
+}
+
+/// Where the time of one job went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    pub queued: Duration,
+    pub hsm: Duration,
+    pub verify: Duration,
+    /// When the call to the HSM had returned.
+    pub done: Option<Instant>,
+}
+
+/// The threads of one HSM, and the way to them. Dropping it stops them.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({})", self.shared.settings.hsm)
+    }
+}
+
+impl Pool {
+    /// Starts the threads. The HSM is connected in the background; until then requests get `HSM_UNAVAILABLE`.
+    pub fn start(
+        hsm: Arc<dyn Hsm>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> std::io::Result<Self> {
+        let name = settings.hsm.clone();
+        let workers = settings.workers;
+        let shared = Arc::new(Shared::new(settings, observer));
+        let mut threads = Vec::with_capacity(workers + 1);
+        for index in 0..workers {
+            let worker = worker::Worker::new(index, hsm.clone(), shared.clone(), clock.clone());
+            threads.push(thread::Builder::new().name(format!("{name}-{index}")).spawn(move || worker.run())?);
+        }
+        let keeper = keeper::Keeper::new(hsm, shared.clone());
+        threads.push(thread::Builder::new().name(format!("{name}-keeper")).spawn(move || keeper.run())?);
+        Ok(Self { shared, threads })
+    }
+
+    /// Signs `input` with `key`, verifies the signature with the published public key, and gives both back.
+    ///
+    /// Refuses at once what can't be done by `deadline`, and what an HSM that is down can't do at all.
+    pub async fn sign(&self, key: Arc<PoolKey>, input: SigningInput, deadline: Instant) -> Result<Signed, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }))?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::internal("a worker dropped its job")),
+            Err(_) => Err(state::deadline_passed()),
+        }
+    }
+
+    /// Makes a key pair on the HSM. RSA takes seconds.
+    pub async fn generate(&self, cka_id: Vec<u8>, label: String, spec: KeySpec) -> Result<PublicKey, Error> {
+        self.task(move |session| session.generate(&NewKey { cka_id: &cka_id, label: &label, spec })).await
+    }
+
+    /// Every key pair on the HSM.
+    pub async fn list(&self) -> Result<Vec<HsmObject>, Error> {
+        self.task(|session| session.list()).await
+    }
+
+    /// What the HSM says of the key's birth and protection.
+    pub async fn evidence(&self, key: Arc<PoolKey>) -> Result<Evidence, Error> {
+        self.task(move |session| session.evidence(&key.key_ref())).await
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.shared.is_up()
+    }
+
+    /// What the token said of itself when it was connected last.
+    pub fn facts(&self) -> Option<TokenFacts> {
+        self.shared.facts()
+    }
+
+    /// Why the HSM is down, if it is.
+    pub fn down_because(&self) -> Option<String> {
+        self.shared.down_because()
+    }
+
+    /// Resolves once the HSM is up.
+    pub async fn wait_until_up(&self) {
+        let mut up = self.shared.watch_up();
+        // An error means that the pool is gone; then nobody waits any more.
+        let _ = up.wait_for(|up| *up).await;
+    }
+
+    async fn task<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.submit(Job::Task(TaskJob::new(run, reply)))?;
+        answer.await.map_err(|_| Error::internal("a worker dropped its task"))?
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.shut_down();
+        for thread in self.threads.drain(..) {
+            // A thread that is stuck inside the library can't be stopped; the process will end without it.
+            let patience = Instant::now() + Duration::from_secs(2);
+            while !thread.is_finished() && Instant::now() < patience {
+                thread::park_timeout(Duration::from_millis(2));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+}

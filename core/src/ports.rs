@@ -6,6 +6,7 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use crate::{
+    audit::{EncodedEvent, Event},
     client::Custody,
     key::{Alg, ClientName, KeyId, KeyRecord, KeySpec, KeyState},
     public_key::PublicKey,
@@ -238,6 +239,29 @@ pub enum PinLedgerRefusal {
     #[error(transparent)]
     Store(StoreError),
 }
+
+/// The append-only audit log.
+pub trait AuditSink: Send + Sync + 'static {
+    /// Queues an event, in order; does not wait for the disk.
+    fn append(&self, event: EncodedEvent) -> Result<(), AuditUnavailable>;
+
+    /// Queues an event and resolves once it and all before it are on the disk.
+    fn append_synced(&self, event: EncodedEvent) -> Synced<'_>;
+
+    /// Counts a refusal, and records it as far as the bounded rate goes.
+    fn refused(&self, time: Timestamp, refusal: &Event<'_>);
+
+    /// Whether events can be written.
+    fn is_healthy(&self) -> bool;
+}
+
+/// Resolves once an event is on the disk.
+pub type Synced<'a> = Pin<Box<dyn Future<Output = Result<(), AuditUnavailable>> + Send + 'a>>;
+
+/// The audit log can't be written; nothing may be signed without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("audit log: {0}")]
+pub struct AuditUnavailable(pub String);
 
 /// The answer of a store, later.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -1,0 +1,149 @@
+//! Tells a sick key from a sick HSM, by the unspecific faults of the last seconds. A function of its arguments.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use hallmark_core::key::KeyId;
+
+/// How far back faults count together.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How many make a verdict.
+const LIMIT: usize = 3;
+/// How long a key is set aside before it may be tried again.
+const QUARANTINE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing to conclude yet.
+    Wait,
+    /// Several keys on several sessions, or the only key in use: the HSM counts as gone.
+    Gone,
+    /// Only this key fails while others sign: it is set aside.
+    Quarantine(KeyId),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    faults: VecDeque<(Instant, u64, KeyId)>,
+    last_success: Option<(Instant, KeyId)>,
+    /// The key that alone made the HSM count as gone the last time; a second time it is the key.
+    suspect: Option<KeyId>,
+    quarantined: HashMap<KeyId, Instant>,
+}
+
+impl Judge {
+    /// An unspecific fault with `key` on the session numbered `session`.
+    pub(super) fn fault(&mut self, now: Instant, session: u64, key: KeyId) -> Verdict {
+        self.faults.push_back((now, session, key));
+        while self.faults.front().is_some_and(|(at, ..)| now.duration_since(*at) > WINDOW) {
+            self.faults.pop_front();
+        }
+        let keys: HashSet<_> = self.faults.iter().map(|(_, _, key)| *key).collect();
+        let sessions: HashSet<_> = self.faults.iter().map(|(_, session, _)| *session).collect();
+        if self.faults.len() < LIMIT || sessions.len() < 2 {
+            return Verdict::Wait;
+        }
+        self.faults.clear();
+        if keys.len() > 1 {
+            self.suspect = None;
+            return Verdict::Gone;
+        }
+        let others_sign =
+            self.last_success.is_some_and(|(at, other)| other != key && now.duration_since(at) <= WINDOW);
+        if others_sign || self.suspect == Some(key) {
+            return self.quarantine(now, key);
+        }
+        self.suspect = Some(key);
+        Verdict::Gone
+    }
+
+    /// A signature with `key` verified.
+    pub(super) fn success(&mut self, now: Instant, key: KeyId) {
+        self.last_success = Some((now, key));
+        if self.suspect == Some(key) {
+            self.suspect = None;
+        }
+        self.quarantined.remove(&key);
+    }
+
+    pub(super) fn quarantine(&mut self, now: Instant, key: KeyId) -> Verdict {
+        self.quarantined.insert(key, now + QUARANTINE);
+        Verdict::Quarantine(key)
+    }
+
+    /// For how long `key` is still set aside. After that one try is let through.
+    pub(super) fn quarantined_for(&mut self, now: Instant, key: KeyId) -> Option<Duration> {
+        let until = *self.quarantined.get(&key)?;
+        if until > now {
+            return Some(until - now);
+        }
+        // The next caller finds it set aside again unless this try succeeds.
+        self.quarantined.insert(key, now + QUARANTINE);
+        None
+    }
+
+    pub(super) fn has_quarantined(&self) -> bool {
+        !self.quarantined.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const A: KeyId = KeyId(Uuid::from_u128(1));
+    const B: KeyId = KeyId(Uuid::from_u128(2));
+
+    #[test]
+    fn several_keys_on_several_sessions_are_a_sick_hsm() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        assert_eq!(judge.fault(now, 1, A), Verdict::Wait);
+        assert_eq!(judge.fault(now, 2, B), Verdict::Wait);
+        assert_eq!(judge.fault(now, 2, A), Verdict::Gone);
+    }
+
+    #[test]
+    fn one_key_that_fails_while_others_sign_is_set_aside() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        judge.success(now, B);
+        judge.fault(now, 1, A);
+        judge.fault(now, 2, A);
+        assert_eq!(judge.fault(now, 3, A), Verdict::Quarantine(A));
+        assert!(judge.quarantined_for(now, A).is_some());
+        assert!(judge.quarantined_for(now, B).is_none());
+    }
+
+    #[test]
+    fn the_only_key_in_use_is_given_one_reconnect() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        for (session, verdict) in [(1, Verdict::Wait), (2, Verdict::Wait), (3, Verdict::Gone)] {
+            assert_eq!(judge.fault(now, session, A), verdict);
+        }
+        for (session, verdict) in [(4, Verdict::Wait), (5, Verdict::Wait), (6, Verdict::Quarantine(A))] {
+            assert_eq!(judge.fault(now, session, A), verdict);
+        }
+    }
+
+    #[test]
+    fn faults_far_apart_do_not_add_up() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        for n in 0..9 {
+            assert_eq!(judge.fault(now + WINDOW * n * 2, n.into(), A), Verdict::Wait);
+        }
+    }
+
+    #[test]
+    fn one_try_is_let_through_when_the_time_is_up() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        judge.quarantine(now, A);
+        let later = now + QUARANTINE;
+        assert_eq!(judge.quarantined_for(later, A), None);
+        assert!(judge.quarantined_for(later, A).is_some(), "a second caller must wait for the first one's try");
+        judge.success(later, A);
+        assert_eq!(judge.quarantined_for(later, A), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! Connects the HSM, watches the workers, and brings the HSM back when it was lost: with nobody's help, and never
+//! with a PIN that was refused.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::ports::{FaultClass, Hsm, HsmFault, ResetRefused, TokenFacts};
+
+use super::state::Shared;
+
+/// Back-off between tries. The longest is what a returned HSM may have to wait.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// How often stuck workers are looked for.
+const TICK: Duration = Duration::from_millis(250);
+
+pub(super) struct Keeper {
+    hsm: Arc<dyn Hsm>,
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    pub(super) fn new(hsm: Arc<dyn Hsm>, shared: Arc<Shared>) -> Self {
+        Self { hsm, shared }
+    }
+
+    pub(super) fn run(&self) {
+        while let Some(lost) = self.shared.wait_for_loss(TICK) {
+            if lost {
+                self.bring_back();
+            } else {
+                self.watch();
+            }
+        }
+        self.hsm.disconnect();
+    }
+
+    fn bring_back(&self) {
+        let began = Instant::now();
+        let mut delay = FIRST_DELAY;
+        let mut last = String::new();
+        loop {
+            self.hsm.disconnect();
+            match self.try_once() {
+                Ok(facts) => {
+                    tracing::info!(
+                        hsm = %self.shared.settings.hsm, serial = facts.serial, model = facts.model,
+                        took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "HSM connected"
+                    );
+                    self.shared.came_up(facts);
+                    return;
+                }
+                Err(fault) => self.note(&fault, &mut last),
+            }
+            self.give_up_if_hopeless(began);
+            if !self.shared.pause(jittered(delay)) {
+                return;
+            }
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+    }
+
+    /// First the gentle way; then a new start of the library, which many modules need before they see a returned token.
+    fn try_once(&self) -> Result<TokenFacts, HsmFault> {
+        let fault = match self.connect() {
+            Ok(facts) => return Ok(facts),
+            Err(fault) if fault.class == FaultClass::Pin => return Err(fault),
+            Err(fault) => fault,
+        };
+        self.hsm.disconnect();
+        match self.hsm.reset() {
+            Ok(()) => self.connect(),
+            Err(ResetRefused::Failed(reset)) => Err(reset),
+            Err(ResetRefused::SharedLibrary | ResetRefused::ThreadInside) => Err(fault),
+        }
+    }
+
+    /// Connected is a token that also gives a session.
+    fn connect(&self) -> Result<TokenFacts, HsmFault> {
+        let facts = self.hsm.connect()?;
+        self.hsm.open()?;
+        Ok(facts)
+    }
+
+    fn note(&self, fault: &HsmFault, last: &mut String) {
+        self.shared.observer.fault(&self.shared.settings.hsm, fault);
+        self.shared.still_down(fault);
+        // One line for each kind of trouble, not one for each try.
+        let text = fault.to_string();
+        if *last != text {
+            tracing::warn!(hsm = %self.shared.settings.hsm, %fault, "HSM not available; trying on");
+            *last = text;
+        }
+    }
+
+    fn watch(&self) {
+        let stuck = self.shared.stuck_for(self.shared.settings.stuck_after);
+        if stuck > 0 && stuck >= self.shared.sessions().max(1) {
+            let fault = HsmFault::new(FaultClass::Gone, "C_Sign", format!("{stuck} workers are stuck in a call"));
+            self.shared.trip(self.shared.epoch(), &fault);
+        }
+    }
+
+    fn give_up_if_hopeless(&self, began: Instant) {
+        let limit = self.shared.settings.give_up_after;
+        if began.elapsed() > limit && self.shared.stuck_for(limit) > 0 {
+            self.shared.observer.gave_up(&self.shared.settings.hsm, "a call into the HSM's library does not return");
+        }
+    }
+}
+
+/// Half to whole, so that the keepers of many processes do not knock together.
+fn jittered(delay: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the whole delay is as good.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    delay - delay / 2 * u32::from(byte[0]) / 255
+}

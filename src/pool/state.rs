@@ -1,0 +1,425 @@
+//! What the threads of a pool share: the queue, whether the HSM is up, and the verdicts on faults.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    assertion::SigningInput,
+    error::{Error, Reason},
+    key::KeyId,
+    ports::{FaultClass, HsmFault, HsmSession, TokenFacts},
+};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Observer, PoolKey, Settings, Signed,
+    judge::{Judge, Verdict},
+    reaction,
+};
+
+pub(super) enum Job {
+    Sign(SignJob),
+    Task(TaskJob),
+}
+
+pub(super) struct SignJob {
+    pub(super) key: Arc<PoolKey>,
+    pub(super) input: SigningInput,
+    pub(super) deadline: Instant,
+    pub(super) queued_at: Instant,
+    pub(super) reply: oneshot::Sender<Result<Signed, Error>>,
+}
+
+type TaskRun = Box<dyn FnMut(&mut dyn HsmSession) -> Result<(), HsmFault> + Send>;
+
+/// Anything but a signature. `run` may be called twice and keeps its own result.
+pub(super) struct TaskJob {
+    pub(super) run: TaskRun,
+    pub(super) finish: Box<dyn FnOnce(Result<(), Error>) + Send>,
+}
+
+impl TaskJob {
+    pub(super) fn new<T: Send + 'static>(
+        mut run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
+        reply: oneshot::Sender<Result<T, Error>>,
+    ) -> Self {
+        let slot = Arc::new(Mutex::new(None));
+        let filled = slot.clone();
+        Self {
+            run: Box::new(move |session| {
+                let value = run(session)?;
+                *lock(&filled) = Some(value);
+                Ok(())
+            }),
+            finish: Box::new(move |result| {
+                let value = result.and_then(|()| lock(&slot).take().ok_or_else(|| Error::internal("task without value")));
+                // Nobody waiting any more is no fault of ours.
+                let _ = reply.send(value);
+            }),
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn fail(self, error: Error) {
+        match self {
+            Self::Sign(job) => drop(job.reply.send(Err(error))),
+            Self::Task(job) => (job.finish)(Err(error)),
+        }
+    }
+}
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) observer: Arc<dyn Observer>,
+    inner: Mutex<Inner>,
+    /// Wakes a worker with a session: a job, the loss of the HSM, or the end.
+    work: Condvar,
+    /// Wakes workers without one: the HSM came up, or the end.
+    came_up: Condvar,
+    /// Wakes the keeper: the HSM went down, or the end.
+    keeper: Condvar,
+    up: watch::Sender<bool>,
+    judge: Mutex<Judge>,
+    /// Since when each worker is inside a call, in milliseconds after `started`; 0 where it is not.
+    busy: Vec<AtomicU64>,
+    started: Instant,
+    sessions: AtomicUsize,
+    next_session: AtomicU64,
+}
+
+struct Inner {
+    queue: VecDeque<Job>,
+    phase: Phase,
+    /// Goes up with each loss; what belongs to an older one is dropped.
+    epoch: u64,
+    facts: Option<TokenFacts>,
+    /// Moving average of the time that a job takes a worker.
+    service_time: Duration,
+    idle: usize,
+}
+
+enum Phase {
+    Down(Error),
+    Up,
+    Ended,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, observer: Arc<dyn Observer>) -> Self {
+        let workers = settings.workers;
+        Self {
+            settings,
+            observer,
+            inner: Mutex::new(Inner {
+                queue: VecDeque::new(),
+                phase: Phase::Down(reaction::unavailable(Duration::from_secs(1)).with_detail("not connected yet")),
+                epoch: 0,
+                facts: None,
+                service_time: Duration::ZERO,
+                idle: 0,
+            }),
+            work: Condvar::new(),
+            came_up: Condvar::new(),
+            keeper: Condvar::new(),
+            up: watch::Sender::new(false),
+            judge: Mutex::new(Judge::default()),
+            busy: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            started: Instant::now(),
+            sessions: AtomicUsize::new(0),
+            next_session: AtomicU64::new(1),
+        }
+    }
+
+    // The async side.
+
+    pub(super) fn submit(&self, job: Job) -> Result<(), Error> {
+        if let Job::Sign(job) = &job {
+            self.check_quarantine(job.key.id)?;
+        }
+        let mut inner = lock(&self.inner);
+        match &inner.phase {
+            Phase::Down(error) => return Err(error.clone()),
+            Phase::Ended => return Err(shutting_down()),
+            Phase::Up => {}
+        }
+        if let Job::Sign(job) = &job {
+            self.check_room(&inner, job.deadline)?;
+        }
+        inner.queue.push_back(job);
+        let wake = inner.idle > 0;
+        drop(inner);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Refuses early what would only time out in the queue.
+    fn check_room(&self, inner: &Inner, deadline: Instant) -> Result<(), Error> {
+        let now = Instant::now();
+        if deadline <= now {
+            return Err(deadline_passed());
+        }
+        let waiting = u32::try_from(inner.queue.len()).unwrap_or(u32::MAX);
+        let workers = u32::try_from(self.settings.workers).unwrap_or(1);
+        let wait = inner.service_time.saturating_mul(waiting) / workers;
+        if inner.queue.len() >= self.settings.queue_per_worker * self.settings.workers || now + wait > deadline {
+            let text = format!("the queue before the HSM is too long for the deadline: about {} ms", wait.as_millis());
+            return Err(Error::new(Reason::Overloaded, text).retry_after(wait.max(Duration::from_millis(20))));
+        }
+        Ok(())
+    }
+
+    fn check_quarantine(&self, key: KeyId) -> Result<(), Error> {
+        let mut judge = lock(&self.judge);
+        if !judge.has_quarantined() {
+            return Ok(());
+        }
+        match judge.quarantined_for(Instant::now(), key) {
+            Some(left) => Err(quarantined().retry_after(left)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
+        self.up.subscribe()
+    }
+
+    pub(super) fn facts(&self) -> Option<TokenFacts> {
+        lock(&self.inner).facts.clone()
+    }
+
+    pub(super) fn down_because(&self) -> Option<String> {
+        match &lock(&self.inner).phase {
+            Phase::Down(error) => Some(error.to_string()),
+            Phase::Up | Phase::Ended => None,
+        }
+    }
+
+    pub(super) fn shut_down(&self) {
+        let mut inner = lock(&self.inner);
+        inner.phase = Phase::Ended;
+        inner.epoch += 1;
+        let left = std::mem::take(&mut inner.queue);
+        drop(inner);
+        self.work.notify_all();
+        self.came_up.notify_all();
+        self.keeper.notify_all();
+        left.into_iter().for_each(|job| job.fail(shutting_down()));
+    }
+
+    // The workers' side.
+
+    /// Blocks until the HSM is up; gives the epoch, or `None` at the end.
+    pub(super) fn wait_until_up(&self, worker: usize) -> Option<u64> {
+        let mut inner = lock(&self.inner);
+        loop {
+            match inner.phase {
+                Phase::Ended => return None,
+                Phase::Up if worker < inner.worker_limit() => return Some(inner.epoch),
+                Phase::Up | Phase::Down(_) => {
+                    inner = self.came_up.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// The next job of `epoch`; `None` once that is over.
+    pub(super) fn next_job(&self, epoch: u64) -> Option<Job> {
+        let mut inner = lock(&self.inner);
+        loop {
+            if inner.epoch != epoch {
+                return None;
+            }
+            if let Some(job) = inner.queue.pop_front() {
+                return Some(job);
+            }
+            inner.idle += 1;
+            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner.idle -= 1;
+        }
+    }
+
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        lock(&self.inner).epoch == epoch
+    }
+
+    pub(super) fn session_opened(&self) -> u64 {
+        let open = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.observer.sessions(&self.settings.hsm, open);
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn session_closed(&self) {
+        let open = self.sessions.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
+        self.observer.sessions(&self.settings.hsm, open);
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enter_call(&self, worker: usize) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.busy[worker].store(now.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn leave_call(&self, worker: usize) {
+        self.busy[worker].store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn observe_service_time(&self, took: Duration) {
+        let mut inner = lock(&self.inner);
+        inner.service_time = if inner.service_time.is_zero() { took } else { (inner.service_time * 7 + took) / 8 };
+    }
+
+    pub(super) fn key_succeeded(&self, key: KeyId) {
+        lock(&self.judge).success(Instant::now(), key);
+    }
+
+    /// Counts an unspecific fault, and acts on the verdict.
+    pub(super) fn key_faulted(&self, session: u64, key: KeyId, fault: &HsmFault, epoch: u64) {
+        let verdict = lock(&self.judge).fault(Instant::now(), session, key);
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::Gone => self.trip(epoch, fault),
+            Verdict::Quarantine(key) => self.alarm_quarantine(key, fault.to_string()),
+        }
+    }
+
+    /// Sets a key aside whose signatures do not verify.
+    pub(super) fn quarantine(&self, key: KeyId, why: &str) {
+        lock(&self.judge).quarantine(Instant::now(), key);
+        self.alarm_quarantine(key, why.to_owned());
+    }
+
+    fn alarm_quarantine(&self, key: KeyId, why: String) {
+        tracing::error!(hsm = %self.settings.hsm, %key, why, "key set aside: it fails while others sign");
+        self.observer.quarantined(&self.settings.hsm, key);
+    }
+
+    /// The HSM of `epoch` is gone: fails what waits, and wakes the keeper.
+    pub(super) fn trip(&self, epoch: u64, fault: &HsmFault) {
+        let mut inner = lock(&self.inner);
+        if inner.epoch != epoch || !matches!(inner.phase, Phase::Up) {
+            return;
+        }
+        let error = down_error(fault);
+        inner.phase = Phase::Down(error.clone());
+        inner.epoch += 1;
+        let waiting = std::mem::take(&mut inner.queue);
+        drop(inner);
+        tracing::error!(hsm = %self.settings.hsm, %fault, failed = waiting.len(), "HSM lost");
+        self.up.send_replace(false);
+        self.observer.up(&self.settings.hsm, false);
+        self.work.notify_all();
+        self.keeper.notify_all();
+        waiting.into_iter().for_each(|job| job.fail(error.clone()));
+    }
+
+    // The keeper's side.
+
+    /// Blocks until the HSM is down (`true`), a tick has passed (`false`), or the end (`None`).
+    pub(super) fn wait_for_loss(&self, tick: Duration) -> Option<bool> {
+        let mut inner = lock(&self.inner);
+        let mut ticked = false;
+        loop {
+            match inner.phase {
+                Phase::Ended => return None,
+                Phase::Down(_) => return Some(true),
+                Phase::Up if ticked => return Some(false),
+                Phase::Up => {
+                    let (guard, timeout) =
+                        self.keeper.wait_timeout(inner, tick).unwrap_or_else(PoisonError::into_inner);
+                    inner = guard;
+                    ticked = timeout.timed_out();
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try; `false` at the end.
+    pub(super) fn pause(&self, delay: Duration) -> bool {
+        let inner = lock(&self.inner);
+        let going_on = |inner: &mut Inner| !matches!(inner.phase, Phase::Ended);
+        let waited = self.keeper.wait_timeout_while(inner, delay, going_on).unwrap_or_else(PoisonError::into_inner);
+        !matches!(waited.0.phase, Phase::Ended)
+    }
+
+    pub(super) fn still_down(&self, fault: &HsmFault) {
+        let mut inner = lock(&self.inner);
+        if let Phase::Down(error) = &mut inner.phase {
+            *error = down_error(fault);
+        }
+    }
+
+    pub(super) fn came_up(&self, facts: TokenFacts) {
+        let mut inner = lock(&self.inner);
+        if matches!(inner.phase, Phase::Ended) {
+            return;
+        }
+        inner.facts = Some(facts);
+        inner.phase = Phase::Up;
+        drop(inner);
+        self.up.send_replace(true);
+        self.observer.up(&self.settings.hsm, true);
+        self.came_up.notify_all();
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        lock(&self.inner).epoch
+    }
+
+    /// How many workers have been inside a call for longer than `limit`.
+    pub(super) fn stuck_for(&self, limit: Duration) -> usize {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let stuck = |since: &&AtomicU64| {
+            let since = since.load(Ordering::Relaxed);
+            since != 0 && now.saturating_sub(since) > limit
+        };
+        self.busy.iter().filter(stuck).count()
+    }
+}
+
+impl Inner {
+    fn worker_limit(&self) -> usize {
+        self.facts.as_ref().and_then(|facts| facts.max_sessions).map_or(usize::MAX, |max| max.max(1))
+    }
+}
+
+/// Locks, whatever became of the thread that held it last: what is inside is consistent between statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn deadline_passed() -> Error {
+    Error::new(Reason::DeadlineExceeded, "the deadline passed before the signature was made")
+}
+
+pub(super) fn quarantined() -> Error {
+    Error::new(Reason::KeyQuarantined, "the key failed repeatedly and is set aside; call the operator")
+}
+
+fn shutting_down() -> Error {
+    Error::new(Reason::ShuttingDown, "the server is going down; try another one, or again")
+        .retry_after(Duration::from_secs(1))
+}
+
+fn down_error(fault: &HsmFault) -> Error {
+    match fault.class {
+        FaultClass::Pin => reaction::error(fault),
+        _ => reaction::unavailable(Duration::from_secs(1)).with_detail(fault),
+    }
+}

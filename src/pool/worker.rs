@@ -1,0 +1,254 @@
+//! A thread that owns a session: takes jobs, calls the HSM, reacts, verifies.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    error::Error,
+    ports::{Clock, Hsm, HsmFault, HsmSession},
+};
+
+use super::{
+    Signed, Timing,
+    reaction::{self, Reaction, reaction},
+    state::{Job, Shared, SignJob, TaskJob, deadline_passed, quarantined},
+};
+
+pub(super) struct Worker {
+    index: usize,
+    hsm: Arc<dyn Hsm>,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An open session of one epoch. Dropping it closes it.
+struct Open<'a> {
+    shared: &'a Shared,
+    session: Box<dyn HsmSession>,
+    number: u64,
+    epoch: u64,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.shared.session_closed();
+    }
+}
+
+/// How an attempt failed.
+enum Failure {
+    Fault(HsmFault),
+    /// The signature did not verify. It was discarded: a faulty one can reveal the key.
+    BadSignature,
+    /// Nothing that the HSM did.
+    Other(Error),
+}
+
+impl Worker {
+    pub(super) fn new(index: usize, hsm: Arc<dyn Hsm>, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
+        Self { index, hsm, shared, clock }
+    }
+
+    pub(super) fn run(&self) {
+        while let Some(epoch) = self.shared.wait_until_up(self.index) {
+            match self.open(epoch) {
+                Ok(open) => self.serve(open),
+                Err(fault) => self.open_failed(epoch, &fault),
+            }
+        }
+    }
+
+    fn serve<'a>(&'a self, open: Open<'a>) {
+        let epoch = open.epoch;
+        let mut open = Some(open);
+        while open.is_some() {
+            let Some(job) = self.shared.next_job(epoch) else { return };
+            match job {
+                Job::Sign(job) => self.sign(&mut open, job),
+                Job::Task(job) => self.perform(&mut open, job),
+            }
+        }
+    }
+
+    fn open(&self, epoch: u64) -> Result<Open<'_>, HsmFault> {
+        self.shared.enter_call(self.index);
+        let opened = self.hsm.open();
+        self.shared.leave_call(self.index);
+        let session = opened?;
+        let number = self.shared.session_opened();
+        Ok(Open { shared: &self.shared, session, number, epoch })
+    }
+
+    /// With other sessions open this worker waits for its own; with none the HSM is of no use as it is.
+    fn open_failed(&self, epoch: u64, fault: &HsmFault) {
+        self.shared.observer.fault(&self.shared.settings.hsm, fault);
+        if reaction(fault.class) == Reaction::Trip || self.shared.sessions() == 0 {
+            self.shared.trip(epoch, fault);
+        } else {
+            tracing::warn!(hsm = %self.shared.settings.hsm, %fault, "no session for this worker");
+            self.shared.pause(Duration::from_millis(500));
+        }
+    }
+
+    fn sign<'a>(&'a self, open: &mut Option<Open<'a>>, job: SignJob) {
+        let started = Instant::now();
+        if job.reply.is_closed() {
+            return;
+        }
+        if job.deadline <= started {
+            drop(job.reply.send(Err(deadline_passed())));
+            return;
+        }
+        let queued = started - job.queued_at;
+        let mut result = self.attempt(open, &job, queued);
+        if let Err(failure) = &result
+            && self.mend(open, &job, failure)
+        {
+            result = self.attempt(open, &job, queued);
+            if let Err(failure) = &result {
+                self.give_up(open, &job, failure);
+            }
+        }
+        self.shared.observe_service_time(started.elapsed());
+        let key = job.key.id;
+        if result.is_ok() {
+            self.shared.key_succeeded(key);
+        }
+        let answer = result.map_err(|failure| match failure {
+            Failure::Fault(fault) => reaction::error(&fault),
+            Failure::BadSignature => quarantined().with_detail("the signature did not verify"),
+            Failure::Other(error) => error,
+        });
+        drop(job.reply.send(answer));
+    }
+
+    fn attempt(&self, open: &mut Option<Open<'_>>, job: &SignJob, queued: Duration) -> Result<Signed, Failure> {
+        let Some(open) = open else { return Err(Failure::Other(reaction::unavailable(Duration::from_secs(1)))) };
+        let random = random_bytes().map_err(Failure::Other)?;
+        // Times are set now, when the job has left the queue.
+        let to_be_signed = job.input.encode(self.clock.now(), random).map_err(Failure::Other)?;
+        let before = Instant::now();
+        self.shared.enter_call(self.index);
+        let signature = open.session.sign(&job.key.key_ref(), job.key.alg, &to_be_signed.bytes);
+        self.shared.leave_call(self.index);
+        let done = Instant::now();
+        let signature = signature.map_err(|fault| self.observed(fault))?;
+        if !job.key.verifier.verifies(&to_be_signed.bytes, &signature) {
+            return Err(Failure::BadSignature);
+        }
+        let timing = Timing { queued, hsm: done - before, verify: done.elapsed(), done: Some(done) };
+        Ok(Signed { to_be_signed, signature, timing })
+    }
+
+    /// Does what the failure asks for; `true` where a second attempt makes sense.
+    fn mend<'a>(&'a self, open: &mut Option<Open<'a>>, job: &SignJob, failure: &Failure) -> bool {
+        match failure {
+            Failure::Other(_) => false,
+            Failure::BadSignature => self.reopen(open),
+            Failure::Fault(fault) => match reaction(fault.class) {
+                Reaction::Fail => false,
+                Reaction::RetrySame => true,
+                Reaction::RetryReopened => self.reopen(open),
+                Reaction::CountAndRetryReopened => {
+                    self.count(open, job, fault);
+                    self.reopen(open)
+                }
+                Reaction::Trip => {
+                    self.lose(open, fault);
+                    false
+                }
+            },
+        }
+    }
+
+    /// A second failure is not tried again, but it is judged.
+    fn give_up<'a>(&'a self, open: &mut Option<Open<'a>>, job: &SignJob, failure: &Failure) {
+        match failure {
+            Failure::Other(_) => {}
+            Failure::BadSignature => self.shared.quarantine(job.key.id, "two signatures did not verify"),
+            Failure::Fault(fault) => match reaction(fault.class) {
+                Reaction::Fail | Reaction::RetrySame => {}
+                Reaction::RetryReopened => drop(self.reopen(open)),
+                Reaction::CountAndRetryReopened => {
+                    self.count(open, job, fault);
+                    self.reopen(open);
+                }
+                Reaction::Trip => self.lose(open, fault),
+            },
+        }
+    }
+
+    fn perform<'a>(&'a self, open: &mut Option<Open<'a>>, mut job: TaskJob) {
+        let mut result = self.run_task(open, &mut job);
+        if let Err(fault) = &result {
+            let again = match reaction(fault.class) {
+                Reaction::Fail => false,
+                Reaction::RetrySame => true,
+                Reaction::RetryReopened | Reaction::CountAndRetryReopened => self.reopen(open),
+                Reaction::Trip => {
+                    self.lose(open, fault);
+                    false
+                }
+            };
+            if again {
+                result = self.run_task(open, &mut job);
+            }
+        }
+        (job.finish)(result.map_err(|fault| reaction::error(&fault)));
+    }
+
+    fn run_task(&self, open: &mut Option<Open<'_>>, job: &mut TaskJob) -> Result<(), HsmFault> {
+        let Some(open) = open else {
+            return Err(HsmFault::new(hallmark_core::ports::FaultClass::Gone, "C_OpenSession", "no session"));
+        };
+        // Not watched: generating an RSA key takes a minute on some tokens.
+        let result = (job.run)(open.session.as_mut());
+        if let Err(fault) = &result {
+            self.shared.observer.fault(&self.shared.settings.hsm, fault);
+        }
+        result
+    }
+
+    fn reopen<'a>(&'a self, open: &mut Option<Open<'a>>) -> bool {
+        let Some(epoch) = open.take().map(|old| old.epoch) else { return false };
+        if !self.shared.is_current(epoch) {
+            return false;
+        }
+        match self.open(epoch) {
+            Ok(new) => {
+                *open = Some(new);
+                true
+            }
+            Err(fault) => {
+                self.open_failed(epoch, &fault);
+                false
+            }
+        }
+    }
+
+    fn lose(&self, open: &mut Option<Open<'_>>, fault: &HsmFault) {
+        if let Some(open) = open.take() {
+            self.shared.trip(open.epoch, fault);
+        }
+    }
+
+    fn count(&self, open: &Option<Open<'_>>, job: &SignJob, fault: &HsmFault) {
+        if let Some(open) = open {
+            self.shared.key_faulted(open.number, job.key.id, fault, open.epoch);
+        }
+    }
+
+    fn observed(&self, fault: HsmFault) -> Failure {
+        self.shared.observer.fault(&self.shared.settings.hsm, &fault);
+        tracing::warn!(hsm = %self.shared.settings.hsm, %fault, class = fault.class.as_str(), "HSM call failed");
+        Failure::Fault(fault)
+    }
+}
+
+fn random_bytes() -> Result<[u8; 16], Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::internal("the random generator failed"))?;
+    Ok(bytes)
+}
