@@ -197,6 +197,11 @@ impl Pool {
         self.shared.is_up()
     }
 
+    /// When a signature was made and verified last.
+    pub fn last_signed(&self) -> Option<Instant> {
+        self.shared.last_signed()
+    }
+
     /// What the token said of itself when it was connected last.
     pub fn facts(&self) -> Option<TokenFacts> {
         self.shared.facts()

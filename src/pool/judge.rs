@@ -68,6 +68,12 @@ impl Judge {
         self.quarantined.remove(&key);
     }
 
+    /// When a signature verified last, with any key.
+    pub(super) fn last_success(&self) -> Option<Instant> {
+        self.last_success.map(|(at, _)| at)
+    }
+
+    /// Sets `key` aside.
     pub(super) fn quarantine(&mut self, now: Instant, key: KeyId) -> Verdict {
         self.quarantined.insert(key, now + QUARANTINE);
         Verdict::Quarantine(key)

@@ -196,6 +196,10 @@ impl Shared {
         self.up.subscribe()
     }
 
+    pub(super) fn last_signed(&self) -> Option<Instant> {
+        lock(&self.judge).last_success()
+    }
+
     pub(super) fn facts(&self) -> Option<TokenFacts> {
         lock(&self.inner).facts.clone()
     }

@@ -1,1 +1,42 @@
-//! Use cases.
+//! Use cases. They know no transport, no PKCS#11 module and no database: only the rules, the pools, and ports.
+//!
+//! - [`sign`]: a workload asks for an assertion;
+//! - [`keys`]: an operator lists and makes keys;
+//! - [`publish`]: the JWKS documents, in memory;
+//! - [`readiness`]: whether signatures are made and verified lately;
+//! - [`keyring`]: the records as last read, and the store lease;
+//! - [`limits`]: rate and concurrency of each workload;
+//! - [`registry`]: clients and policy, replaced as one on reload.
+
+pub mod keyring;
+pub mod keys;
+pub mod limits;
+pub mod publish;
+pub mod readiness;
+pub mod registry;
+pub mod sign;
+
+use std::{collections::HashMap, sync::Arc};
+
+use hallmark_core::{
+    key::HsmName,
+    ports::{AuditSink, Clock},
+};
+
+use crate::pool::Pool;
+
+/// What every use case needs.
+#[derive(Clone)]
+pub struct Context {
+    pub clock: Arc<dyn Clock>,
+    pub audit: Arc<dyn AuditSink>,
+    pub pools: Arc<HashMap<HsmName, Pool>>,
+    pub registry: Arc<registry::Registry>,
+    pub keyring: Arc<keyring::Keyring>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Context")
+    }
+}

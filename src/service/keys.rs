@@ -1,0 +1,399 @@
+//! An operator lists keys, and makes the first keys of a client's lines.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hallmark_core::{
+    audit::{EncodedEvent, Event, KeyEvent, Outcome},
+    client::{Client, Provision},
+    error::{Error, Reason},
+    key::{Alg, ClientName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    lifecycle::{self, Bootstrap, Change},
+    policy::{Caller, OperatorRole},
+    ports::{BegunChange, ChangeState, HsmObject, KeyChange, RecordUpdate, StoreError},
+    public_key::PublicKey,
+};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{Context, publish::Publisher, sign::audit_unavailable};
+use crate::pool::Pool;
+
+#[derive(Clone, Debug)]
+pub struct Keys {
+    context: Context,
+    publisher: Arc<Publisher>,
+    /// Changes happen one after the other.
+    changing: Arc<Mutex<()>>,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub client: ClientName,
+    /// Only the line with this algorithm.
+    pub alg: Option<Alg>,
+}
+
+/// A change, and the keys that it made.
+#[derive(Debug)]
+pub struct Changed {
+    pub change: KeyChange,
+    pub keys: Vec<KeyRecord>,
+}
+
+/// Who is behind a change, for the audit log.
+struct Author<'a> {
+    who: &'a str,
+    change: &'a str,
+    reason: &'a str,
+}
+
+impl Keys {
+    pub fn new(context: Context, publisher: Arc<Publisher>) -> Self {
+        Self { context, publisher, changing: Arc::default() }
+    }
+
+    /// The records of `client`, or all.
+    pub fn list(&self, caller: &Caller, client: Option<&ClientName>) -> Result<Vec<KeyRecord>, Error> {
+        self.authorise(caller, OperatorRole::View)?;
+        let keys = self.context.keyring.keys();
+        let wanted = |record: &&KeyRecord| client.is_none() || record.client.as_ref() == client;
+        Ok(keys.records.iter().filter(wanted).cloned().collect())
+    }
+
+    /// The record with that `kid`.
+    pub fn get(&self, caller: &Caller, kid: &str) -> Result<KeyRecord, Error> {
+        self.authorise(caller, OperatorRole::View)?;
+        let keys = self.context.keyring.keys();
+        let has_kid = |record: &&KeyRecord| record.public.as_ref().is_some_and(|public| public.kid.as_str() == kid);
+        keys.records.iter().find(has_kid).cloned().ok_or_else(|| {
+            let shown: String = kid.chars().take(64).collect();
+            Error::new(Reason::KeyNotFound, format!("no key with kid `{shown}`; `hallmark keys list` shows all"))
+        })
+    }
+
+    /// Makes the first keys of a client's lines: one active and one standby each.
+    pub async fn create(&self, caller: &Caller, request: CreateRequest) -> Result<Changed, Error> {
+        self.authorise(caller, OperatorRole::Rotate)?;
+        let registered = self.context.registry.load_full();
+        let client = registered.clients.get(&request.client).ok_or_else(|| {
+            Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
+        })?;
+        let lines = lines(client, request.alg)?;
+        let who = caller.identity.to_string();
+        // The change goes on where the caller hangs up: keys must not be left half made.
+        let (this, client) = (self.clone(), client.clone());
+        let work = async move { this.change(&client, lines, request, who).await };
+        tokio::spawn(work).await.map_err(Error::internal)?
+    }
+
+    /// Makes what clients with `provision = "auto"` still lack, as the server itself.
+    ///
+    /// Never where a record or an object on the token already names the client.
+    pub async fn provision(&self) -> Result<usize, Error> {
+        let registered = self.context.registry.load_full();
+        let mut made = 0;
+        for client in registered.clients.values().filter(|client| client.provision == Provision::Auto) {
+            for (line, spec) in client.key_lines() {
+                if !self.may_provision(client, &line).await? {
+                    continue;
+                }
+                let request = CreateRequest {
+                    request_id: format!("provision-{line}"),
+                    reason: "provision = \"auto\"".into(),
+                    client: client.name.clone(),
+                    alg: Some(line.alg),
+                };
+                self.change(client, vec![(line, spec)], request, "hallmark".into()).await?;
+                made += 1;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Makes the custody key of `hsm`, if there is none. Prefers ES256: its keys are quick to make and to use.
+    pub async fn ensure_custody_key(&self, hsm: &hallmark_core::key::HsmName) -> Result<(), Error> {
+        let _one = self.changing.lock().await;
+        if self.context.keyring.keys().custody(hsm).is_some() {
+            return Ok(());
+        }
+        let pool = self.pool(hsm)?;
+        let algs = pool.facts().map(|facts| facts.algs).unwrap_or_default();
+        let alg = [Alg::ES256, Alg::RS256].into_iter().find(|alg| algs.contains(alg));
+        let alg = alg.ok_or_else(|| Error::new(Reason::AlgUnsupported, "the HSM has neither ES256 nor RS256"))?;
+        let spec = KeySpec { alg, rsa_bits: KeySpec::DEFAULT_RSA_BITS };
+        let keys = self.context.keyring.keys().clone();
+        let reserved = |record: &&KeyRecord| {
+            record.purpose == Purpose::Custody && record.hsm == *hsm && record.state == KeyState::PreActive
+        };
+        let record = match keys.records.iter().find(reserved) {
+            Some(record) => record.clone(),
+            None => self.reserve(None, hsm, alg, Purpose::Custody).await?,
+        };
+        let author = Author { who: "hallmark", change: &record.id.to_string(), reason: "an HSM needs a custody key" };
+        let born = self.generate(pool, &record, spec, &author).await?;
+        let change = Change { key: born.id, to: KeyState::Active, reason: "custody key".into() };
+        self.apply(vec![(born, change)], &author).await
+    }
+
+    async fn may_provision(&self, client: &Client, line: &KeyLine) -> Result<bool, Error> {
+        let keys = self.context.keyring.keys().clone();
+        let records: Vec<_> = keys.of_client(client).cloned().collect();
+        match lifecycle::bootstrap(line, &records) {
+            Err(_) => Ok(false),
+            Ok(Bootstrap::Resume(_)) => Ok(true),
+            Ok(Bootstrap::Start) => {
+                let prefix = label_prefix(Some(&client.name), line.alg);
+                let objects = self.pool(&line.hsm)?.list().await?;
+                let named: Vec<_> = objects.iter().filter(|object| object.label.starts_with(&prefix)).collect();
+                if let Some(object) = named.first() {
+                    tracing::error!(client = %client.name, label = object.label, "not provisioning: the HSM has an object \
+                        that names this client, and there is no record of it");
+                }
+                Ok(named.is_empty())
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        client: &Client,
+        lines: Vec<(KeyLine, KeySpec)>,
+        request: CreateRequest,
+        who: String,
+    ) -> Result<Changed, Error> {
+        let _one = self.changing.lock().await;
+        let algs: Vec<_> = lines.iter().map(|(line, _)| line.to_string()).collect();
+        let change = KeyChange {
+            id: Uuid::new_v4().to_string(),
+            request_id: request.request_id,
+            request: format!("create {}", algs.join(" ")),
+            client: client.name.clone(),
+            operator: who,
+            reason: request.reason,
+            state: ChangeState::Running,
+            created: self.context.clock.now(),
+            keys: Vec::new(),
+        };
+        let change = match self.begin(change).await? {
+            Begun::Go(change) => change,
+            Begun::Done(changed) => return Ok(changed),
+        };
+        let author = Author { who: &change.operator, change: &change.id, reason: &change.reason };
+        let made = self.make_lines(client, &lines, &author).await;
+        let store = self.context.keyring.store();
+        let (state, ids) = match &made {
+            Ok(ids) => (ChangeState::Applied, ids.as_slice()),
+            Err(_) => (ChangeState::Failed, [].as_slice()),
+        };
+        store.end_change(&change.id, state, ids).await.map_err(store_error)?;
+        let ids = made?;
+        Ok(self.changed(KeyChange { state, keys: ids, ..change }))
+    }
+
+    async fn begin(&self, change: KeyChange) -> Result<Begun, Error> {
+        match self.context.keyring.store().begin_change(&change).await.map_err(store_error)? {
+            BegunChange::New => Ok(Begun::Go(change)),
+            BegunChange::Existing(before) if before.request != change.request => {
+                let text = "this request_id came before with another request; use a new one";
+                Err(Error::new(Reason::RequestIdReused, text))
+            }
+            BegunChange::Existing(before) if before.state == ChangeState::Applied => {
+                Ok(Begun::Done(self.changed(before)))
+            }
+            // It failed, or its process died half-way: what it left is taken up.
+            BegunChange::Existing(before) => Ok(Begun::Go(before)),
+        }
+    }
+
+    fn changed(&self, change: KeyChange) -> Changed {
+        let keys = self.context.keyring.keys();
+        let keys = keys.records.iter().filter(|record| change.keys.contains(&record.id)).cloned().collect();
+        Changed { change, keys }
+    }
+
+    async fn make_lines(
+        &self,
+        client: &Client,
+        lines: &[(KeyLine, KeySpec)],
+        author: &Author<'_>,
+    ) -> Result<Vec<KeyId>, Error> {
+        let mut made = Vec::new();
+        for (line, spec) in lines {
+            let (first, standby) = self.reserve_line(client, line).await?;
+            let pool = self.pool(&line.hsm)?;
+            let first = self.generate(pool, &first, *spec, author).await?;
+            let standby = self.generate(pool, &standby, *spec, author).await?;
+            made.extend([first.id, standby.id]);
+            let changes = lifecycle::establish(first.id, standby.id);
+            self.apply([first, standby].into_iter().zip(changes).collect(), author).await?;
+        }
+        Ok(made)
+    }
+
+    /// Two records without keys, written before the keys are made.
+    async fn reserve_line(&self, client: &Client, line: &KeyLine) -> Result<(KeyRecord, KeyRecord), Error> {
+        let keys = self.context.keyring.keys().clone();
+        let records: Vec<_> = keys.of_client(client).cloned().collect();
+        let mut reserved = match lifecycle::bootstrap(line, &records)? {
+            Bootstrap::Start => Vec::new(),
+            Bootstrap::Resume(ids) => records.into_iter().filter(|record| ids.contains(&record.id)).collect(),
+        };
+        while reserved.len() < 2 {
+            reserved.push(self.reserve(Some(&client.name), &line.hsm, line.alg, Purpose::Assertion).await?);
+        }
+        // Unwrap safety: filled up to two right above.
+        let standby = reserved.pop().unwrap();
+        Ok((reserved.pop().unwrap(), standby))
+    }
+
+    async fn reserve(
+        &self,
+        client: Option<&ClientName>,
+        hsm: &hallmark_core::key::HsmName,
+        alg: Alg,
+        purpose: Purpose,
+    ) -> Result<KeyRecord, Error> {
+        let id = Uuid::new_v4();
+        let record = KeyRecord {
+            id: KeyId(id),
+            client: client.cloned(),
+            alg,
+            hsm: hsm.clone(),
+            purpose,
+            cka_id: Uuid::new_v4().as_bytes().to_vec(),
+            label: format!("{}{}", label_prefix(client, alg), &id.simple().to_string()[..8]),
+            public: None,
+            state: KeyState::PreActive,
+            served_for_ms: 0,
+            times: KeyTimes::created(self.context.clock.now()),
+            origin: Origin::Generated,
+            certificate_chain: Vec::new(),
+        };
+        self.context.keyring.store().apply(std::slice::from_ref(&record), &[]).await.map_err(store_error)?;
+        Ok(record)
+    }
+
+    /// Makes the key of a reserved record, or takes the one that an attempt cut short has left.
+    async fn generate(
+        &self,
+        pool: &Pool,
+        record: &KeyRecord,
+        spec: KeySpec,
+        author: &Author<'_>,
+    ) -> Result<KeyRecord, Error> {
+        if record.public.is_some() {
+            return Ok(record.clone());
+        }
+        let subject = record.id.to_string();
+        self.audited(author, "generate", &subject, async {
+            let key = match left_behind(&pool.list().await?, record)? {
+                Some(key) => key,
+                None => pool.generate(record.cka_id.clone(), record.label.clone(), spec).await?,
+            };
+            let public = PublicPart { kid: key.thumbprint(), key };
+            let born = KeyRecord { public: Some(public), ..record.clone() };
+            let update = RecordUpdate { from: record.state, record: born.clone() };
+            self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
+            Ok(born)
+        })
+        .await
+    }
+
+    /// Moves records in one transaction, then shows the result to signers and verifiers.
+    async fn apply(&self, moves: Vec<(KeyRecord, Change)>, author: &Author<'_>) -> Result<(), Error> {
+        let now = self.context.clock.now();
+        let mut updates = Vec::with_capacity(moves.len());
+        for (record, change) in &moves {
+            updates.push(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? });
+        }
+        let texts: Vec<_> = moves.iter().map(|(record, change)| format!("{} to {}", record.id, change.to)).collect();
+        self.audited(author, "move", &texts.join(", "), async {
+            self.context.keyring.store().apply(&[], &updates).await.map_err(store_error)
+        })
+        .await?;
+        self.reload().await
+    }
+
+    /// Reads the store again, for signing and for the JWKS.
+    pub async fn reload(&self) -> Result<(), Error> {
+        self.context.keyring.refresh(&self.context.registry).await.map_err(store_error)?;
+        let registered = self.context.registry.load_full();
+        let clients: Vec<_> = registered.clients.values().cloned().collect();
+        self.publisher.rebuild(&clients, &self.context.keyring.keys().records);
+        Ok(())
+    }
+
+    /// Log intent, then act, then outcome.
+    async fn audited<T>(
+        &self,
+        author: &Author<'_>,
+        action: &str,
+        subject: &str,
+        act: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let event = KeyEvent { change: author.change, who: author.who, action, subject, reason: author.reason };
+        self.record(&Event::KeyIntent(event.clone())).await?;
+        let result = act.await;
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.record(&Event::KeyOutcome { key: event, outcome }).await?;
+        result
+    }
+
+    async fn record(&self, event: &Event<'_>) -> Result<(), Error> {
+        let encoded = EncodedEvent::new(self.context.clock.now(), event);
+        self.context.audit.append_synced(encoded).await.map_err(audit_unavailable)
+    }
+
+    fn authorise(&self, caller: &Caller, role: OperatorRole) -> Result<(), Error> {
+        self.context.registry.load().policy.operator(caller, role, self.context.clock.now())
+    }
+
+    fn pool(&self, hsm: &hallmark_core::key::HsmName) -> Result<&Pool, Error> {
+        self.context.pools.get(hsm).ok_or_else(|| Error::internal(format!("no pool for HSM `{hsm}`")))
+    }
+}
+
+enum Begun {
+    Go(KeyChange),
+    Done(Changed),
+}
+
+fn lines(client: &Client, alg: Option<Alg>) -> Result<Vec<(KeyLine, KeySpec)>, Error> {
+    let mut lines = client.key_lines();
+    lines.retain(|(line, _)| alg.is_none_or(|alg| line.alg == alg));
+    if lines.is_empty() {
+        let text = format!("client `{}` has no key line with this algorithm in the configuration", client.name);
+        return Err(Error::new(Reason::AlgNotConfigured, text));
+    }
+    Ok(lines)
+}
+
+/// `CKA_LABEL` up to a random end: says to a person at the token whose key it is.
+fn label_prefix(client: Option<&ClientName>, alg: Alg) -> String {
+    match client {
+        Some(client) => format!("hallmark:{client}:{alg}:"),
+        None => format!("hallmark-custody:{alg}:"),
+    }
+}
+
+/// The complete pair that a crash left on the token for `record`.
+fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> Result<Option<PublicKey>, Error> {
+    let by_id: HashMap<_, _> = objects.iter().map(|object| (object.cka_id.as_slice(), object)).collect();
+    let Some(object) = by_id.get(record.cka_id.as_slice()) else { return Ok(None) };
+    match (&object.public, object.has_private) {
+        (Some(key), true) if object.label == record.label && key.suits(record.alg) => Ok(Some(key.clone())),
+        _ => {
+            let text = format!("the HSM has an incomplete or foreign object with the CKA_ID of key {}", record.id);
+            Err(Error::new(Reason::KeyAbsent, text))
+        }
+    }
+}
+
+pub(super) fn store_error(error: StoreError) -> Error {
+    Error::new(Reason::StoreUnavailable, "the key store does not answer; try again")
+        .with_detail(error)
+        .retry_after(std::time::Duration::from_secs(1))
+}

@@ -1,0 +1,186 @@
+//! A workload asks for an assertion.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    assertion::{self, SignedAssertion, TokenRequest},
+    audit::{EncodedEvent, Event, Outcome, Signing},
+    client::Client,
+    error::{Error, Reason},
+    key::{Alg, KeyLine},
+    policy::{AssertionRequest, Caller},
+    ports::AuditUnavailable,
+};
+
+use super::{Context, keyring::Keys};
+use crate::{
+    pool::{Pool, PoolKey, Signed},
+    telemetry::Metrics,
+};
+
+/// A signature older than this is not given out: its key may have been revoked elsewhere meanwhile.
+const OLDEST_SIGNATURE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug)]
+pub struct Sign {
+    context: Context,
+    metrics: Arc<Metrics>,
+}
+
+/// What a workload gets.
+#[derive(Debug)]
+pub struct Reply {
+    pub assertion: SignedAssertion,
+    pub token_request: TokenRequest,
+}
+
+impl Sign {
+    pub fn new(context: Context, metrics: Arc<Metrics>) -> Self {
+        Self { context, metrics }
+    }
+
+    /// Signs one assertion, or says why not.
+    ///
+    /// `request_id` ties the audit records together. The reply is given only once they are on the disk.
+    pub async fn sign(
+        &self,
+        caller: &Caller,
+        request: AssertionRequest,
+        deadline: Instant,
+        request_id: &str,
+    ) -> Result<Reply, Error> {
+        let client = request.client.clone();
+        let result = self.authorised(caller, request, deadline, request_id).await;
+        if let Err(error) = &result {
+            self.metrics.refused(error.reason);
+            if error.reason.remedy() == hallmark_core::error::Remedy::AskPermission {
+                self.record_refusal(caller, client.as_str(), error, request_id);
+            }
+        }
+        result
+    }
+
+    async fn authorised(
+        &self,
+        caller: &Caller,
+        request: AssertionRequest,
+        deadline: Instant,
+        request_id: &str,
+    ) -> Result<Reply, Error> {
+        let context = &self.context;
+        let registered = context.registry.load_full();
+        let client = registered.clients.get(&request.client);
+        let (alg, scope) = (request.alg, request.scope.clone());
+        let grant = registered.policy.authorise(caller, request, client, context.clock.now())?;
+        let client = client.ok_or_else(|| Error::internal("a grant without a client"))?;
+        let _admitted = registered.limits.admit(grant.identity())?;
+        let (line, key, pool) = self.choose(client, alg, &*context.keyring.leased()?)?;
+        let who = grant.identity().to_string();
+        let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
+        let input = assertion::prepare(grant, client, key.alg, &key.kid)?;
+
+        let intent = Event::SignIntent(Signing {
+            request: request_id,
+            who: &who,
+            client: client.name.as_str(),
+            kid: key.kid.as_str(),
+            alg: key.alg.as_str(),
+            kind: input.kind(),
+            audience: &audience,
+        });
+        context.audit.append(self.encode(&intent)).map_err(audit_unavailable)?;
+        let signed = pool.sign(key.clone(), input, deadline).await;
+        let timing = signed.as_ref().map(|signed| signed.timing).unwrap_or_default();
+        let result = signed.and_then(|signed| self.release(signed, &line, &key));
+        self.record_outcome(&result, request_id).await?;
+        self.metrics.signed(client.name.as_str(), key.alg, result.as_ref().map(|_| timing).map_err(|error| error.reason));
+        let assertion = result?;
+        let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
+        Ok(Reply { assertion, token_request })
+    }
+
+    /// The first of the client's key lines with that algorithm whose HSM is up; the first at all where none is, so
+    /// that the caller learns what is wrong.
+    fn choose<'a>(
+        &'a self,
+        client: &Client,
+        alg: Option<Alg>,
+        keys: &Keys,
+    ) -> Result<(KeyLine, Arc<PoolKey>, &'a Pool), Error> {
+        let alg = alg.or_else(|| client.default_alg());
+        let spec = client.keys.iter().find(|spec| Some(spec.alg) == alg);
+        let alg = spec.map(|spec| spec.alg).ok_or_else(|| not_configured(client))?;
+        let mut fallback = None;
+        for hsm in &client.hsms {
+            let line = KeyLine { client: client.name.clone(), alg, hsm: hsm.clone() };
+            let (Some(key), Some(pool)) = (keys.active(&line), self.context.pools.get(hsm)) else { continue };
+            if pool.is_up() {
+                return Ok((line, key.clone(), pool));
+            }
+            fallback.get_or_insert((line, key.clone(), pool));
+        }
+        fallback.ok_or_else(|| {
+            let text = format!(
+                "client `{0}` has no active {alg} key; an operator can run `hallmark keys create {0}`",
+                client.name
+            );
+            Error::new(Reason::NoActiveKey, text)
+        })
+    }
+
+    /// Looks once more before the signature leaves: the key may have been revoked while the HSM worked.
+    fn release(&self, signed: Signed, line: &KeyLine, key: &PoolKey) -> Result<SignedAssertion, Error> {
+        let keys = self.context.keyring.leased()?;
+        if !keys.is_active(line, key.id) {
+            let text = "the key stopped being active while it signed; ask again";
+            return Err(Error::new(Reason::NoActiveKey, text).retry_after(Duration::ZERO));
+        }
+        if signed.timing.done.is_none_or(|done| done.elapsed() > OLDEST_SIGNATURE) {
+            return Err(Error::new(Reason::HsmUnavailable, "the HSM answered too late; ask again"));
+        }
+        signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
+    }
+
+    async fn record_outcome(&self, result: &Result<SignedAssertion, Error>, request: &str) -> Result<(), Error> {
+        let (stamp, error) = (result.as_ref().ok().map(|signed| &signed.stamp), result.as_ref().err());
+        let outcome = Event::SignOutcome {
+            request,
+            outcome: if error.is_some() { Outcome::Failed } else { Outcome::Done },
+            reason: error.map(|error| error.reason.code()),
+            jti: stamp.map(|stamp| stamp.jti.as_str()),
+            iat: stamp.map(|stamp| stamp.issued_at.secs()),
+            exp: stamp.map(|stamp| stamp.expires_at.secs()),
+        };
+        let outcome = self.encode(&outcome);
+        match error {
+            // One sync covers the intent and this.
+            None => self.context.audit.append_synced(outcome).await,
+            // Nothing leaves, so nobody needs to wait for the disk.
+            Some(_) => self.context.audit.append(outcome),
+        }
+        .map_err(audit_unavailable)
+    }
+
+    fn record_refusal(&self, caller: &Caller, client: &str, error: &Error, request: &str) {
+        let who = caller.identity.to_string();
+        let event = Event::Refused { request, who: &who, client, reason: error.reason.code() };
+        self.context.audit.refused(self.context.clock.now(), &event);
+    }
+
+    fn encode(&self, event: &Event<'_>) -> EncodedEvent {
+        EncodedEvent::new(self.context.clock.now(), event)
+    }}
+
+fn not_configured(client: &Client) -> Error {
+    let algs: Vec<_> = client.keys.iter().map(|spec| spec.alg.as_str()).collect();
+    let text = format!("client `{}` has no key line with this algorithm; it has: {}", client.name, algs.join(", "));
+    Error::new(Reason::AlgNotConfigured, text)
+}
+
+pub(super) fn audit_unavailable(error: AuditUnavailable) -> Error {
+    let text = "the audit log can't be written, and nothing is signed without it; call the operator";
+    Error::new(Reason::AuditUnavailable, text).with_detail(error).retry_after(Duration::from_secs(1))
+}
