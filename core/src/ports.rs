@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The wall clock.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 

@@ -1,4 +1,11 @@
 //! stub
+use hallmark_core::{client::Client, key::KeyRecord};
 #[derive(Debug)]
 pub struct Publisher;
-impl Publisher { pub fn rebuild(&self, _c: &[hallmark_core::client::Client], _r: &[hallmark_core::key::KeyRecord]) {} }
+#[derive(Debug)]
+pub struct Published { pub body: Vec<u8>, pub etag: String }
+impl Publisher {
+    pub fn rebuild(&self, _c: &[Client], _r: &[KeyRecord]) {}
+    pub fn document(&self, _c: &Client) -> Option<std::sync::Arc<Published>> { None }
+    pub fn url(&self, _c: &Client) -> String { String::new() }
+}

@@ -1,0 +1,120 @@
+//! `hallmark.v1.AssertionService`.
+
+use std::time::Instant;
+
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use hallmark_core::{
+    error::{Error, Reason},
+    policy::Caller,
+};
+use hallmark_proto::v1::{
+    SignAssertionRequest, SignAssertionResponse, SignAssertionsRequest, SignAssertionsResponse,
+    assertion_service_server::AssertionService, sign_assertions_response,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::{
+    convert,
+    scope::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT, Scope},
+    status::to_status,
+};
+use crate::service::sign::Sign;
+
+/// How many items of one stream are under way at once. Further ones stay with the caller until one is answered and
+/// read, so that a caller that stops reading costs no more than these.
+const IN_FLIGHT: usize = 128;
+const MAX_CORRELATION_ID: usize = 128;
+
+#[derive(Debug)]
+pub(super) struct Assertions {
+    sign: Sign,
+    draining: CancellationToken,
+}
+
+impl Assertions {
+    pub(super) fn new(sign: Sign, draining: CancellationToken) -> Self {
+        Self { sign, draining }
+    }
+}
+
+#[tonic::async_trait]
+impl AssertionService for Assertions {
+    async fn sign_assertion(
+        &self,
+        request: Request<SignAssertionRequest>,
+    ) -> Result<Response<SignAssertionResponse>, Status> {
+        let scope = Scope::of(&request)?;
+        let message = request.into_inner();
+        let result = sign_one(&self.sign, &scope.caller, message, scope.deadline, &scope.request_id).await;
+        scope.answer(result)
+    }
+
+    type SignAssertionsStream = BoxStream<'static, Result<SignAssertionsResponse, Status>>;
+
+    async fn sign_assertions(
+        &self,
+        request: Request<Streaming<SignAssertionsRequest>>,
+    ) -> Result<Response<Self::SignAssertionsStream>, Status> {
+        let caller = Scope::of(&request)?.caller;
+        let items = request.into_inner().take_until(self.draining.clone().cancelled_owned());
+        Ok(Response::new(answers(self.sign.clone(), caller, items).boxed()))
+    }
+}
+
+/// The answers to `items`, in the order in which they are ready. Ends with the first item that can't be read.
+fn answers(
+    sign: Sign,
+    caller: Caller,
+    items: impl Stream<Item = Result<SignAssertionsRequest, Status>>,
+) -> impl Stream<Item = Result<SignAssertionsResponse, Status>> {
+    let answer = move |item: Result<SignAssertionsRequest, Status>| {
+        let (sign, caller) = (sign.clone(), caller.clone());
+        async move { Ok(sign_item(&sign, &caller, item?).await) }
+    };
+    items.map(answer).buffer_unordered(IN_FLIGHT)
+}
+
+async fn sign_item(sign: &Sign, caller: &Caller, item: SignAssertionsRequest) -> SignAssertionsResponse {
+    let result = match checked(&item) {
+        Ok(deadline) => {
+            let request_id = Uuid::new_v4().to_string();
+            sign_one(sign, caller, item.request.unwrap_or_default(), deadline, &request_id).await
+        }
+        Err(error) => Err(error),
+    };
+    let result = match result {
+        Ok(response) => sign_assertions_response::Result::Assertion(response),
+        Err(error) => sign_assertions_response::Result::Error(as_message(&to_status(&error))),
+    };
+    SignAssertionsResponse { correlation_id: item.correlation_id, result: Some(result) }
+}
+
+fn checked(item: &SignAssertionsRequest) -> Result<Instant, Error> {
+    if item.correlation_id.len() > MAX_CORRELATION_ID {
+        return Err(Error::new(Reason::InvalidRequest, "`correlation_id` is longer than 128 bytes"));
+    }
+    let timeout = item.timeout.as_ref().map(|timeout| convert::duration("timeout", timeout)).transpose()?;
+    Ok(Instant::now() + timeout.unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT))
+}
+
+async fn sign_one(
+    sign: &Sign,
+    caller: &Caller,
+    message: SignAssertionRequest,
+    deadline: Instant,
+    request_id: &str,
+) -> Result<SignAssertionResponse, Error> {
+    let request = convert::assertion_request(message)?;
+    sign.sign(caller, request, deadline, request_id).await.map(convert::assertion_response)
+}
+
+/// `google.rpc.Status` as a message; its details are those that a unary call has in its trailers.
+fn as_message(status: &Status) -> tonic_types::Status {
+    prost::Message::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}

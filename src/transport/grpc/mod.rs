@@ -1,0 +1,89 @@
+//! The gRPC front: reads what callers send, says who they are, and turns answers and errors back.
+//!
+//! One file a service, as in `proto/hallmark/v1`; [`convert`] holds what messages and rules have in common, [`status`]
+//! the one place where errors become gRPC status.
+
+mod assertion;
+mod convert;
+mod jwks;
+mod keys;
+mod scope;
+mod status;
+
+use std::sync::Arc;
+
+use hallmark_core::{error::Error, policy::OperatorRole, ports::Clock};
+use hallmark_proto::v1::{
+    assertion_service_server::AssertionServiceServer, jwks_service_server::JwksServiceServer,
+    key_service_server::KeyServiceServer,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
+
+use self::scope::caller;
+use crate::service::{keys::Keys, publish::Publisher, registry::Registry, sign::Sign};
+
+pub use self::status::to_status;
+
+/// A request larger than this is refused: a client_id of 8 KiB and claims of the same size fit well.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// What the front needs of the use cases.
+#[derive(Debug)]
+pub struct Services {
+    pub sign: Sign,
+    pub keys: Keys,
+    pub publisher: Arc<Publisher>,
+    pub registry: Arc<Registry>,
+    pub clock: Arc<dyn Clock>,
+    /// Whether reflection is open to all, as in `hallmark dev`, or to operators only.
+    pub open_reflection: bool,
+    /// Ends streams, so that what they have under way is answered before the server stops.
+    pub draining: CancellationToken,
+}
+
+/// The names that the health service answers for.
+pub const SERVICE_NAMES: [&str; 3] =
+    ["hallmark.v1.AssertionService", "hallmark.v1.KeyService", "hallmark.v1.JwksService"];
+
+/// All services behind one HTTP/2 port, and the handle that sets their health.
+pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter), Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(hallmark_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(Error::internal)?;
+    let assertions = assertion::Assertions::new(services.sign, services.draining);
+    let keys = keys::KeyManagement::new(services.keys);
+    let jwks = jwks::PublicKeys::new(services.publisher, services.registry.clone(), services.clock.clone());
+    let operators_only = ReflectionGuard {
+        open: services.open_reflection,
+        registry: services.registry,
+        clock: services.clock,
+    };
+    let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(InterceptedService::new(reflection, operators_only))
+        .add_service(health);
+    Ok((routes, reporter))
+}
+
+#[derive(Clone)]
+struct ReflectionGuard {
+    open: bool,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+}
+
+impl tonic::service::Interceptor for ReflectionGuard {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        if !self.open {
+            let caller = caller(request.extensions())?;
+            let policy = &self.registry.load().policy;
+            policy.operator(&caller, OperatorRole::View, self.clock.now()).map_err(|error| to_status(&error))?;
+        }
+        Ok(request)
+    }
+}

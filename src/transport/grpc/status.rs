@@ -1,0 +1,90 @@
+//! The one place where errors become gRPC status.
+
+use std::collections::HashMap;
+
+use hallmark_core::error::{Error, Reason, Remedy};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "hallmark";
+
+/// What a caller may know of `error`: its message, its reason code, and when to try again. The rest goes to the log.
+pub fn to_status(error: &Error) -> Status {
+    if error.reason.remedy() == Remedy::ReportBug {
+        tracing::error!(%error, reason = error.reason.code(), "internal error");
+    } else {
+        tracing::info!(%error, reason = error.reason.code(), "request refused");
+    }
+    let mut details = ErrorDetails::new();
+    details.set_error_info(error.reason.code(), DOMAIN, HashMap::new());
+    if let Some(delay) = error.retry_after {
+        details.set_retry_info(Some(delay));
+    }
+    Status::with_error_details(code(error.reason), error.message.clone(), details)
+}
+
+fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::InvalidRequest
+        | Reason::InvalidClaims
+        | Reason::ReservedClaim
+        | Reason::AlgNotConfigured
+        | Reason::LifetimeTooLong
+        | Reason::RequestIdReused => Code::InvalidArgument,
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::AlreadyExists => Code::AlreadyExists,
+        Reason::KeyNotFound => Code::NotFound,
+        Reason::NotAuthenticated
+        | Reason::CertificateUntrusted
+        | Reason::IdentityInvalid
+        | Reason::CertificateExpired => Code::Unauthenticated,
+        Reason::WorkloadUnknown
+        | Reason::NotAnOperator
+        | Reason::ClientNotPermitted
+        | Reason::AudienceNotPermitted
+        | Reason::ClaimNotPermitted => Code::PermissionDenied,
+        Reason::RateLimited | Reason::ConcurrencyLimited | Reason::Overloaded => Code::ResourceExhausted,
+        Reason::HsmUnavailable
+        | Reason::ShuttingDown
+        | Reason::StoreUnavailable
+        | Reason::PinRefused
+        | Reason::KeyQuarantined
+        | Reason::AuditUnavailable => Code::Unavailable,
+        Reason::NotRegistered
+        | Reason::NoActiveKey
+        | Reason::KeyAbsent
+        | Reason::CustodyTooWeak
+        | Reason::AlgUnsupported => Code::FailedPrecondition,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_gets_reason_and_delay_but_no_detail() {
+        let error = Error::new(Reason::HsmUnavailable, "not available")
+            .with_detail("CKR_DEVICE_REMOVED on slot 7")
+            .retry_after(Duration::from_secs(1));
+        let status = to_status(&error);
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "not available"));
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "HSM_UNAVAILABLE");
+        assert_eq!(details.error_info().unwrap().domain, "hallmark");
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+        assert!(!format!("{status:?}").contains("slot 7"));
+    }
+
+    #[test]
+    fn what_is_worth_a_retry_says_so_by_its_code() {
+        let worth = [Code::Unavailable, Code::ResourceExhausted];
+        for reason in Reason::ALL.iter().filter(|reason| reason.remedy() == Remedy::RetryLater) {
+            assert!(worth.contains(&code(*reason)), "{}", reason.code());
+        }
+    }
+}
