@@ -1,3 +1,6 @@
 //! Black-box tests: the real binary, real sockets, real PKCS#11 tokens, real authorization servers.
 //!
 //! One binary, so that everything is linked once.
+
+mod architecture;
+mod wire;
