@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod hsm;
+mod lock;
 pub mod pool;
 pub mod service;
 pub mod store;
