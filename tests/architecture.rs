@@ -15,8 +15,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("service", &["pool", "telemetry"]),
     ("pool", &[]),
     ("hsm", &[]),
-    ("store", &[]),
-    ("audit", &[]),
+    ("store", &["lock"]),
+    ("audit", &["lock"]),
+    ("lock", &[]),
     ("config", &[]),
     ("telemetry", &[]),
 ];
