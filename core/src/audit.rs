@@ -48,6 +48,10 @@ pub enum Event<'a> {
     Refused { request: &'a str, who: &'a str, client: &'a str, reason: &'a str },
     /// Refusals beyond the bounded rate, as a number.
     RefusedMore { count: u64 },
+    /// An earlier file ends in bytes that continue no chain, as a crash leaves them. They stay where they are.
+    TornTail { file: &'a str, bytes: u64 },
+    /// Writing to an earlier file failed: its lines after `after` are void. What they recorded follows anew.
+    FileAbandoned { file: &'a str, after: u64, cause: &'a str },
 }
 
 /// One signature that is about to be made.
@@ -119,6 +123,15 @@ impl Chain {
         Some(Self { instance: instance.to_owned(), seq, prev: hash(last_line.as_bytes()) })
     }
 
+    /// The chain after `line`, if that is the next line of this one.
+    pub fn follow(&self, line: &str) -> Option<Self> {
+        let parsed: serde_json::Value = serde_json::from_str(line).ok()?;
+        let continues = parsed.get("seq")?.as_u64()? == self.seq.checked_add(1)?
+            && parsed.get("prev")?.as_str()? == self.prev
+            && parsed.get("instance")?.as_str()? == self.instance;
+        continues.then(|| Self { instance: self.instance.clone(), seq: self.seq + 1, prev: hash(line.as_bytes()) })
+    }
+
     /// Appends the next line to `out`, with its newline.
     pub fn link(&mut self, event: &EncodedEvent, out: &mut Vec<u8>) {
         self.seq += 1;
@@ -171,5 +184,20 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(Chain::after("a", text.trim_end()).unwrap(), chain);
         assert_eq!(Chain::after("a", "{\"seq\":1"), None);
+    }
+
+    #[test]
+    fn only_the_next_line_of_the_same_chain_follows() {
+        let start = Chain::new("a");
+        let (mut chain, mut out) = (start.clone(), Vec::new());
+        chain.link(&event(1), &mut out);
+        chain.link(&event(2), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let (first, second) = text.trim_end().split_once('\n').unwrap();
+        assert_eq!(start.follow(first).unwrap().follow(second).unwrap(), chain);
+        assert_eq!(start.follow(second), None);
+        assert_eq!(start.follow(first).unwrap().follow(first), None);
+        assert_eq!(start.follow(&first.replace("\"time\":1", "\"time\":3")).unwrap().follow(second), None);
+        assert_eq!(Chain::new("b").follow(first), None);
     }
 }
