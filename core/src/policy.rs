@@ -157,6 +157,11 @@ impl Grant {
 /// Claims that Hallmark sets itself, or that would change what verifiers check (RFC 7519 §4.1, RFC 7800).
 const RESERVED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"];
 
+/// Whether no workload may add this claim, whatever the configuration says.
+pub fn is_reserved_claim(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 impl Policy {
     pub fn new(
         workloads: impl IntoIterator<Item = Workload>,
@@ -248,7 +253,7 @@ fn check_audience(workload: &Workload, client: &Client, audience: Option<&str>) 
 
 fn check_claims(workload: &Workload, claims: &Claims) -> Result<(), Error> {
     for (name, _) in &claims.0 {
-        if RESERVED.contains(&name.as_str()) {
+        if is_reserved_claim(name) {
             let text = format!("claim `{name}` is set by Hallmark; leave it out");
             return Err(Error::new(Reason::ReservedClaim, text));
         }

@@ -1,0 +1,198 @@
+//! Reads `[[trust]]`, `[[workload]]` and `[[operator]]`: who may call, and for what.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use hallmark_core::{
+    key::ClientName,
+    policy::{Identity, OperatorRole, Rate, Roles, Workload, is_reserved_claim},
+};
+
+use super::{
+    Grpc, Trust, TrustScope,
+    client::Clients,
+    defaults,
+    problem::{At, Place, Problems},
+    section::Section,
+    value::{Role, nearest},
+};
+
+/// Trusts, workloads and operators so far, of all files.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    pub(super) trusts: Vec<Trust>,
+    pub(super) workloads: Vec<Workload>,
+    pub(super) operators: Vec<(Identity, Vec<OperatorRole>)>,
+    workload_places: HashMap<Identity, Place>,
+    operator_places: HashMap<Identity, Place>,
+    /// Checked when all files are read: a workload may name a client of any.
+    references: Vec<At<ClientName>>,
+}
+
+impl Access {
+    pub(super) fn read_trusts_and_operators(&mut self, root: &Section<'_>) {
+        root.tables("trust", |s| self.trusts.extend(trust(s)));
+        root.tables("operator", |s| {
+            let id = s.required::<Identity>("id", ID_EXAMPLE);
+            let roles = s.some_of::<OperatorRole>("roles", "[\"view\"]");
+            let Some(id) = id else { return };
+            note(s, "operators", &mut self.operator_places, &id);
+            self.operators.push((id.value, roles.map(|roles| roles.value).unwrap_or_default()));
+        });
+    }
+
+    pub(super) fn read_workloads(&mut self, root: &Section<'_>) {
+        root.tables("workload", |s| {
+            let id = s.required::<Identity>("id", ID_EXAMPLE);
+            let clients = s.some_of::<ClientName>("clients", "[\"epic-prod\"]");
+            let audiences = s.get::<Vec<String>>("audiences").map(|list| list.value).unwrap_or_default();
+            let claims = claims(s);
+            let rate = s.get::<Rate>("rate").map(|rate| rate.value);
+            let concurrency = s.get::<u32>("concurrency");
+            if let Some(At { value: 0, place }) = &concurrency {
+                s.error(place, "`concurrency` in [[workload]] lets nothing through: `0`", "write 1 or more, or leave it out");
+            }
+            let clients = clients.map_or_else(Vec::new, |At { value, place }| {
+                let reference = |name: &ClientName| At { value: name.clone(), place: place.clone() };
+                self.references.extend(value.iter().map(reference));
+                value
+            });
+            let Some(id) = id else { return };
+            note(s, "workloads", &mut self.workload_places, &id);
+            let concurrency = concurrency.map(|limit| limit.value);
+            self.workloads.push(Workload { id: id.value, clients, audiences, claims, rate, concurrency });
+        });
+    }
+
+    /// What can be judged only when all sections of all files are known.
+    pub(super) fn check(&self, clients: &Clients, grpc: Option<&Grpc>, problems: &Problems) {
+        let known: Vec<_> = clients.names.keys().map(ClientName::as_str).collect();
+        for At { value: name, place } in &self.references {
+            if !clients.names.contains_key(name) {
+                let add = || "add a [[client]] section".to_owned();
+                let hint = if known.is_empty() { add() } else { nearest(name.as_str(), &known) };
+                problems.error(place, format!("unknown client: `{name}`"), hint);
+            }
+        }
+        for (name, place) in &clients.names {
+            if !self.references.iter().any(|reference| reference.value == *name) {
+                let what = format!("nobody may sign for client `{name}`");
+                problems.warn(place, what, "name it in `clients` of a [[workload]]");
+            }
+        }
+        let has_unix = grpc.is_some_and(|grpc| grpc.unix.is_some());
+        let unreachable = |id: &Identity, role: fn(&Roles) -> bool| match id {
+            Identity::Spiffe(_) | Identity::Dns(_) => !self.trusts.iter().any(|trust| {
+                role(&trust.roles) && trust.scope.covers(id)
+            }),
+            Identity::Uid(_) => !has_unix,
+            Identity::Jwt { .. } => true,
+        };
+        let workloads = self.workload_places.iter().filter(|(id, _)| unreachable(id, |roles| roles.workload));
+        let operators = self.operator_places.iter().filter(|(id, _)| unreachable(id, |roles| roles.operator));
+        for (role, (id, place)) in workloads.map(|at| ("workload", at)).chain(operators.map(|at| ("operator", at))) {
+            problems.warn(place, format!("nothing can vouch for {role} `{id}`"), vouch_hint(id, role));
+        }
+    }
+}
+
+impl TrustScope {
+    /// Whether an identity is one that this scope may vouch for.
+    fn covers(&self, id: &Identity) -> bool {
+        match (self, id) {
+            (Self::TrustDomain(domain), Identity::Spiffe(id)) => {
+                let rest = id.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(domain.as_str()));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| name.ends_with(suffix)),
+            _ => false,
+        }
+    }
+}
+
+fn vouch_hint(id: &Identity, role: &str) -> String {
+    match id {
+        Identity::Spiffe(_) => format!("add a [[trust]] with its `trust_domain` and `roles = [\"{role}\"]`"),
+        Identity::Dns(_) => format!("add a [[trust]] with `dns_suffixes` for it and `roles = [\"{role}\"]`"),
+        Identity::Uid(_) => "add `unix = \"/run/hallmark/hallmark.sock\"` to [grpc]".to_owned(),
+        Identity::Jwt { .. } => "bearer JWTs are not supported by this version; use a certificate".to_owned(),
+    }
+}
+
+/// One section for each identity: two would leave open which one holds.
+fn note(s: &Section<'_>, what: &str, places: &mut HashMap<Identity, Place>, id: &At<Identity>) {
+    if let Some(other) = places.insert(id.value.clone(), id.place.clone()) {
+        let hint = format!("put both into the section at {other}");
+        s.error(&id.place, format!("two {what} of one id: `{}`", id.value), hint);
+    }
+}
+
+fn trust(s: &Section<'_>) -> Option<Trust> {
+    let bundle = s.required::<PathBuf>("bundle", "\"ca.pem\"");
+    let roles = roles(s);
+    let domain = s.get::<String>("trust_domain");
+    let suffixes = s.get::<Vec<String>>("dns_suffixes");
+    let scope = match (domain, suffixes) {
+        (Some(domain), None) => trust_domain(s, domain),
+        (None, Some(suffixes)) => dns_suffixes(s, suffixes),
+        (Some(_), Some(At { place, .. })) => {
+            let hint = "make two [[trust]] sections of it, each with its own bundle";
+            s.error(&place, "[[trust]] has both `trust_domain` and `dns_suffixes`", hint);
+            return None;
+        }
+        (None, None) => {
+            if !s.has("trust_domain") && !s.has("dns_suffixes") {
+                let hint = "add `trust_domain = \"prod.example\"`, or `dns_suffixes = [\".svc.example.com\"]`";
+                s.error(s.place(), "[[trust]] has neither `trust_domain` nor `dns_suffixes`", hint);
+            }
+            return None;
+        }
+    };
+    Some(Trust { bundle: bundle?.value, scope, roles })
+}
+
+fn roles(s: &Section<'_>) -> Roles {
+    let Some(At { value: list, place }) = s.get::<Vec<Role>>("roles") else { return defaults::trust_roles() };
+    if list.is_empty() {
+        s.error(&place, "`roles` in [[trust]] is empty", "write `roles = [\"workload\"]`");
+    }
+    Roles { workload: list.contains(&Role::Workload), operator: list.contains(&Role::Operator) }
+}
+
+/// SPIFFE ID §2.1: lower-case letters, digits, dots, dashes and underscores.
+fn trust_domain(s: &Section<'_>, At { value: domain, place }: At<String>) -> TrustScope {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
+    if domain.is_empty() || domain.len() > 255 || !domain.bytes().all(valid) {
+        let hint = "write the part between `spiffe://` and the next slash, in lower case: `prod.example`";
+        s.error(&place, format!("not a trust domain: `{domain}`"), hint);
+    }
+    TrustScope::TrustDomain(domain)
+}
+
+fn dns_suffixes(s: &Section<'_>, At { value: list, place }: At<Vec<String>>) -> TrustScope {
+    let label = |label: &str| {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(valid)
+    };
+    if list.is_empty() {
+        s.error(&place, "`dns_suffixes` in [[trust]] is empty", "write `dns_suffixes = [\".svc.example.com\"]`");
+    }
+    for suffix in &list {
+        if !suffix.strip_prefix('.').unwrap_or(suffix).split('.').all(label) {
+            let hint = "write the end of a DNS name, without a wildcard: `.svc.example.com`";
+            s.error(&place, format!("not a DNS suffix: `{suffix}`"), hint);
+        }
+    }
+    let dotted = |suffix: &String| format!(".{}", suffix.trim_start_matches('.').to_ascii_lowercase());
+    TrustScope::DnsSuffixes(list.iter().map(dotted).collect())
+}
+
+fn claims(s: &Section<'_>) -> Vec<String> {
+    let Some(At { value: claims, place }) = s.get::<Vec<String>>("claims") else { return Vec::new() };
+    for claim in claims.iter().filter(|claim| is_reserved_claim(claim)) {
+        let what = format!("`claims` in [[workload]] has one that Hallmark sets itself: `{claim}`");
+        s.error(&place, what, "leave it out; no caller can set it");
+    }
+    claims
+}
+
+const ID_EXAMPLE: &str = "\"spiffe://prod.example/billing\"";

@@ -1,0 +1,281 @@
+//! Reads `[[client]]`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    time::Duration,
+};
+
+use hallmark_core::{
+    client::{Client, Custody, MAX_CLIENT_ID},
+    key::{Alg, ClientName, HsmName, KeySpec},
+    profile::Profile,
+};
+
+use super::{
+    defaults,
+    hsm::Hsms,
+    problem::{At, Place},
+    section::Section,
+    url::Url,
+    value::{Mismatch, nearest},
+};
+
+/// The most keys that a JWK Set may hold: one of the verifiers reads fifty and no more.
+pub const MAX_JWKS_KEYS: usize = 48;
+
+/// How many keys the client's JWK Set holds at its fullest: active, standby and deactivated of each key line.
+pub fn published_keys(client: &Client) -> usize {
+    3 * client.keys.len() * client.hsms.len()
+}
+
+/// The clients so far, of all files, and what no two of them may share.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    pub(super) list: Vec<Client>,
+    pub(super) rotation: BTreeMap<(ClientName, Alg), Duration>,
+    /// Of all sections, the faulty ones included: references to those are no problem of their own.
+    pub(super) names: BTreeMap<ClientName, Place>,
+    paths: HashMap<String, Place>,
+}
+
+impl Clients {
+    pub(super) fn read(&mut self, root: &Section<'_>, hsms: &Hsms) {
+        root.tables("client", |s| {
+            let client = self.read_one(s, hsms);
+            self.list.extend(client);
+        });
+    }
+
+    fn read_one(&mut self, s: &Section<'_>, hsms: &Hsms) -> Option<Client> {
+        let name = s.required::<ClientName>("name", "\"epic-prod\"");
+        if let Some(At { value, place }) = &name
+            && let Some(other) = self.names.insert(value.clone(), place.clone())
+        {
+            let hint = format!("rename this one or that at {other}");
+            s.error(place, format!("two clients of one name: `{value}`"), hint);
+        }
+        let client_id = client_id(s);
+        let profile = profile(s);
+        let token_endpoint = token_endpoint(s);
+        let hsm_names = hsm_names(s, hsms);
+        let keys = keys(s, profile);
+        let custody = custody(s);
+        let provision = s.get("provision").map_or_else(defaults::provision, |provision| provision.value);
+        let keep_for = s.within("keep_for", defaults::keep_for(), &(Duration::ZERO..=YEAR));
+        let edge_ttl = s.within("edge_ttl", defaults::edge_ttl(), &(Duration::ZERO..=30 * DAY));
+        let jwks_path = jwks_path(s);
+
+        let name = name?.value;
+        for (spec, rotate) in &keys {
+            if let Some(rotate) = rotate {
+                self.rotation.insert((name.clone(), spec.alg), *rotate);
+            }
+        }
+        let client = Client {
+            name,
+            client_id,
+            profile: profile?,
+            token_endpoint: token_endpoint?,
+            hsms: hsm_names?,
+            keys: keys.into_iter().map(|(spec, _)| spec).collect(),
+            custody,
+            provision,
+            keep_for,
+            edge_ttl,
+            jwks_path,
+        };
+        self.check_paths(s, &client);
+        check_size(s, &client);
+        Some(client)
+    }
+
+    /// Each client's documents have URLs of their own, for ever.
+    fn check_paths(&mut self, s: &Section<'_>, client: &Client) {
+        let path = client.jwks_path();
+        let place = s.place_of(if client.jwks_path.is_some() { "jwks_path" } else { "name" });
+        let folder = path.rfind('/').map_or("", |end| &path[..end]);
+        // The active key as PEM lies beside the JWKS.
+        for path in [format!("{folder}/public_key.pem"), path.clone()] {
+            if let Some(other) = self.paths.insert(path.clone(), place.clone()) {
+                let what = format!("two clients would publish at one path: `{path}`");
+                let hint = format!("give each a folder of its own, as in `/k/7f3a/jwks.json`; the other is at {other}");
+                return s.error(&place, what, hint);
+            }
+        }
+    }
+}
+
+/// What the authorization server calls the client; absent until it is registered there.
+fn client_id(s: &Section<'_>) -> Option<String> {
+    let inline = s.get::<String>("client_id");
+    let file = s.get::<PathBuf>("client_id_file");
+    let At { value, place } = match (inline, file) {
+        (Some(_), Some(file)) => {
+            let what = "[[client]] has both `client_id` and `client_id_file`";
+            s.error(&file.place, what, "leave one of them out");
+            return None;
+        }
+        (Some(inline), None) => inline,
+        (None, Some(At { value: path, place })) => match fs::read_to_string(&path) {
+            Ok(text) => At { value: text.trim_end_matches(['\r', '\n']).to_owned(), place },
+            Err(error) => {
+                let what = format!("`client_id_file` in [[client]] can't be read: `{}`: {error}", path.display());
+                s.error(&place, what, "write the client_id into that file, or leave the key out until there is one");
+                return None;
+            }
+        },
+        (None, None) => return None,
+    };
+    let what = if value.is_empty() {
+        "`client_id` in [[client]] is empty".to_owned()
+    } else if value.len() > MAX_CLIENT_ID {
+        format!("`client_id` in [[client]] has `{}` bytes", value.len())
+    } else if value.contains(char::is_control) {
+        "`client_id` in [[client]] has a line break or another control character".to_owned()
+    } else {
+        return Some(value);
+    };
+    s.error(&place, what, format!("it can have 1 to {MAX_CLIENT_ID} bytes; leave it out until there is one"));
+    None
+}
+
+fn profile(s: &Section<'_>) -> Option<&'static Profile> {
+    let Some(At { value: name, place }) = s.get::<String>("profile") else {
+        return Some(defaults::profile());
+    };
+    let found = Profile::find(&name);
+    if found.is_none() {
+        let known: Vec<_> = Profile::names().collect();
+        s.error(&place, format!("unknown profile: `{name}`"), nearest(&name, &known));
+    }
+    found
+}
+
+/// Byte for byte as given: it becomes `aud`, and verifiers compare bytes.
+fn token_endpoint(s: &Section<'_>) -> Option<String> {
+    let At { value: text, place } = s.required::<String>("token_endpoint", "\"https://ehr.example.com/oauth2/token\"")?;
+    match Url::check(&text) {
+        Ok(url) if url.is_exposed() => {
+            let what = format!("`token_endpoint` in [[client]] is plain http: `{text}`");
+            s.warn(&place, what, "use https: whoever reads the assertion on its way can use it first");
+        }
+        Ok(_) => {}
+        Err(Mismatch { what, hint }) => s.error(&place, format!("`token_endpoint` in [[client]]: {what}"), hint),
+    }
+    Some(text)
+}
+
+fn hsm_names(s: &Section<'_>, hsms: &Hsms) -> Option<Vec<HsmName>> {
+    let At { value: names, place } = s.some_of::<HsmName>("hsm", "[\"main\"]")?;
+    for (n, name) in names.iter().enumerate() {
+        if !hsms.contains(name) {
+            let known = hsms.names();
+            let hint = if known.is_empty() { "add an [[hsm]] section".to_owned() } else { nearest(name.as_str(), &known) };
+            s.error(&place, format!("unknown HSM: `{name}`"), hint);
+        }
+        if names[..n].contains(name) {
+            s.error(&place, format!("`hsm` in [[client]] names one twice: `{name}`"), "leave one of them out");
+        }
+    }
+    Some(names)
+}
+
+/// The keys, each with how often it is to be replaced.
+fn keys(s: &Section<'_>, profile: Option<&Profile>) -> Vec<(KeySpec, Option<Duration>)> {
+    if !s.has("keys") {
+        let specs = profile.map(defaults::keys).unwrap_or_default();
+        return specs.into_iter().map(|spec| (spec, None)).collect();
+    }
+    let mut keys: Vec<(KeySpec, Option<Duration>)> = Vec::new();
+    s.tables("keys", |s| {
+        let alg = s.required::<Alg>("alg", "\"RS384\"");
+        let rotate = s.get::<Duration>("rotate");
+        let rsa_bits = s.get::<u32>("rsa_bits");
+        let Some(alg) = alg else { return };
+        check_alg(s, &alg, profile);
+        check_rsa_bits(s, alg.value, rsa_bits.as_ref());
+        if keys.iter().any(|(spec, _)| spec.alg == alg.value) {
+            let what = format!("`keys` in [[client]] names an algorithm twice: `{}`", alg.value);
+            s.error(&alg.place, what, "leave one of them out: a client has one key line for each algorithm and HSM");
+        }
+        if let Some(rotate) = &rotate {
+            check_rotate(s, rotate);
+        }
+        let rsa_bits = rsa_bits.map_or_else(defaults::rsa_bits, |bits| bits.value);
+        keys.push((KeySpec { alg: alg.value, rsa_bits }, rotate.map(|rotate| rotate.value)));
+    });
+    if s.is_empty_list("keys") {
+        let hint = "write `keys = [{ alg = \"RS384\" }]`, or leave it out for the profile's default";
+        s.error(&s.place_of("keys"), "`keys` in [[client]] is empty", hint);
+    }
+    keys
+}
+
+fn check_alg(s: &Section<'_>, alg: &At<Alg>, profile: Option<&Profile>) {
+    let Some(profile) = profile.filter(|profile| !profile.algs.contains(&alg.value)) else { return };
+    let algs: Vec<_> = profile.algs.iter().map(|alg| format!("`{alg}`")).collect();
+    let what = format!("profile `{}` does not accept algorithm `{}`", profile.name, alg.value);
+    s.error(&alg.place, what, format!("it accepts {}", algs.join(", ")));
+}
+
+fn check_rsa_bits(s: &Section<'_>, alg: Alg, bits: Option<&At<u32>>) {
+    let Some(At { value: bits, place }) = bits else { return };
+    if !alg.is_rsa() {
+        s.error(place, format!("`rsa_bits` makes no sense for `{alg}`"), "leave it out: the curve fixes the length");
+    } else if !matches!(bits, 2048 | 3072 | 4096) {
+        s.error(place, format!("RSA keys of that length are not made: `{bits}`"), "choose 2048, 3072 or 4096");
+    }
+}
+
+fn check_rotate(s: &Section<'_>, rotate: &At<Duration>) {
+    if rotate.value < DAY {
+        let hint = "write a day or more, e.g. `\"90d\"`: a key must be published for long before it signs";
+        s.error(&rotate.place, "`rotate` in [client.keys] is too short", hint);
+    }
+    let what = "`rotate` has no effect in this version: keys are not replaced by themselves yet";
+    s.warn(&rotate.place, what, "it takes effect with rotation; leave it in if you want that then");
+}
+
+fn custody(s: &Section<'_>) -> Custody {
+    let Some(At { value, place }) = s.get::<Custody>("custody") else { return defaults::custody() };
+    if value == Custody::Attested {
+        let hint = "use `custody = \"local\"`: the PKCS#11 token itself says that the key was made there and can't leave";
+        s.error(&place, "`custody = \"attested\"` is not supported by this version", hint);
+    }
+    value
+}
+
+/// A path that needs no escaping, so that every client, proxy and log shows it alike.
+fn jwks_path(s: &Section<'_>) -> Option<String> {
+    let At { value: path, place } = s.get::<String>("jwks_path")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let segment = |text: &str| !matches!(text, "" | "." | "..") && text.bytes().all(plain);
+    let valid = path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment)) && path.len() <= 255;
+    if !valid {
+        let hint = "write segments of A-Z, a-z, 0-9, -, ., _ and ~, as in `/k/7f3a/jwks.json`";
+        s.error(&place, format!("not a path to publish at: `{path}`"), hint);
+    } else if RESERVED_PATHS.iter().any(|reserved| path == *reserved || path.starts_with(&format!("{reserved}/"))) {
+        s.error(&place, format!("the path is Hallmark's own: `{path}`"), "choose one such as `/k/7f3a/jwks.json`");
+    }
+    Some(path)
+}
+
+fn check_size(s: &Section<'_>, client: &Client) {
+    let keys = published_keys(client);
+    if keys > MAX_JWKS_KEYS {
+        let (algs, hsms) = (client.keys.len(), client.hsms.len());
+        let what = format!(
+            "the JWKS of client `{}` would hold {keys} keys: 3 for each of {algs} algorithms on each of {hsms} HSMs",
+            client.name
+        );
+        s.error(s.place(), what, format!("verifiers read {MAX_JWKS_KEYS}; take away algorithms or HSMs"));
+    }
+}
+
+/// Where health and metrics are answered.
+const RESERVED_PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/healthz"];
+
+const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(24 * 366);

@@ -1,0 +1,95 @@
+//! The value of each key that may be left out, and why it is that one.
+
+use std::time::Duration;
+
+use hallmark_core::{
+    client::{Custody, Provision},
+    key::KeySpec,
+    policy::Roles,
+    profile::Profile,
+};
+
+use super::value::Kind;
+
+/// Five minutes: a change of keys reaches every verifier within that time, and a key is published long before it signs
+/// in any case. Longer only delays a revocation.
+pub(super) fn max_age() -> Duration {
+    Duration::from_secs(300)
+}
+
+/// One minute: a restart of the store goes unnoticed, and a replica that is cut off from it does not go on for long
+/// with a key that was revoked meanwhile.
+pub(super) fn lease() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// On a loopback address only this machine reads the JWKS, and it can use the address itself. Anything else has a name
+/// that only the operator knows.
+pub(super) fn public_url(scheme: &str, listen: std::net::SocketAddr) -> String {
+    format!("{scheme}://{listen}")
+}
+
+/// Off: the list of methods is public, but nobody in production needs it from there.
+pub(super) fn reflection() -> bool {
+    false
+}
+
+/// No: `X-Forwarded-*` of whoever connects would be believed otherwise, and plain HTTP served to the world.
+pub(super) fn behind_proxy() -> bool {
+    false
+}
+
+/// Backend services: whoever may manage keys is worth writing down.
+pub(super) fn trust_roles() -> Roles {
+    Roles { workload: true, operator: false }
+}
+
+/// The one kind that this version speaks.
+pub(super) fn kind() -> Kind {
+    Kind::Pkcs11
+}
+
+/// Four: enough to keep two cores busy with a soft token and to overlap the round trips of a network HSM, and few
+/// enough for tokens that give out eight sessions.
+pub(super) fn workers() -> u32 {
+    4
+}
+
+/// What RFC 7523 and OpenID Connect Core ask for, without the additions of any one authorization server.
+pub(super) fn profile() -> &'static Profile {
+    // Unwrap safety: core names its own default.
+    Profile::find(Profile::DEFAULT).unwrap()
+}
+
+/// One key, of the algorithm that the profile's verifiers take first.
+pub(super) fn keys(profile: &Profile) -> Vec<KeySpec> {
+    profile.algs.first().map(|alg| KeySpec { alg: *alg, rsa_bits: rsa_bits() }).into_iter().collect()
+}
+
+/// Of the lengths that every verifier takes the fastest. Where policy wants more, 3072 costs about five times as much
+/// on a soft token.
+pub(super) fn rsa_bits() -> u32 {
+    KeySpec::DEFAULT_RSA_BITS
+}
+
+/// What an HSM is bought for: the key was born there and can't leave. Only the maker's attestation says more.
+pub(super) fn custody() -> Custody {
+    Custody::Local
+}
+
+/// An operator makes the first key: a server that finds an empty store, perhaps because it was given the wrong one,
+/// must not make keys that no verifier knows.
+pub(super) fn provision() -> Provision {
+    Provision::Manual
+}
+
+/// One day: a bad rotation is found on the next working day, and can still be taken back.
+pub(super) fn keep_for() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+/// None: without a cache between Hallmark and the verifiers there is nothing more to wait for.
+pub(super) fn edge_ttl() -> Duration {
+    Duration::ZERO
+}
+

@@ -1,0 +1,206 @@
+//! Reads `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]` and `[unsafe_testing]`.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use super::{
+    Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults,
+    problem::At,
+    section::Section,
+    url::Url,
+    value::Mismatch,
+};
+
+/// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) instance: Option<Instance>,
+    pub(super) grpc: Option<Grpc>,
+    pub(super) jwks: Option<Jwks>,
+    pub(super) metrics: Option<Metrics>,
+    pub(super) store: Option<Store>,
+    pub(super) audit: Option<Audit>,
+    pub(super) unsafe_testing: Option<UnsafeTesting>,
+}
+
+impl Server {
+    pub(super) fn read(root: &Section<'_>) -> Self {
+        let mut listeners = Listeners::default();
+        Self {
+            instance: root.table_or_empty("instance", instance).flatten(),
+            grpc: root.table_or_empty("grpc", |s| grpc(s, &mut listeners)),
+            jwks: root.table_or_empty("jwks", |s| jwks(s, &mut listeners)).flatten(),
+            metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
+            store: root.table_or_empty("store", store).flatten(),
+            audit: root.table_or_empty("audit", audit).flatten(),
+            unsafe_testing: root.table("unsafe_testing", unsafe_testing),
+        }
+    }
+}
+
+fn instance(s: &Section<'_>) -> Option<Instance> {
+    let At { value: id, place } = s.required::<String>("id", "\"a\"")?;
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if id.is_empty() || id.len() > 63 || id.starts_with('.') || !id.bytes().all(valid) {
+        let what = format!("not an instance id: `{id}`");
+        s.error(&place, what, "choose 1 to 63 of A-Z, a-z, 0-9, -, _ and ., the first no dot: it names audit files");
+    }
+    Some(Instance { id })
+}
+
+fn grpc(s: &Section<'_>, listeners: &mut Listeners) -> Grpc {
+    let listen = s.get::<SocketAddr>("listen");
+    let unix = s.get("unix").map(|unix| unix.value);
+    let tls = tls(s);
+    let reflection = s.get("reflection").map_or_else(defaults::reflection, |on| on.value);
+    if !s.has("listen") && !s.has("unix") {
+        let hint = "add `listen = \"0.0.0.0:8443\"` with `tls`, or `unix = \"/run/hallmark/hallmark.sock\"`";
+        s.error(s.place(), "no listener: [grpc] has neither `listen` nor `unix`", hint);
+    }
+    if let Some(listen) = &listen {
+        listeners.add(s, listen);
+        if !s.has("tls") {
+            no_grpc_tls(s, listen);
+        }
+    }
+    Grpc { listen: listen.map(|listen| listen.value), unix, tls, reflection }
+}
+
+fn no_grpc_tls(s: &Section<'_>, listen: &At<SocketAddr>) {
+    let hint = "add `tls = { cert = \"server.pem\", key = \"server.key\" }`; local callers can use `unix` instead";
+    if listen.value.ip().is_loopback() {
+        let what = "`listen` in [grpc] without `tls`: callers on it have no identity, so that nobody can sign there";
+        s.warn(&listen.place, what, hint);
+    } else {
+        let what = format!("`listen` in [grpc] can be reached from outside without `tls`: `{}`", listen.value);
+        s.error(&listen.place, what, hint);
+    }
+}
+
+fn jwks(s: &Section<'_>, listeners: &mut Listeners) -> Option<Jwks> {
+    let listen = s.required::<SocketAddr>("listen", "\"0.0.0.0:8080\"");
+    let tls = tls(s);
+    let behind_proxy = s.get("behind_proxy").map_or_else(defaults::behind_proxy, |on| on.value);
+    let max_age = s.within("max_age", defaults::max_age(), &(Duration::ZERO..=DAY));
+    let public_url = s.get::<String>("public_url");
+    if let Some(url) = &public_url {
+        check_public_url(s, url, behind_proxy);
+    }
+    if max_age > defaults::max_age() {
+        let what = "`max_age` in [jwks] is long: for that time a verifier may go on accepting a key that was revoked";
+        s.warn(&s.place_of("max_age"), what, "5m is the default, and polled by every verifier without harm");
+    }
+
+    let At { value: listen, place } = listen?;
+    listeners.add(s, &At { value: listen, place: place.clone() });
+    let loopback = listen.ip().is_loopback();
+    if !loopback && !s.has("tls") && !behind_proxy {
+        let what = format!("`listen` in [jwks] can be reached from outside without `tls`: `{listen}`");
+        s.error(&place, what, "add `tls = { cert = …, key = … }`, or `behind_proxy = true` where a proxy ends TLS");
+    }
+    if !loopback && !s.has("public_url") {
+        let hint = "add `public_url = \"https://HOST\"`, as authorization servers will see it";
+        s.error(s.place(), "`public_url` in [jwks] is missing", hint);
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let public_url = public_url.map_or_else(|| defaults::public_url(scheme, listen), |url| url.value);
+    Some(Jwks { listen, public_url, tls, behind_proxy, max_age })
+}
+
+fn check_public_url(s: &Section<'_>, At { value: text, place }: &At<String>, behind_proxy: bool) {
+    let url = match Url::check(text) {
+        Ok(url) => url,
+        Err(Mismatch { what, hint }) => return s.error(place, format!("`public_url` in [jwks]: {what}"), hint),
+    };
+    if text.ends_with('/') {
+        let hint = format!("write `{}`", text.trim_end_matches('/'));
+        s.error(place, "`public_url` in [jwks] ends in a slash: paths are appended to it", hint);
+    } else if url.rest.contains('?') {
+        s.error(place, "`public_url` in [jwks] has a query", "write scheme, host and port only");
+    } else if !url.rest.is_empty() && !behind_proxy {
+        let what = format!("`public_url` in [jwks] has a path: `{}`", url.rest);
+        let hint = "leave it out; it can be served only where a proxy takes it off (`behind_proxy = true`)";
+        s.error(place, what, hint);
+    }
+    if url.is_exposed() {
+        let what = format!("`public_url` in [jwks] is plain http: `{text}`");
+        let hint = "use https: who can change the JWKS on its way can make an authorization server accept other keys";
+        s.warn(place, what, hint);
+    }
+}
+
+fn metrics(s: &Section<'_>, listeners: &mut Listeners) -> Option<Metrics> {
+    let listen = s.required::<SocketAddr>("listen", "\"127.0.0.1:9464\"")?;
+    listeners.add(s, &listen);
+    Some(Metrics { listen: listen.value })
+}
+
+fn store(s: &Section<'_>) -> Option<Store> {
+    let lease = s.within("lease", defaults::lease(), &(Duration::from_secs(1)..=Duration::from_mins(5)));
+    let url = s.required::<String>("url", "\"sqlite:///var/lib/hallmark/hallmark.db\"")?;
+    match store_url(s, &url.value) {
+        Ok(url) => Some(Store { url, lease }),
+        Err(Mismatch { what, hint }) => {
+            s.error(&url.place, format!("`url` in [store]: {what}"), hint);
+            None
+        }
+    }
+}
+
+/// The URL with an absolute path. What is refused is not shown: it may hold a password.
+fn store_url(s: &Section<'_>, url: &str) -> Result<String, Mismatch> {
+    const HINT: &str = "write `sqlite:///PATH`, e.g. `sqlite:///var/lib/hallmark/hallmark.db`";
+    if url.starts_with("postgres") {
+        return Err(Mismatch::new("PostgreSQL is not supported by this version", HINT));
+    }
+    let path = url.strip_prefix("sqlite:").ok_or_else(|| Mismatch::new("not a store that Hallmark knows", HINT))?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" {
+        return Err(Mismatch::new("it names no file: key records must outlive the process", HINT));
+    }
+    let path = s.resolve(Path::new(path));
+    // These mean something else in a URL, and escaping them is one more thing that readers may do differently.
+    match path.to_str().filter(|path| !path.contains(['%', '?', '#'])) {
+        Some(path) => Ok(format!("sqlite://{path}")),
+        None => Err(Mismatch::new("the path has a `%`, `?` or `#`, or is not UTF-8", "choose another folder or name")),
+    }
+}
+
+fn audit(s: &Section<'_>) -> Option<Audit> {
+    Some(Audit { dir: s.required("dir", "\"/var/lib/hallmark/audit\"")?.value })
+}
+
+fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {
+    let what = "[unsafe_testing] is for tests: `serve` refuses it without `--unsafe-testing`";
+    s.warn(s.place(), what, "take the section out for production");
+    UnsafeTesting { audit_sync_delay: s.get("audit_sync_delay").map(|delay| delay.value) }
+}
+
+fn tls(s: &Section<'_>) -> Option<TlsFiles> {
+    let files = |s: &Section<'_>| {
+        let (cert, key) = (s.required("cert", "\"server.pem\""), s.required("key", "\"server.key\""));
+        Some(TlsFiles { cert: cert?.value, key: key?.value })
+    };
+    s.table("tls", files).flatten()
+}
+
+/// The addresses so far: two listeners on one would fail late, at the second one's start.
+#[derive(Default)]
+struct Listeners(Vec<At<SocketAddr>>);
+
+impl Listeners {
+    fn add(&mut self, s: &Section<'_>, new: &At<SocketAddr>) {
+        if let Some(old) = self.0.iter().find(|old| collide(old.value, new.value)) {
+            let what = format!("two listeners on one address: `{}`", new.value);
+            s.error(&new.place, what, format!("choose another port than at {}", old.place));
+        }
+        self.0.push(new.clone());
+    }
+}
+
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    // Port 0 asks the system for any free one.
+    a.port() != 0 && a.port() == b.port() && same_ip
+}
+
+const DAY: Duration = Duration::from_hours(24);
