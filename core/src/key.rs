@@ -333,7 +333,7 @@ name!(
 
 /// A text that is not of the form that its use demands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a {what}: `{shown}` (expected {rule})")]
+#[error("not a valid {what}: `{shown}` (expected {rule})")]
 pub struct InvalidName {
     what: &'static str,
     shown: String,
