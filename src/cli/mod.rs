@@ -1,1 +1,2 @@
 //! Commands.
+pub mod check_config;
