@@ -49,7 +49,11 @@ impl Access {
             let rate = s.get::<Rate>("rate").map(|rate| rate.value);
             let concurrency = s.get::<u32>("concurrency");
             if let Some(At { value: 0, place }) = &concurrency {
-                s.error(place, "`concurrency` in [[workload]] lets nothing through: `0`", "write 1 or more, or leave it out");
+                s.error(
+                    place,
+                    "`concurrency` in [[workload]] lets nothing through: `0`",
+                    "write 1 or more, or leave it out",
+                );
             }
             let clients = clients.map_or_else(Vec::new, |At { value, place }| {
                 let reference = |name: &ClientName| At { value: name.clone(), place: place.clone() };
@@ -81,9 +85,9 @@ impl Access {
         }
         let has_unix = grpc.is_some_and(|grpc| grpc.unix.is_some());
         let unreachable = |id: &Identity, role: fn(&Roles) -> bool| match id {
-            Identity::Spiffe(_) | Identity::Dns(_) => !self.trusts.iter().any(|trust| {
-                role(&trust.roles) && trust.scope.covers(id)
-            }),
+            Identity::Spiffe(_) | Identity::Dns(_) => {
+                !self.trusts.iter().any(|trust| role(&trust.roles) && trust.scope.covers(id))
+            }
             Identity::Uid(_) => !has_unix,
             Identity::Jwt { .. } => true,
         };
@@ -103,7 +107,10 @@ impl TrustScope {
                 let rest = id.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(domain.as_str()));
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| name.ends_with(suffix)),
+            (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| {
+                let rest = name.strip_suffix(suffix.as_str());
+                rest.is_some_and(|rest| suffix.starts_with('.') || rest.is_empty() || rest.ends_with('.'))
+            }),
             _ => false,
         }
     }
@@ -182,8 +189,7 @@ fn dns_suffixes(s: &Section<'_>, At { value: list, place }: At<Vec<String>>) -> 
             s.error(&place, format!("not a DNS suffix: `{suffix}`"), hint);
         }
     }
-    let dotted = |suffix: &String| format!(".{}", suffix.trim_start_matches('.').to_ascii_lowercase());
-    TrustScope::DnsSuffixes(list.iter().map(dotted).collect())
+    TrustScope::DnsSuffixes(list.iter().map(|suffix| suffix.to_ascii_lowercase()).collect())
 }
 
 fn claims(s: &Section<'_>) -> Vec<String> {

@@ -9,13 +9,14 @@ use std::{
 
 use hallmark_core::{
     client::{Client, Custody, MAX_CLIENT_ID},
-    key::{Alg, ClientName, HsmName, KeySpec},
+    key::{Alg, ClientName, HsmName},
     profile::Profile,
 };
 
 use super::{
     defaults,
     hsm::Hsms,
+    keys::keys,
     problem::{At, Place},
     section::Section,
     url::Url,
@@ -37,7 +38,8 @@ pub(super) struct Clients {
     pub(super) rotation: BTreeMap<(ClientName, Alg), Duration>,
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
     pub(super) names: BTreeMap<ClientName, Place>,
-    paths: HashMap<String, Place>,
+    /// Of each client's documents: the path of its JWKS, and where that was said.
+    folders: HashMap<String, (String, Place)>,
 }
 
 impl Clients {
@@ -50,9 +52,8 @@ impl Clients {
 
     fn read_one(&mut self, s: &Section<'_>, hsms: &Hsms) -> Option<Client> {
         let name = s.required::<ClientName>("name", "\"epic-prod\"");
-        if let Some(At { value, place }) = &name
-            && let Some(other) = self.names.insert(value.clone(), place.clone())
-        {
+        let twin = name.as_ref().and_then(|At { value, place }| self.names.insert(value.clone(), place.clone()));
+        if let (Some(At { value, place }), Some(other)) = (&name, &twin) {
             let hint = format!("rename this one or that at {other}");
             s.error(place, format!("two clients of one name: `{value}`"), hint);
         }
@@ -86,7 +87,9 @@ impl Clients {
             edge_ttl,
             jwks_path,
         };
-        self.check_paths(s, &client);
+        if twin.is_none() {
+            self.check_paths(s, &client);
+        }
         check_size(s, &client);
         Some(client)
     }
@@ -95,14 +98,13 @@ impl Clients {
     fn check_paths(&mut self, s: &Section<'_>, client: &Client) {
         let path = client.jwks_path();
         let place = s.place_of(if client.jwks_path.is_some() { "jwks_path" } else { "name" });
-        let folder = path.rfind('/').map_or("", |end| &path[..end]);
-        // The active key as PEM lies beside the JWKS.
-        for path in [format!("{folder}/public_key.pem"), path.clone()] {
-            if let Some(other) = self.paths.insert(path.clone(), place.clone()) {
-                let what = format!("two clients would publish at one path: `{path}`");
-                let hint = format!("give each a folder of its own, as in `/k/7f3a/jwks.json`; the other is at {other}");
-                return s.error(&place, what, hint);
-            }
+        // The active key as PEM lies in the folder of `jwks.json`, or below the name of any other document.
+        let folder = path.strip_suffix("/jwks.json").or(path.strip_suffix(".json")).unwrap_or(&path);
+        if let Some((other, at)) = self.folders.insert(folder.to_owned(), (path.clone(), place.clone())) {
+            let shared = if other == path { path } else { format!("{folder}/public_key.pem") };
+            let what = format!("two clients would publish at one path: `{shared}`");
+            let hint = format!("give each a folder of its own, as in `/k/7f3a/jwks.json`; the other is at {at}");
+            s.error(&place, what, hint);
         }
     }
 }
@@ -155,7 +157,8 @@ fn profile(s: &Section<'_>) -> Option<&'static Profile> {
 
 /// Byte for byte as given: it becomes `aud`, and verifiers compare bytes.
 fn token_endpoint(s: &Section<'_>) -> Option<String> {
-    let At { value: text, place } = s.required::<String>("token_endpoint", "\"https://ehr.example.com/oauth2/token\"")?;
+    let At { value: text, place } =
+        s.required::<String>("token_endpoint", "\"https://ehr.example.com/oauth2/token\"")?;
     match Url::check(&text) {
         Ok(url) if url.is_exposed() => {
             let what = format!("`token_endpoint` in [[client]] is plain http: `{text}`");
@@ -172,7 +175,8 @@ fn hsm_names(s: &Section<'_>, hsms: &Hsms) -> Option<Vec<HsmName>> {
     for (n, name) in names.iter().enumerate() {
         if !hsms.contains(name) {
             let known = hsms.names();
-            let hint = if known.is_empty() { "add an [[hsm]] section".to_owned() } else { nearest(name.as_str(), &known) };
+            let hint =
+                if known.is_empty() { "add an [[hsm]] section".to_owned() } else { nearest(name.as_str(), &known) };
             s.error(&place, format!("unknown HSM: `{name}`"), hint);
         }
         if names[..n].contains(name) {
@@ -182,66 +186,11 @@ fn hsm_names(s: &Section<'_>, hsms: &Hsms) -> Option<Vec<HsmName>> {
     Some(names)
 }
 
-/// The keys, each with how often it is to be replaced.
-fn keys(s: &Section<'_>, profile: Option<&Profile>) -> Vec<(KeySpec, Option<Duration>)> {
-    if !s.has("keys") {
-        let specs = profile.map(defaults::keys).unwrap_or_default();
-        return specs.into_iter().map(|spec| (spec, None)).collect();
-    }
-    let mut keys: Vec<(KeySpec, Option<Duration>)> = Vec::new();
-    s.tables("keys", |s| {
-        let alg = s.required::<Alg>("alg", "\"RS384\"");
-        let rotate = s.get::<Duration>("rotate");
-        let rsa_bits = s.get::<u32>("rsa_bits");
-        let Some(alg) = alg else { return };
-        check_alg(s, &alg, profile);
-        check_rsa_bits(s, alg.value, rsa_bits.as_ref());
-        if keys.iter().any(|(spec, _)| spec.alg == alg.value) {
-            let what = format!("`keys` in [[client]] names an algorithm twice: `{}`", alg.value);
-            s.error(&alg.place, what, "leave one of them out: a client has one key line for each algorithm and HSM");
-        }
-        if let Some(rotate) = &rotate {
-            check_rotate(s, rotate);
-        }
-        let rsa_bits = rsa_bits.map_or_else(defaults::rsa_bits, |bits| bits.value);
-        keys.push((KeySpec { alg: alg.value, rsa_bits }, rotate.map(|rotate| rotate.value)));
-    });
-    if s.is_empty_list("keys") {
-        let hint = "write `keys = [{ alg = \"RS384\" }]`, or leave it out for the profile's default";
-        s.error(&s.place_of("keys"), "`keys` in [[client]] is empty", hint);
-    }
-    keys
-}
-
-fn check_alg(s: &Section<'_>, alg: &At<Alg>, profile: Option<&Profile>) {
-    let Some(profile) = profile.filter(|profile| !profile.algs.contains(&alg.value)) else { return };
-    let algs: Vec<_> = profile.algs.iter().map(|alg| format!("`{alg}`")).collect();
-    let what = format!("profile `{}` does not accept algorithm `{}`", profile.name, alg.value);
-    s.error(&alg.place, what, format!("it accepts {}", algs.join(", ")));
-}
-
-fn check_rsa_bits(s: &Section<'_>, alg: Alg, bits: Option<&At<u32>>) {
-    let Some(At { value: bits, place }) = bits else { return };
-    if !alg.is_rsa() {
-        s.error(place, format!("`rsa_bits` makes no sense for `{alg}`"), "leave it out: the curve fixes the length");
-    } else if !matches!(bits, 2048 | 3072 | 4096) {
-        s.error(place, format!("RSA keys of that length are not made: `{bits}`"), "choose 2048, 3072 or 4096");
-    }
-}
-
-fn check_rotate(s: &Section<'_>, rotate: &At<Duration>) {
-    if rotate.value < DAY {
-        let hint = "write a day or more, e.g. `\"90d\"`: a key must be published for long before it signs";
-        s.error(&rotate.place, "`rotate` in [client.keys] is too short", hint);
-    }
-    let what = "`rotate` has no effect in this version: keys are not replaced by themselves yet";
-    s.warn(&rotate.place, what, "it takes effect with rotation; leave it in if you want that then");
-}
-
 fn custody(s: &Section<'_>) -> Custody {
     let Some(At { value, place }) = s.get::<Custody>("custody") else { return defaults::custody() };
     if value == Custody::Attested {
-        let hint = "use `custody = \"local\"`: the PKCS#11 token itself says that the key was made there and can't leave";
+        let hint =
+            "use `custody = \"local\"`: the PKCS#11 token itself says that the key was made there and can't leave";
         s.error(&place, "`custody = \"attested\"` is not supported by this version", hint);
     }
     value
@@ -256,6 +205,12 @@ fn jwks_path(s: &Section<'_>) -> Option<String> {
     if !valid {
         let hint = "write segments of A-Z, a-z, 0-9, -, ., _ and ~, as in `/k/7f3a/jwks.json`";
         s.error(&place, format!("not a path to publish at: `{path}`"), hint);
+    } else if path.ends_with("/public_key.pem") {
+        s.error(
+            &place,
+            format!("the path is that of a public key as PEM: `{path}`"),
+            "choose one such as `/k/7f3a/jwks.json`",
+        );
     } else if RESERVED_PATHS.iter().any(|reserved| path == *reserved || path.starts_with(&format!("{reserved}/"))) {
         s.error(&place, format!("the path is Hallmark's own: `{path}`"), "choose one such as `/k/7f3a/jwks.json`");
     }

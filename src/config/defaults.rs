@@ -92,4 +92,3 @@ pub(super) fn keep_for() -> Duration {
 pub(super) fn edge_ttl() -> Duration {
     Duration::ZERO
 }
-

@@ -49,16 +49,19 @@ impl Hsms {
         {
             s.error(place, format!("two HSMs of one name: `{value}`"), format!("rename this one or that at {other}"));
         }
-        let kind = s.get::<Kind>("kind");
-        let module = s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\"");
+        let kind = s.get::<Kind>("kind").map_or_else(defaults::kind, |kind| kind.value);
+        let module = match kind {
+            Kind::Pkcs11 => s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\""),
+            Kind::Yubikey => {
+                let what = "`kind = \"yubikey\"` is not supported by this version";
+                s.error(&s.place_of("kind"), what, "use `kind = \"pkcs11\"` and the `module` of a PKCS#11 token");
+                s.get::<PathBuf>("module")
+            }
+        };
         let module_env = s.texts("module_env");
         let token = token(s);
         let pin_source = pin_source(s);
         let workers = s.within("workers", defaults::workers(), &(1..=256));
-        if let Some(At { value: Kind::Yubikey, place }) = &kind {
-            s.error(place, "`kind = \"yubikey\"` is not supported by this version", "use `kind = \"pkcs11\"`");
-        }
-        debug_assert!(matches!(defaults::kind(), Kind::Pkcs11));
         if let Some(env) = &module_env {
             self.check_env(s, env);
         }

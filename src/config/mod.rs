@@ -1,1 +1,249 @@
-//! Settings.
+//! Settings: TOML, strict, read once into an immutable [`Config`].
+//!
+//! [`load`] reads everything, checks everything, and reports all problems together, each with its place and a hint.
+//! `docs/config.md` describes the keys; a test holds it against the parser. Each section has its reader in a file here:
+//! they ask a `Section` for their keys, and what nobody asked for is an unknown key.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hallmark_core::{
+    client::Client,
+    key::{Alg, ClientName, HsmName},
+    policy::{Identity, OperatorRole, Policy, Roles, Workload},
+};
+
+mod access;
+mod client;
+mod defaults;
+mod hsm;
+mod keys;
+mod problem;
+mod section;
+mod server;
+mod source;
+mod url;
+mod value;
+
+pub use client::{MAX_JWKS_KEYS, published_keys};
+pub use problem::{ConfigError, Problem};
+
+use access::Access;
+use client::Clients;
+use hsm::Hsms;
+use problem::{Place, Problems};
+use section::Section;
+use server::Server;
+use source::Source;
+
+/// Reads and checks the configuration at `path` and in `clients.d/*.toml` beside it.
+///
+/// Opens no file that it names, except each `client_id_file`: whoever uses them reports them.
+///
+/// # Errors
+/// Every problem of every file. What is allowed but looks unintended is in [`Config::warnings`].
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let problems = Problems::default();
+    let config = read(path, &problems);
+    if config.is_none() && problems.is_empty() {
+        let place = Place { file: path.into(), line: None };
+        problems.error(&place, "refused, and no reason was noted", "this is a bug: please report it with the file");
+    }
+    let warnings = problems.finish()?;
+    // Unwrap safety: where there is no configuration, there is a problem, and `finish` has returned it.
+    Ok(Config { warnings, ..config.unwrap() })
+}
+
+/// The whole configuration: checked, consistent, never changed. A reload makes another.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub instance: Instance,
+    pub grpc: Grpc,
+    pub jwks: Jwks,
+    pub metrics: Option<Metrics>,
+    pub store: Store,
+    pub audit: Audit,
+    pub trusts: Vec<Trust>,
+    pub hsms: Vec<Hsm>,
+    pub clients: Vec<Client>,
+    /// How often each client's keys of an algorithm are to be replaced. Takes effect with rotation.
+    pub rotation: BTreeMap<(ClientName, Alg), Duration>,
+    pub workloads: Vec<Workload>,
+    pub operators: Vec<(Identity, Vec<OperatorRole>)>,
+    /// `serve` refuses a configuration that has it, unless it is started with `--unsafe-testing`.
+    pub unsafe_testing: Option<UnsafeTesting>,
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    pub fn policy(&self) -> Policy {
+        Policy::new(self.workloads.iter().cloned(), self.operators.iter().cloned())
+    }
+
+    /// What all HSM modules want in the environment. Read by C libraries with `getenv`, so it must be set while the
+    /// process has a single thread.
+    pub fn module_env(&self) -> BTreeMap<&str, &str> {
+        let all = self.hsms.iter().flat_map(|hsm| &hsm.module_env);
+        all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// The URL under which an authorization server finds the client's keys.
+    pub fn jwks_url(&self, client: &Client) -> String {
+        format!("{}{}", self.jwks.public_url, client.jwks_path())
+    }
+}
+
+/// `[instance]`: which replica this is.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Names the replica's audit chain.
+    pub id: String,
+}
+
+/// `[grpc]`: where backend services call. At least one of `listen` and `unix` is set.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    pub listen: Option<SocketAddr>,
+    pub unix: Option<PathBuf>,
+    /// Set wherever `listen` is not a loopback address.
+    pub tls: Option<TlsFiles>,
+    /// Whether reflection is open to all.
+    pub reflection: bool,
+}
+
+/// `[jwks]`: where authorization servers read keys.
+#[derive(Clone, Debug)]
+pub struct Jwks {
+    pub listen: SocketAddr,
+    /// Scheme and host (with a path only behind a proxy), without a slash at the end.
+    pub public_url: String,
+    pub tls: Option<TlsFiles>,
+    pub behind_proxy: bool,
+    /// How long verifiers may cache a JWK Set.
+    pub max_age: Duration,
+}
+
+/// `[metrics]`: where Prometheus scrapes, and health is read.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub listen: SocketAddr,
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `[store]`: where key records are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// `sqlite:///` and an absolute path.
+    pub url: String,
+    /// How long a replica may sign after it last read its records; at most five minutes.
+    pub lease: Duration,
+}
+
+/// `[audit]`: where the audit log is written.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    pub dir: PathBuf,
+}
+
+/// `[[trust]]`: who vouches for callers, and for which.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// CA certificates, PEM.
+    pub bundle: PathBuf,
+    pub scope: TrustScope,
+    pub roles: Roles,
+}
+
+/// The identities that a trust may vouch for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustScope {
+    /// SPIFFE IDs of this trust domain.
+    TrustDomain(String),
+    /// DNS names below one of these, and the one itself where it does not begin with a dot. In lower case; an ending
+    /// counts only at the border of a label: `corp.example` covers `a.corp.example` and never `evilcorp.example`.
+    DnsSuffixes(Vec<String>),
+}
+
+/// `[[hsm]]`: a PKCS#11 token.
+#[derive(Clone, Debug)]
+pub struct Hsm {
+    pub name: HsmName,
+    /// The PKCS#11 library.
+    pub module: PathBuf,
+    /// What the library wants in the environment.
+    pub module_env: BTreeMap<String, String>,
+    pub token: TokenSelector,
+    /// `file:/PATH`, `credential:NAME` or `fd:NUMBER` (RFC 7512 §2.3, `pin-source`). A reference, not the PIN.
+    pub pin_source: String,
+    /// How many sessions sign at once.
+    pub workers: usize,
+}
+
+/// How a PKCS#11 token is told from others of its module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenSelector {
+    Serial(String),
+    Label(String),
+}
+
+/// `[unsafe_testing]`: what makes tests fast or faults visible, and has no place in production.
+#[derive(Clone, Debug)]
+pub struct UnsafeTesting {
+    /// Each audit sync takes this much longer, as a slow disk would.
+    pub audit_sync_delay: Option<Duration>,
+}
+
+fn read(path: &Path, problems: &Problems) -> Option<Config> {
+    let sources = Source::read_all(path, problems)?;
+    // All are parsed before one is judged, so that every syntax error shows.
+    let documents: Vec<_> = sources.iter().map(|source| source.parse(problems)).collect();
+    let documents: Vec<_> = documents.into_iter().collect::<Option<_>>()?;
+
+    let (mut server, mut hsms, mut clients, mut access) =
+        (None, Hsms::default(), Clients::default(), Access::default());
+    for (n, (source, document)) in sources.iter().zip(&documents).enumerate() {
+        Section::document(source, document, problems, |root| {
+            // The first is the main file.
+            if n == 0 {
+                server = Some(Server::read(root));
+                hsms.read(root);
+                access.read_trusts_and_operators(root);
+            } else {
+                server::refuse_in_parts(root);
+            }
+            clients.read(root, &hsms);
+            access.read_workloads(root);
+        });
+    }
+    let server = server?;
+    access.check(&clients, server.grpc.as_ref(), problems);
+    Some(Config {
+        instance: server.instance?,
+        grpc: server.grpc?,
+        jwks: server.jwks?,
+        metrics: server.metrics,
+        store: server.store?,
+        audit: server.audit?,
+        trusts: access.trusts,
+        hsms: hsms.list,
+        clients: clients.list,
+        rotation: clients.rotation,
+        workloads: access.workloads,
+        operators: access.operators,
+        unsafe_testing: server.unsafe_testing,
+        warnings: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

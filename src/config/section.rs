@@ -115,8 +115,7 @@ impl<'a> Section<'a> {
         }
         let (empty, shown) = (DeTable::new(), format!("[{}]", self.path_of(key)));
         self.know(key);
-        let section =
-            Section::new(self.source, self.problems, &empty, self.place.clone(), shown, self.path_of(key));
+        let section = Section::new(self.source, self.problems, &empty, self.place.clone(), shown, self.path_of(key));
         Some(section.read(read))
     }
 
@@ -202,28 +201,14 @@ impl<'a> Section<'a> {
         shown: String,
         path: String,
     ) -> Self {
-        Self {
-            source,
-            problems,
-            table,
-            place,
-            shown,
-            path,
-            asked: RefCell::default(),
-            refused: RefCell::default(),
-        }
+        Self { source, problems, table, place, shown, path, asked: RefCell::default(), refused: RefCell::default() }
     }
 
-    fn child<'b>(
-        &'b self,
-        key: &str,
-        value: &'b DeValue<'b>,
-        place: Place,
-        shown: String,
-    ) -> Option<Section<'b>> {
+    fn child<'b>(&'b self, key: &str, value: &'b DeValue<'b>, place: Place, shown: String) -> Option<Section<'b>> {
         let DeValue::Table(table) = value else {
-            let what = format!("{} must be a table, not {}", self.name(key), type_of(value));
-            self.problems.error(&place, what, format!("head it with `{shown}`, or write `{key} = {{ … }}`"));
+            let (each, inline) = if shown.starts_with("[[") { ("each of ", "[{ … }]") } else { ("", "{ … }") };
+            let what = format!("{each}{} must be a table, not {}", self.name(key), type_of(value));
+            self.problems.error(&place, what, format!("head it with `{shown}`, or write `{key} = {inline}`"));
             return None;
         };
         Some(Section::new(self.source, self.problems, table, place, shown, self.path_of(key)))

@@ -3,11 +3,8 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{
-    Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults,
-    problem::At,
-    section::Section,
-    url::Url,
-    value::Mismatch,
+    Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults, problem::At, section::Section,
+    url::Url, value::Mismatch,
 };
 
 /// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
@@ -34,6 +31,13 @@ impl Server {
             audit: root.table_or_empty("audit", audit).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
         }
+    }
+}
+
+/// Files of `clients.d` hold clients and workloads only, so that whoever may add those can change nothing else.
+pub(super) fn refuse_in_parts(root: &Section<'_>) {
+    for key in ["instance", "grpc", "jwks", "metrics", "store", "audit", "trust", "hsm", "operator", "unsafe_testing"] {
+        root.refuse(key, "belongs into the main file, not into `clients.d`", "move the section to the main file");
     }
 }
 
@@ -87,7 +91,11 @@ fn jwks(s: &Section<'_>, listeners: &mut Listeners) -> Option<Jwks> {
     }
     if max_age > defaults::max_age() {
         let what = "`max_age` in [jwks] is long: for that time a verifier may go on accepting a key that was revoked";
-        s.warn(&s.place_of("max_age"), what, "5m is the default, and polled by every verifier without harm");
+        s.warn(
+            &s.place_of("max_age"),
+            what,
+            "`5m`, the default, is hardly ever too short: serving a JWKS costs next to nothing",
+        );
     }
 
     let At { value: listen, place } = listen?;
@@ -111,15 +119,17 @@ fn check_public_url(s: &Section<'_>, At { value: text, place }: &At<String>, beh
         Ok(url) => url,
         Err(Mismatch { what, hint }) => return s.error(place, format!("`public_url` in [jwks]: {what}"), hint),
     };
-    if text.ends_with('/') {
-        let hint = format!("write `{}`", text.trim_end_matches('/'));
-        s.error(place, "`public_url` in [jwks] ends in a slash: paths are appended to it", hint);
-    } else if url.rest.contains('?') {
-        s.error(place, "`public_url` in [jwks] has a query", "write scheme, host and port only");
-    } else if !url.rest.is_empty() && !behind_proxy {
-        let what = format!("`public_url` in [jwks] has a path: `{}`", url.rest);
-        let hint = "leave it out; it can be served only where a proxy takes it off (`behind_proxy = true`)";
+    let (base, path) = text.split_at(text.len() - url.rest.len());
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let path = path.trim_end_matches('/');
+    if !path.is_empty() && !behind_proxy {
+        let what = format!("`public_url` in [jwks] has a path: `{path}`");
+        let hint = format!("write `{base}`; a path works only where a proxy takes it off (`behind_proxy = true`)");
         s.error(place, what, hint);
+    } else if url.rest.len() > path.len() {
+        let more = if query.is_empty() { "ends in a slash" } else { "has a query" };
+        let what = format!("`public_url` in [jwks] {more}, and paths are appended to it: `{text}`");
+        s.error(place, what, format!("write `{base}{path}`"));
     }
     if url.is_exposed() {
         let what = format!("`public_url` in [jwks] is plain http: `{text}`");

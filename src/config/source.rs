@@ -69,9 +69,8 @@ impl Source {
 }
 
 fn files_in(folder: &Path, problems: &Problems) -> Option<Vec<PathBuf>> {
-    let listed = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-    });
+    let listed = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>());
     match listed {
         Ok(mut paths) => {
             // Hidden files are what editors leave while one is being written.

@@ -187,9 +187,15 @@ fn parse<T: FromStr<Err: Display>>(text: &str, hint: &str) -> Result<T, Mismatch
     text.parse().map_err(|error: T::Err| Mismatch::new(error.to_string(), hint))
 }
 
-/// A duration as people write it: `15m`, not `900s`.
+/// A duration in the largest unit that divides it, as the configuration has it: `15m`.
 pub(super) fn show_duration(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
+    const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let ms = duration.as_millis();
+    match UNITS.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None if ms == 0 => "0s".to_owned(),
+        None => format!("{ms}ms"),
+    }
 }
 
 /// The hint that names the word which was probably meant, or all of them where none is near.

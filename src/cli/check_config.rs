@@ -1,0 +1,124 @@
+//! `hallmark check-config`: reads a configuration as `serve` would, and says what it found.
+
+use std::{fmt::Write, path::Path};
+
+use hallmark_core::client::Client;
+use serde_json::{Value, json};
+
+use crate::config::{self, Config, ConfigError, MAX_JWKS_KEYS, published_keys};
+
+/// What bad configuration exits with: `EX_CONFIG` of `sysexits.h`.
+pub const EX_CONFIG: u8 = 78;
+
+/// What to print, and how to exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// For standard output; ends in a newline.
+    pub text: String,
+    /// 0, or [`EX_CONFIG`].
+    pub exit_code: u8,
+}
+
+/// Checks the configuration at `path`. With `json`, the text is one JSON object:
+/// `{"ok": bool, "problems": [{"file", "line", "what", "hint"}], "warnings": […], "clients": […]}`.
+pub fn run(path: &Path, json: bool) -> Checked {
+    match config::load(path) {
+        Ok(config) if json => Checked { text: format!("{}\n", good_json(&config)), exit_code: 0 },
+        Ok(config) => Checked { text: good_text(path, &config), exit_code: 0 },
+        Err(error) if json => Checked { text: format!("{}\n", bad_json(&error)), exit_code: EX_CONFIG },
+        Err(error) => Checked { text: format!("error: {error}\n"), exit_code: EX_CONFIG },
+    }
+}
+
+fn good_text(path: &Path, config: &Config) -> String {
+    let mut text = format!("OK: {}\n", path.display());
+    for (name, value) in summary(config) {
+        // Unwrap safety: a String takes every write.
+        writeln!(text, "  {name:<10} {value}").unwrap();
+    }
+    for warning in &config.warnings {
+        writeln!(text, "\nwarning: {warning}").unwrap();
+    }
+    text
+}
+
+/// One line for each thing that someone would want to see confirmed.
+fn summary(config: &Config) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("instance", config.instance.id.clone())];
+    if let Some(listen) = config.grpc.listen {
+        let tls = if config.grpc.tls.is_some() { "mutual TLS" } else { "no TLS" };
+        lines.push(("gRPC", format!("{listen}, {tls}")));
+    }
+    if let Some(unix) = &config.grpc.unix {
+        lines.push(("gRPC", format!("unix:{}", unix.display())));
+    }
+    let how = match (&config.jwks.tls, config.jwks.behind_proxy) {
+        (Some(_), _) => "TLS",
+        (None, true) => "behind a proxy",
+        (None, false) => "no TLS",
+    };
+    lines.push(("JWKS", format!("{}, {how}", config.jwks.listen)));
+    let metrics = config.metrics.as_ref().map_or("off".to_owned(), |metrics| metrics.listen.to_string());
+    lines.push(("metrics", metrics));
+    lines.push(("store", config.store.url.clone()));
+    lines.push(("audit", config.audit.dir.display().to_string()));
+    lines.extend(config.hsms.iter().map(|hsm| {
+        let module = hsm.module.display();
+        ("HSM", format!("{}: {module}, {} workers", hsm.name, hsm.workers))
+    }));
+    lines.extend(config.clients.iter().map(|client| ("client", client_line(config, client))));
+    lines.extend(config.workloads.iter().map(|workload| {
+        let clients: Vec<_> = workload.clients.iter().map(ToString::to_string).collect();
+        ("workload", format!("{} for {}", workload.id, clients.join(", ")))
+    }));
+    lines.extend(config.operators.iter().map(|(id, _)| ("operator", id.to_string())));
+    lines
+}
+
+fn client_line(config: &Config, client: &Client) -> String {
+    let algs: Vec<_> = client.keys.iter().map(|key| key.alg.as_str()).collect();
+    let hsms: Vec<_> = client.hsms.iter().map(ToString::to_string).collect();
+    let registered = if client.client_id.is_some() { "" } else { ", not registered yet" };
+    let (keys, url) = (published_keys(client), config.jwks_url(client));
+    let (algs, hsms) = (algs.join(", "), hsms.join(", "));
+    format!("{}: {algs} on {hsms}, up to {keys} of {MAX_JWKS_KEYS} keys{registered}, {url}", client.name)
+}
+
+fn good_json(config: &Config) -> Value {
+    let client = |client: &Client| {
+        json!({
+            "name": client.name,
+            "registered": client.client_id.is_some(),
+            "jwks_url": config.jwks_url(client),
+            "most_keys": published_keys(client),
+        })
+    };
+    let clients: Vec<_> = config.clients.iter().map(client).collect();
+    json!({ "ok": true, "problems": [], "warnings": config.warnings, "clients": clients })
+}
+
+fn bad_json(error: &ConfigError) -> Value {
+    json!({ "ok": false, "problems": error.problems, "warnings": [], "clients": [] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &str, json: bool) -> String {
+        let Checked { text, exit_code } = run(path.as_ref(), json);
+        format!("{}exit code {exit_code}\n", text.replace(env!("CARGO_MANIFEST_DIR"), "/repo"))
+    }
+
+    #[test]
+    fn a_good_file_is_summed_up() {
+        insta::assert_snapshot!("good", shown("hsm-config/basic.toml", false));
+        insta::assert_snapshot!("good_json", shown("hsm-config/basic.toml", true));
+    }
+
+    #[test]
+    fn a_bad_file_exits_with_ex_config() {
+        insta::assert_snapshot!("bad", shown("src/config/tests/bad/public-url.toml", false));
+        insta::assert_snapshot!("bad_json", shown("src/config/tests/bad/public-url.toml", true));
+    }
+}
