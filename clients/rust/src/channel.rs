@@ -1,0 +1,123 @@
+//! The connection to Hallmark, made anew when certificates change on disk.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint, Identity};
+
+use crate::{Connection, Endpoint, Error};
+
+/// Gives the channel for the next call. Calls under way keep the one they have.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    endpoint: Endpoint,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    channel: Channel,
+    files: Vec<Stamp>,
+    checked: Instant,
+}
+
+/// What tells one version of a file from the next: device, inode, size and the times of change.
+type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+
+impl Channels {
+    /// Reads the files; does not connect yet.
+    pub(crate) fn new(connection: &Connection) -> Result<Self, Error> {
+        let endpoint = connection.endpoint.clone();
+        let (channel, files) = build(&endpoint)?;
+        Ok(Self { endpoint, current: Mutex::new(Current { channel, files, checked: Instant::now() }) })
+    }
+
+    /// Looks at the files, at most once in [`CHECK_EVERY`]. Where they changed into something that can't be used (one
+    /// of two files is replaced, the other not yet), the channel stays as it is until they can.
+    pub(crate) fn get(&self) -> Channel {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.checked.elapsed() >= CHECK_EVERY {
+            current.checked = Instant::now();
+            let changed = stamps(&self.endpoint).is_ok_and(|now| now != current.files);
+            if changed && let Ok((channel, files)) = build(&self.endpoint) {
+                (current.channel, current.files) = (channel, files);
+            }
+        }
+        current.channel.clone()
+    }
+
+    /// The next call looks at the files: the server did not accept what we showed.
+    pub(crate) fn doubt(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(past) = Instant::now().checked_sub(CHECK_EVERY) {
+            current.checked = past;
+        }
+    }
+}
+
+/// A look costs three system calls, which each call would feel.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+fn build(endpoint: &Endpoint) -> Result<(Channel, Vec<Stamp>), Error> {
+    // Taken before the files are read: a change in between is seen at the next look.
+    let files = stamps(endpoint)?;
+    let target = match endpoint {
+        Endpoint::Unix(path) => target(format!("unix:{}", path.display()))?,
+        Endpoint::Tls { url, ca, cert, key, server_name } => {
+            let authority = String::from_utf8(read(ca)?).unwrap_or_default();
+            if !authority.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(Error::connection(format!("there is no certificate in `ca`: `{}`", ca.display())));
+            }
+            let identity = Identity::from_pem(read(cert)?, read(key)?);
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority)).identity(identity);
+            if let Some(name) = server_name {
+                tls = tls.domain_name(name);
+            }
+            let fail = |error| {
+                let files = format!("can't use the certificate and its key: `{}`, `{}`", cert.display(), key.display());
+                Error::connection(files).with_source(error)
+            };
+            target(url.clone())?.tls_config(tls).map_err(fail)?
+        }
+    };
+    Ok((target.connect_lazy(), files))
+}
+
+fn target(url: String) -> Result<TonicEndpoint, Error> {
+    let fail = |error| Error::connection(format!("can't use the endpoint: `{url}`")).with_source(error);
+    let target = TonicEndpoint::from_shared(url.clone()).map_err(fail)?;
+    let target = target.user_agent(concat!("hallmark-client/", env!("CARGO_PKG_VERSION"))).map_err(fail)?;
+    Ok(target
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        // A peer that vanished without a word is noticed before the next call has to.
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true))
+}
+
+fn stamps(endpoint: &Endpoint) -> Result<Vec<Stamp>, Error> {
+    match endpoint {
+        Endpoint::Unix(_) => Ok(Vec::new()),
+        Endpoint::Tls { ca, cert, key, .. } => [ca, cert, key].into_iter().map(|path| stamp(path)).collect(),
+    }
+}
+
+fn stamp(path: &Path) -> Result<Stamp, Error> {
+    let file = fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    Ok((file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    Error::connection(format!("can't read a file of the connection: `{}`", path.display())).with_source(error)
+}

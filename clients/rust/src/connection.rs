@@ -1,0 +1,169 @@
+//! Where Hallmark is, and how this side shows who it is.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::Error;
+
+/// Where Hallmark is, and how this side shows who it is.
+///
+/// As a file (TOML; relative paths start from the file's own folder):
+///
+/// ```toml
+/// endpoint = "https://hallmark.internal:7443"
+/// ca = "ca.pem"
+/// cert = "workload.pem"
+/// key = "workload-key.pem"
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub endpoint: Endpoint,
+    /// A PEM bundle of CAs that authorization servers' certificates may chain to, beside the system's own.
+    pub token_endpoint_ca: Option<PathBuf>,
+}
+
+/// The two ways to Hallmark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// TLS with a client certificate. All files are PEM, and are read anew when they change.
+    Tls {
+        /// `https://host:port`
+        url: String,
+        ca: PathBuf,
+        cert: PathBuf,
+        key: PathBuf,
+        /// The name in the server's certificate, where it is not the URL's host.
+        server_name: Option<String>,
+    },
+    /// A Unix socket: Hallmark knows this side by its uid.
+    Unix(PathBuf),
+}
+
+/// Names the file for [`Connection::from_env`].
+pub const CONNECTION_VARIABLE: &str = "HALLMARK_CONNECTION";
+
+impl Connection {
+    /// TLS with a client certificate; `url` is `https://host:port`.
+    pub fn tls(
+        url: impl Into<String>,
+        ca: impl Into<PathBuf>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        let (url, ca, cert, key) = (url.into(), ca.into(), cert.into(), key.into());
+        Self { endpoint: Endpoint::Tls { url, ca, cert, key, server_name: None }, token_endpoint_ca: None }
+    }
+
+    /// A Unix socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self { endpoint: Endpoint::Unix(path.into()), token_endpoint_ca: None }
+    }
+
+    /// Reads a connection file. An unknown key is an error.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let fail = |text: &str| Error::connection(format!("{text} the connection file: `{}`", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| fail("can't read").with_source(error))?;
+        let file: File = toml::from_str(&text).map_err(|error| fail("can't use").with_source(error))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        file.resolve(folder).map_err(|problem| fail("can't use").with_source(problem))
+    }
+
+    /// Reads the connection file that `HALLMARK_CONNECTION` names.
+    pub fn from_env() -> Result<Self, Error> {
+        match env::var_os(CONNECTION_VARIABLE) {
+            Some(path) if !path.is_empty() => Self::from_file(PathBuf::from(path)),
+            _ => Err(Error::connection(format!("{CONNECTION_VARIABLE} is not set: it names the connection file"))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    endpoint: String,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    server_name: Option<String>,
+    token_endpoint_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("`{0}` is missing: an https endpoint needs `ca`, `cert` and `key`")]
+    Missing(&'static str),
+    #[error("`{0}` has no meaning with a Unix socket")]
+    Needless(&'static str),
+    #[error("the endpoint is neither `https://host:port` nor `unix:/path`: `{0}`")]
+    Endpoint(String),
+}
+
+impl File {
+    fn resolve(self, folder: &Path) -> Result<Connection, Problem> {
+        let token_endpoint_ca = self.token_endpoint_ca.map(|path| folder.join(path));
+        let file = |name, path: Option<PathBuf>| path.map(|path| folder.join(path)).ok_or(Problem::Missing(name));
+        let endpoint = if let Some(path) = self.endpoint.strip_prefix("unix:") {
+            let given = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
+            if let Some((name, _)) = given.into_iter().find(|(_, path)| path.is_some()) {
+                return Err(Problem::Needless(name));
+            }
+            if self.server_name.is_some() {
+                return Err(Problem::Needless("server_name"));
+            }
+            Endpoint::Unix(folder.join(path.strip_prefix("//").unwrap_or(path)))
+        } else if self.endpoint.starts_with("https://") {
+            let (ca, cert, key) = (file("ca", self.ca)?, file("cert", self.cert)?, file("key", self.key)?);
+            Endpoint::Tls { url: self.endpoint, ca, cert, key, server_name: self.server_name }
+        } else {
+            return Err(Problem::Endpoint(self.endpoint));
+        };
+        Ok(Connection { endpoint, token_endpoint_ca })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Connection, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("connection.toml");
+        fs::write(&path, text).expect("the file is written");
+        let relative = |path: PathBuf| path.strip_prefix(folder.path()).map(Path::to_owned).unwrap_or(path);
+        let connection = Connection::from_file(&path).map_err(|error| error.source().expect("a cause").to_string())?;
+        let endpoint = match connection.endpoint {
+            Endpoint::Tls { url, ca, cert, key, server_name } => {
+                Endpoint::Tls { url, ca: relative(ca), cert: relative(cert), key: relative(key), server_name }
+            }
+            Endpoint::Unix(path) => Endpoint::Unix(relative(path)),
+        };
+        Ok(Connection { endpoint, ..connection })
+    }
+
+    #[test]
+    fn paths_start_from_the_files_folder() {
+        let tls = "endpoint = 'https://h:1'\nca = 'ca.pem'\ncert = '/etc/c.pem'\nkey = 'k.pem'";
+        assert_eq!(read(tls), Ok(Connection::tls("https://h:1", "ca.pem", "/etc/c.pem", "k.pem")));
+        assert_eq!(read("endpoint = 'unix:run/h.sock'"), Ok(Connection::unix("run/h.sock")));
+        assert_eq!(read("endpoint = 'unix:///run/h.sock'"), Ok(Connection::unix("/run/h.sock")));
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_an_error() {
+        let told = |text: &str, expected: &str| {
+            let error = read(text).expect_err("refused");
+            assert!(error.contains(expected), "{error}");
+        };
+        told("endpoint = 'https://h:1'\nca = 'ca.pem'", "`cert` is missing");
+        told("endpoint = 'http://h:1'", "neither");
+        told("endpoint = 'unix:/run/h.sock'\nkey = 'k.pem'", "`key` has no meaning");
+        told("endpoint = 'unix:/run/h.sock'\ncerts = 'k.pem'", "unknown field `certs`");
+    }
+}

@@ -1,0 +1,44 @@
+use super::*;
+
+fn described(url: &str) -> TokenRequest {
+    let form_type = "application/x-www-form-urlencoded".to_owned();
+    TokenRequest {
+        method: "POST".to_owned(),
+        url: url.to_owned(),
+        content_type: form_type,
+        form: vec![],
+        headers: vec![],
+    }
+}
+
+#[test]
+fn a_url_goes_out_as_it_is_spelled_or_not_at_all() {
+    for same in ["https://AS.example:443/a//b/", "http://as.example", "https://as.example/t?x=%7e&y", "https://as/%2F"]
+    {
+        assert!(url(&described(same)).is_ok(), "{same}");
+    }
+    for changed in
+        ["https://as.example/a/../token", "https://as.example/ä", "https://as.example/t#f", "ftp://as/t", "as/t"]
+    {
+        assert!(url(&described(changed)).is_err(), "{changed}");
+    }
+}
+
+#[test]
+fn an_access_token_can_not_be_printed() {
+    let token = AccessToken::sample("hunter2", None);
+    assert!(!format!("{token:?}").contains("hunter2"));
+}
+
+#[test]
+fn lives_are_read_as_servers_write_them() {
+    let life = |json: &str| answer::granted(StatusCode::OK, json.as_bytes(), "url").map(|token| token.granted_for());
+    let of = |expires_in: &str| life(&format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#)).expect("granted");
+    assert_eq!(of("300"), Some(Duration::from_secs(300)));
+    assert_eq!(of("\"300\""), Some(Duration::from_secs(300)));
+    assert_eq!(of("-1"), None);
+    assert_eq!(of("1e300"), None);
+    assert_eq!(of("null"), None);
+    assert!(life(r#"{"access_token":""}"#).is_err());
+    assert!(life("<html>").is_err());
+}

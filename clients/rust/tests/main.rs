@@ -1,0 +1,8 @@
+//! The thin client against a Hallmark and an authorization server that do as the test says.
+
+mod access_tokens;
+mod calls;
+mod certificates;
+mod dependencies;
+mod support;
+mod testing;
