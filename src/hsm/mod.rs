@@ -1,1 +1,5 @@
-//! HSM backends.
+//! HSM backends: each implements the ports [`Hsm`](hallmark_core::ports::Hsm) and
+//! [`HsmSession`](hallmark_core::ports::HsmSession), and runs the contract suite of `testkit`.
+
+pub mod pin;
+pub mod pkcs11;

@@ -1,0 +1,32 @@
+//! PKCS#11 tokens, through `cryptoki`.
+//!
+//! - [`module`]: the libraries; each is loaded and initialised once, whatever number of tokens use it;
+//! - [`token`]: one token: finding it, its login, its epochs;
+//! - [`session`]: one worker's session: sign, generate, destroy, list;
+//! - `life`: which initialisation of the library and which epoch of the token a handle belongs to;
+//! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
+//! - `login`, `mechanisms`, `objects`, `classify`: the PIN's one try; what the token can do; attributes; return values.
+
+mod binding;
+mod classify;
+mod generate;
+mod life;
+mod login;
+mod mechanisms;
+mod objects;
+
+pub mod module;
+pub mod provision;
+pub mod session;
+pub mod token;
+
+pub use module::{Module, ModuleError, Modules};
+pub use provision::provision_token;
+pub use token::{Pkcs11Token, TokenSelector};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also after a panic of another thread: no lock here guards a state that a panic could leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

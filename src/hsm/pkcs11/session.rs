@@ -1,0 +1,163 @@
+//! One worker's session with a PKCS#11 token.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cryptoki::{object::ObjectClass, session::Session};
+use hallmark_core::{
+    key::Alg,
+    ports::{Evidence, FaultClass, HsmFault, HsmObject, HsmSession, KeyRef, NewKey},
+    public_key::PublicKey,
+};
+
+use super::{
+    binding::{self, Pair},
+    classify::fault,
+    generate,
+    life::OpenSession,
+    lock,
+    module::Inside,
+    objects::{self, Named},
+    token::Epoch,
+};
+
+/// A session as [`HsmSession`]; opened by [`super::Pkcs11Token`].
+pub struct Pkcs11Session {
+    epoch: Arc<Epoch>,
+    session: OpenSession,
+}
+
+impl Pkcs11Session {
+    pub(super) fn new(epoch: Arc<Epoch>, session: OpenSession) -> Self {
+        Self { epoch, session }
+    }
+
+    /// Makes calls inside the library, and draws from a failure what concerns more than this call.
+    fn call<T>(
+        &mut self,
+        calls: impl FnOnce(&Inside<'_>, &Epoch, &Session) -> Result<T, HsmFault>,
+    ) -> Result<T, HsmFault> {
+        let inside = self.epoch.life.enter()?;
+        let outcome = calls(&inside, &self.epoch, self.session.get()?);
+        if let Err(e) = &outcome {
+            match e.class {
+                FaultClass::Login => self.epoch.logged_out(),
+                FaultClass::Session if CLOSED.contains(&e.code.as_str()) => self.session.forget(),
+                _ => {}
+            }
+        }
+        outcome
+    }
+}
+
+impl HsmSession for Pkcs11Session {
+    fn list(&mut self) -> Result<Vec<HsmObject>, HsmFault> {
+        self.call(|_, epoch, session| {
+            let all = |class| -> Result<Vec<Named>, HsmFault> {
+                objects::find(session, class, None)?.into_iter().map(|handle| objects::name(session, handle)).collect()
+            };
+            let mut listing = Listing::default();
+            for object in all(ObjectClass::PUBLIC_KEY)? {
+                listing.add_public(session, object)?;
+            }
+            for object in all(ObjectClass::PRIVATE_KEY)? {
+                listing.pairs.entry(object.cka_id.clone()).or_default().private.push(object);
+            }
+            Ok(listing.finish(epoch))
+        })
+    }
+
+    fn generate(&mut self, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
+        self.call(|inside, epoch, _| {
+            let _one = lock(epoch.life.module.making());
+            let session = epoch.open_rw(inside)?;
+            generate::pair(session.get()?, new)
+        })
+    }
+
+    fn sign(&mut self, key: &KeyRef<'_>, alg: Alg, message: &[u8]) -> Result<Vec<u8>, HsmFault> {
+        if !key.public.suits(alg) {
+            return Err(HsmFault::new(FaultClass::Request, "C_SignInit", format!("the key can't sign with `{alg}`")));
+        }
+        self.call(|_, epoch, session| {
+            let recipe = epoch.mechanisms.recipe(alg);
+            let recipe = recipe.ok_or_else(|| {
+                HsmFault::new(
+                    FaultClass::Unsupported,
+                    "C_GetMechanismList",
+                    format!("the token has no mechanism for `{alg}`"),
+                )
+            })?;
+            let private = epoch.bindings.private(session, key)?;
+            recipe.sign(session, private, message).map_err(fault).inspect_err(|e| {
+                if e.class == FaultClass::Handle {
+                    epoch.bindings.evict(key.cka_id);
+                }
+            })
+        })
+    }
+
+    fn destroy(&mut self, key: &KeyRef<'_>) -> Result<(), HsmFault> {
+        self.call(|inside, epoch, session| {
+            let remains = binding::remains(session, key)?;
+            epoch.bindings.evict(key.cka_id);
+            let writer = epoch.open_rw(inside)?;
+            for object in remains {
+                writer.get()?.destroy_object(object).map_err(fault)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
+        self.call(|_, _, session| objects::evidence(session, binding::locate(session, key)?.private))
+    }
+}
+
+/// The objects of a token, by `CKA_ID`.
+#[derive(Default)]
+struct Listing {
+    pairs: HashMap<Vec<u8>, Listed>,
+}
+
+#[derive(Default)]
+struct Listed {
+    private: Vec<Named>,
+    public: Vec<(Named, Option<PublicKey>)>,
+}
+
+impl Listing {
+    fn add_public(&mut self, session: &Session, object: Named) -> Result<(), HsmFault> {
+        let key = objects::public_key(session, &object)?;
+        self.pairs.entry(object.cka_id.clone()).or_default().public.push((object, key));
+        Ok(())
+    }
+
+    /// One entry for each object that has no partner or too many of them, one for each pair; and the pairs are bound.
+    fn finish(self, epoch: &Epoch) -> Vec<HsmObject> {
+        let mut listed = Vec::new();
+        for (cka_id, Listed { private, public }) in self.pairs {
+            if let ([private], [(object, Some(key))]) = (private.as_slice(), public.as_slice())
+                && private.label == object.label
+            {
+                let pair = Pair { private: private.handle, label: private.label.clone(), key: key.clone() };
+                epoch.bindings.listed(&cka_id, pair);
+            }
+            let mut private = private.into_iter();
+            for (object, public) in public {
+                let has_private = private.next().is_some();
+                listed.push(HsmObject { cka_id: object.cka_id, label: object.label, public, has_private });
+            }
+            listed.extend(private.map(|alone| HsmObject {
+                cka_id: alone.cka_id,
+                label: alone.label,
+                public: None,
+                has_private: true,
+            }));
+        }
+        listed.sort_by(|a, b| (&a.label, &a.cka_id).cmp(&(&b.label, &b.cka_id)));
+        listed
+    }
+}
+
+/// Return values that say that the session itself is no more, unlike `CKR_OPERATION_ACTIVE`.
+const CLOSED: [&str; 2] = ["CKR_SESSION_HANDLE_INVALID", "CKR_SESSION_CLOSED"];

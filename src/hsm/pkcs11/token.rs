@@ -1,0 +1,291 @@
+//! One PKCS#11 token, found by serial or label wherever it is plugged in.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use cryptoki::{
+    context::Pkcs11,
+    slot::{Limit, Slot, TokenInfo},
+};
+use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenFacts};
+
+use super::{
+    binding::Bindings,
+    classify::fault,
+    life::{Epochs, Life, OpenSession},
+    lock,
+    login::Credentials,
+    mechanisms::Mechanisms,
+    module::{InUse, Inside, Module},
+    objects,
+    session::Pkcs11Session,
+};
+use crate::hsm::pin::PinSource;
+
+/// How the configuration names a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSelector {
+    /// `token_serial`: stays right when tokens change slots or are labelled alike.
+    Serial(String),
+    /// `token_label`: must be the only one of the library.
+    Label(String),
+}
+
+/// A PKCS#11 token as an [`Hsm`].
+///
+/// Nothing is asked of the token before `connect`. `disconnect` never calls into the library, which may hang: what it
+/// leaves behind is closed by the next `connect`, by a reset, or on drop.
+pub struct Pkcs11Token {
+    module: Arc<Module>,
+    selector: TokenSelector,
+    credentials: Credentials,
+    epochs: Epochs,
+    connecting: Mutex<()>,
+    live: RwLock<Option<Live>>,
+    left_behind: Mutex<Vec<Arc<Epoch>>>,
+}
+
+struct Live {
+    epoch: Arc<Epoch>,
+    _in_use: InUse,
+}
+
+/// What is known of the token from one `connect` to the next: slot, login, objects.
+pub(super) struct Epoch {
+    pub(super) life: Life,
+    pub(super) mechanisms: Mechanisms,
+    pub(super) bindings: Bindings,
+    slot: Slot,
+    serial: String,
+    needs_login: bool,
+    logged_in: AtomicBool,
+    /// The session that holds the login: when an application's last session closes, it is logged out.
+    keeper: Mutex<OpenSession>,
+}
+
+impl Pkcs11Token {
+    /// A token of `module`. Two tokens of one library take the same `module`, from one [`super::Modules`].
+    pub fn new(module: Arc<Module>, selector: TokenSelector, pin: PinSource, ledger: Arc<dyn PinLedger>) -> Self {
+        Self {
+            module,
+            selector,
+            credentials: Credentials { source: pin, ledger },
+            epochs: Epochs::default(),
+            connecting: Mutex::default(),
+            live: RwLock::default(),
+            left_behind: Mutex::default(),
+        }
+    }
+
+    fn epoch(&self) -> Result<Arc<Epoch>, HsmFault> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let epoch = live.as_ref().map(|live| live.epoch.clone());
+        epoch.ok_or_else(|| HsmFault::new(FaultClass::Gone, "session", "not connected"))
+    }
+
+    fn set_live(&self, live: Option<Live>) -> Option<Live> {
+        std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), live)
+    }
+
+    fn begin_epoch(&self, inside: &Inside<'_>) -> Result<(Epoch, TokenFacts), HsmFault> {
+        let found = find(inside.context(), &self.selector, &self.module)?;
+        let list = inside.context().get_mechanism_list(found.slot).map_err(fault)?;
+        let mechanisms = Mechanisms::new(&list);
+        let facts = TokenFacts {
+            serial: found.serial.clone(),
+            model: found.info.as_ref().map(|info| info.model().to_owned()).unwrap_or_default(),
+            max_sessions: found.info.as_ref().and_then(sessions_for_workers),
+            algs: mechanisms.algs(),
+        };
+        let life = self.epochs.begin(&self.module, inside);
+        let keeper = inside.context().open_ro_session_no_drop(found.slot).map_err(fault)?;
+        let epoch = Epoch {
+            mechanisms,
+            bindings: Bindings::default(),
+            slot: found.slot,
+            serial: found.serial,
+            needs_login: found.info.is_none_or(|info| info.login_required()),
+            logged_in: AtomicBool::new(false),
+            keeper: Mutex::new(OpenSession::new(&life, keeper)),
+            life,
+        };
+        Ok((epoch, facts))
+    }
+}
+
+impl Hsm for Pkcs11Token {
+    fn connect(&self) -> Result<TokenFacts, HsmFault> {
+        let _one = lock(&self.connecting);
+        self.disconnect();
+        // The keepers of before; what a token still holds of them counts against its sessions.
+        lock(&self.left_behind).clear();
+
+        let inside = self.module.enter()?;
+        let begun = self.begin_epoch(&inside).and_then(|(epoch, facts)| {
+            epoch.log_in(&inside, &self.credentials)?;
+            Ok((epoch, facts))
+        });
+        let (epoch, facts) = begun.inspect_err(|_| self.epochs.end())?;
+        self.set_live(Some(Live { epoch: Arc::new(epoch), _in_use: self.module.in_use() }));
+        Ok(facts)
+    }
+
+    fn open(&self) -> Result<Box<dyn HsmSession>, HsmFault> {
+        let epoch = self.epoch()?;
+        let session = epoch.open(&self.credentials)?;
+        Ok(Box::new(Pkcs11Session::new(epoch, session)))
+    }
+
+    fn disconnect(&self) {
+        self.epochs.end();
+        if let Some(Live { epoch, .. }) = self.set_live(None) {
+            lock(&self.left_behind).push(epoch);
+        }
+    }
+
+    fn reset(&self) -> Result<(), ResetRefused> {
+        self.module.reset()
+    }
+}
+
+impl Epoch {
+    /// A session for a worker. A new session shows whether the login still holds, so this is where it is renewed.
+    fn open(&self, credentials: &Credentials) -> Result<OpenSession, HsmFault> {
+        let inside = self.life.enter()?;
+        let session = inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?;
+        let session = OpenSession::new(&self.life, session);
+        if objects::is_logged_in(session.get()?)? == Some(false) {
+            self.logged_out();
+        }
+        self.log_in(&inside, credentials)?;
+        Ok(session)
+    }
+
+    /// A session that may change the token; closed as soon as it is dropped.
+    pub(super) fn open_rw(&self, inside: &Inside<'_>) -> Result<OpenSession, HsmFault> {
+        let session = inside.context().open_rw_session_no_drop(self.slot).map_err(fault)?;
+        Ok(OpenSession::new(&self.life, session))
+    }
+
+    /// Takes note that a call came back with `CKR_USER_NOT_LOGGED_IN`; the next `open` logs in.
+    pub(super) fn logged_out(&self) {
+        self.logged_in.store(false, Ordering::Release);
+    }
+
+    /// Logs in once for all sessions of the application; who comes meanwhile waits for the outcome.
+    fn log_in(&self, inside: &Inside<'_>, credentials: &Credentials) -> Result<(), HsmFault> {
+        if !self.needs_login || self.logged_in.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut keeper = lock(&self.keeper);
+        if self.logged_in.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let lost = |keeper: &OpenSession| matches!(keeper.get().map(objects::is_logged_in), Err(_) | Ok(Err(_)));
+        if lost(&keeper) {
+            keeper.forget();
+            *keeper = OpenSession::new(&self.life, inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?);
+        }
+        credentials.log_in(inside.context(), self.slot, &self.serial, keeper.get()?)?;
+        // A token gives its private objects new handles when it is logged in anew.
+        self.bindings.clear();
+        self.logged_in.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+struct Found {
+    slot: Slot,
+    serial: String,
+    /// `None` where the token's info can't be read.
+    info: Option<TokenInfo>,
+}
+
+/// The one token that `selector` names.
+fn find(context: &Pkcs11, selector: &TokenSelector, module: &Module) -> Result<Found, HsmFault> {
+    let slots = context.get_slots_with_token().map_err(fault)?;
+    let mut readable = Vec::new();
+    let mut failures = Vec::new();
+    for slot in &slots {
+        match context.get_token_info(*slot).map_err(fault) {
+            Ok(info) if info.token_initialized() => readable.push((*slot, info)),
+            Ok(_) => {}
+            Err(e) => failures.push((*slot, e)),
+        }
+    }
+    let matches = |info: &TokenInfo| match selector {
+        TokenSelector::Serial(serial) => objects::unpadded(info.serial_number()) == objects::unpadded(serial),
+        TokenSelector::Label(label) => objects::unpadded(info.label()) == objects::unpadded(label),
+    };
+    let mut chosen: Vec<_> = readable.iter().filter(|(_, info)| matches(info)).collect();
+    match (chosen.pop(), chosen.as_slice(), slots.as_slice(), failures.as_slice()) {
+        (Some((slot, info)), [], ..) => {
+            let serial = objects::unpadded(info.serial_number()).to_owned();
+            Ok(Found { slot: *slot, serial, info: Some(info.clone()) })
+        }
+        // Some tokens have a clock that does not parse, and then show nothing at all. Where it is the only token there
+        // is, it is taken at the configuration's word; its keys must still be those of the records.
+        (None, _, [slot], [(_, e)]) if e.class == FaultClass::Unspecific && e.function == "PKCS#11" => {
+            tracing::warn!(module = %module.path().display(), error = %e, "the token's info can't be read; serial and PIN state are unknown");
+            let serial = match selector {
+                TokenSelector::Serial(serial) => serial.clone(),
+                TokenSelector::Label(label) => format!("label:{label}"),
+            };
+            Ok(Found { slot: *slot, serial, info: None })
+        }
+        (Some(last), others, ..) => {
+            let serials: Vec<_> =
+                others.iter().chain([&last]).map(|(_, info)| format!("`{}`", info.serial_number())).collect();
+            Err(HsmFault::new(
+                FaultClass::Gone,
+                "C_GetSlotList",
+                format!(
+                    "{selector} is there {} times, with the serials {}\nhint: name one by `token_serial` instead of `token_label`",
+                    serials.len(),
+                    serials.join(", ")
+                ),
+            ))
+        }
+        (None, ..) => Err(not_there(selector, module, &readable, failures)),
+    }
+}
+
+fn not_there(
+    selector: &TokenSelector,
+    module: &Module,
+    readable: &[(Slot, TokenInfo)],
+    failures: Vec<(Slot, HsmFault)>,
+) -> HsmFault {
+    if let (true, Some((_, first))) = (readable.is_empty(), failures.into_iter().next()) {
+        return first;
+    }
+    let shown = |(_, info): &(Slot, TokenInfo)| format!("`{}` (serial `{}`)", info.label(), info.serial_number());
+    let there = match readable {
+        [] => "it shows no initialised token\nhint: is the token plugged in, and its service up?".to_owned(),
+        some => format!(
+            "it has {}\nhint: correct `token_serial` or `token_label` in the [[hsm]] section",
+            some.iter().map(shown).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let path = module.path().display();
+    HsmFault::new(FaultClass::Gone, "C_GetSlotList", format!("{selector} is not there in `{path}`: {there}"))
+}
+
+impl std::fmt::Display for TokenSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serial(serial) => write!(f, "the token with serial `{serial}`"),
+            Self::Label(label) => write!(f, "the token with label `{label}`"),
+        }
+    }
+}
+
+/// What is left of the token's sessions once the keeper has its own.
+fn sessions_for_workers(info: &TokenInfo) -> Option<usize> {
+    match info.max_session_count() {
+        Limit::Max(max) => Some(usize::try_from(max).ok()?.saturating_sub(1)),
+        Limit::Unavailable | Limit::Infinite => None,
+    }
+}
