@@ -50,8 +50,7 @@ impl Judge {
             self.suspect = None;
             return Verdict::Gone;
         }
-        let others_sign =
-            self.last_success.is_some_and(|(at, other)| other != key && now.duration_since(at) <= WINDOW);
+        let others_sign = self.last_success.is_some_and(|(at, other)| other != key && now.duration_since(at) <= WINDOW);
         if others_sign || self.suspect == Some(key) {
             return self.quarantine(now, key);
         }

@@ -58,7 +58,8 @@ impl TaskJob {
                 Ok(())
             }),
             finish: Box::new(move |result| {
-                let value = result.and_then(|()| lock(&slot).take().ok_or_else(|| Error::internal("task without value")));
+                let value =
+                    result.and_then(|()| lock(&slot).take().ok_or_else(|| Error::internal("task without value")));
                 // Nobody waiting any more is no fault of ours.
                 let _ = reply.send(value);
             }),

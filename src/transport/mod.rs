@@ -1,4 +1,6 @@
-//! The fronts.
-pub mod grpc;
-#[derive(Debug)]
-pub struct Peer { pub caller: Result<hallmark_core::policy::Caller, hallmark_core::error::Error> }
+//! The fronts: whoever comes in, comes in here.
+//!
+//! [`listener`] accepts for every port; [`tls`] and [`identity`] say who is there; [`reload`] notices new files;
+//! [`http`] publishes key sets, health and metrics.
+
+pub mod identity;
