@@ -1,0 +1,115 @@
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hallmark_core::{error::Reason, key::Alg};
+
+use super::{
+    metrics::{AuditFigures, Breaker, Refusal},
+    *,
+};
+
+/// The line of a metric in a scrape, without its value.
+fn value<'a>(scrape: &'a str, series: &str) -> &'a str {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{scrape}"))
+}
+
+#[test]
+fn handles_count_where_the_labels_say() {
+    let metrics = Metrics::new();
+    metrics.sign(&"epic".parse().unwrap(), Alg::RS384).done.inc();
+    metrics.refused(Reason::RateLimited);
+    metrics.refused(Reason::Internal);
+    let hsm = metrics.hsm(&"main".parse().unwrap());
+    hsm.lane(Alg::ES256).observe(Duration::from_millis(1), Duration::from_millis(200));
+    hsm.returns("C_Sign", "CKR_OK").inc();
+    hsm.set_breaker(Breaker::Open);
+    metrics.listener("grpc").refused(Refusal::HandshakeTimeout);
+    metrics.jwks().answered(304);
+
+    let scrape = metrics.encode();
+    for series in [
+        r#"hallmark_signatures_total{client="epic",alg="RS384",outcome="done"}"#,
+        r#"hallmark_refusals_total{reason="RATE_LIMITED"}"#,
+        r#"hallmark_refusals_total{reason="INTERNAL"}"#,
+        r#"hallmark_queue_seconds_bucket{le="0.001",hsm="main",alg="ES256"}"#,
+        r#"hallmark_hsm_seconds_bucket{le="0.25",hsm="main",alg="ES256"}"#,
+        r#"hallmark_hsm_returns_total{hsm="main",function="C_Sign",code="CKR_OK"}"#,
+        r#"hallmark_connections_refused_total{listener="grpc",cause="handshake-timeout"}"#,
+        r#"hallmark_jwks_requests_total{status="304"}"#,
+    ] {
+        assert_eq!(value(&scrape, series), "1", "{series}");
+    }
+    assert_eq!(value(&scrape, r#"hallmark_hsm_seconds_bucket{le="0.1",hsm="main",alg="ES256"}"#), "0");
+    assert_eq!(value(&scrape, r#"hallmark_hsm_breaker_state{hsm="main"}"#), "2");
+    assert!(scrape.ends_with("# EOF\n"));
+}
+
+#[test]
+fn figures_of_others_are_asked_for_at_each_scrape() {
+    let metrics = Metrics::new();
+    let figures = AuditFigures { batches: 3, sync: Duration::from_millis(1500), healthy: true, ..Default::default() };
+    metrics.on_scrape(move |metrics| metrics.audit().set(&figures));
+    let scrape = metrics.encode();
+    assert_eq!(value(&scrape, "hallmark_audit_batches_total{}"), "3");
+    assert_eq!(value(&scrape, "hallmark_audit_sync_seconds_total{}"), "1.5");
+    assert_eq!(value(&scrape, "hallmark_audit_healthy{}"), "1");
+}
+
+#[test]
+fn the_documentation_lists_every_metric() {
+    let row = |metric: &metrics::Described| {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+        format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind, metric.help)
+    };
+    let expected: String = Metrics::new().list().iter().map(row).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let listed = std::fs::read_to_string(path).unwrap();
+    let listed: String = listed.lines().filter(|l| l.starts_with("| `")).map(|l| format!("{l}\n")).collect();
+    assert_eq!(listed, expected, "the table of docs/metrics.md must be:\n{expected}");
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(format: LogFormat, filter: &str) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let _entered = request_span("r-1", "SignAssertion").entered();
+        tracing::info!(client = "epic", "signed");
+        tracing::debug!("detail");
+    });
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn every_line_of_a_request_carries_its_id() {
+    let json: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, "info")).unwrap();
+    assert_eq!(json["span"]["request_id"], "r-1");
+    assert_eq!((&json["message"], &json["client"]), (&"signed".into(), &"epic".into()));
+    let human = logged(LogFormat::Human, "info");
+    assert!(human.contains("r-1") && human.contains("signed") && !human.contains("detail"), "{human}");
+}
+
+#[test]
+fn a_bad_filter_says_what_to_type() {
+    let error = subscriber(LogFormat::Human, "hallmark=loud", io::stderr).err().unwrap();
+    assert!(error.to_string().contains("hint:"), "{error}");
+}
