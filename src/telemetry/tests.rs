@@ -4,10 +4,14 @@ use std::{
     time::Duration,
 };
 
-use hallmark_core::{error::Reason, key::Alg};
+use hallmark_core::{
+    error::Reason,
+    key::Alg,
+    ports::{FaultClass, HsmFault},
+};
 
 use super::{
-    metrics::{AuditFigures, Breaker, Refusal},
+    metrics::{AuditFigures, JobTimes, Refusal},
     *,
 };
 
@@ -20,31 +24,40 @@ fn value<'a>(scrape: &'a str, series: &str) -> &'a str {
 #[test]
 fn handles_count_where_the_labels_say() {
     let metrics = Metrics::new();
-    metrics.sign(&"epic".parse().unwrap(), Alg::RS384).done.inc();
+    let times = JobTimes { hsm: Duration::from_millis(200), queued: Duration::from_millis(1), ..Default::default() };
+    for _ in 0..3 {
+        metrics.signed("epic", "main", Alg::ES256, Some(times));
+    }
+    metrics.signed("epic", "main", Alg::RS384, None);
     metrics.refused(Reason::RateLimited);
     metrics.refused(Reason::Internal);
-    let hsm = metrics.hsm(&"main".parse().unwrap());
-    hsm.lane(Alg::ES256).observe(Duration::from_millis(1), Duration::from_millis(200));
-    hsm.returns("C_Sign", "CKR_OK").inc();
-    hsm.set_breaker(Breaker::Open);
+    metrics.hsm_up("main", false);
+    metrics.hsm_fault("main", &HsmFault::new(FaultClass::Gone, "C_Sign", "CKR_DEVICE_REMOVED"));
+    metrics.hsm_fault("main", &HsmFault::new(FaultClass::KeyAbsent, "C_FindObjects", "no object with this id"));
     metrics.listener("grpc").refused(Refusal::HandshakeTimeout);
+    let open = metrics.listener("grpc").accepted();
     metrics.jwks().answered(304);
 
     let scrape = metrics.encode();
-    for series in [
-        r#"hallmark_signatures_total{client="epic",alg="RS384",outcome="done"}"#,
-        r#"hallmark_refusals_total{reason="RATE_LIMITED"}"#,
-        r#"hallmark_refusals_total{reason="INTERNAL"}"#,
-        r#"hallmark_queue_seconds_bucket{le="0.001",hsm="main",alg="ES256"}"#,
-        r#"hallmark_hsm_seconds_bucket{le="0.25",hsm="main",alg="ES256"}"#,
-        r#"hallmark_hsm_returns_total{hsm="main",function="C_Sign",code="CKR_OK"}"#,
-        r#"hallmark_connections_refused_total{listener="grpc",cause="handshake-timeout"}"#,
-        r#"hallmark_jwks_requests_total{status="304"}"#,
+    for (series, expected) in [
+        (r#"hallmark_signatures_total{client="epic",alg="ES256",outcome="done"}"#, "3"),
+        (r#"hallmark_signatures_total{client="epic",alg="RS384",outcome="failed"}"#, "1"),
+        (r#"hallmark_queue_seconds_bucket{le="0.001",hsm="main",alg="ES256"}"#, "3"),
+        (r#"hallmark_hsm_seconds_bucket{le="0.1",hsm="main",alg="ES256"}"#, "0"),
+        (r#"hallmark_hsm_seconds_bucket{le="0.25",hsm="main",alg="ES256"}"#, "3"),
+        (r#"hallmark_refusals_total{reason="RATE_LIMITED"}"#, "1"),
+        (r#"hallmark_refusals_total{reason="INTERNAL"}"#, "1"),
+        (r#"hallmark_hsm_breaker_state{hsm="main"}"#, "1"),
+        (r#"hallmark_hsm_faults_total{hsm="main",function="C_Sign",code="CKR_DEVICE_REMOVED"}"#, "1"),
+        (r#"hallmark_hsm_faults_total{hsm="main",function="C_FindObjects",code="key-absent"}"#, "1"),
+        (r#"hallmark_connections_refused_total{listener="grpc",cause="handshake-timeout"}"#, "1"),
+        (r#"hallmark_connections{listener="grpc"}"#, "1"),
+        (r#"hallmark_jwks_requests_total{status="304"}"#, "1"),
     ] {
-        assert_eq!(value(&scrape, series), "1", "{series}");
+        assert_eq!(value(&scrape, series), expected, "{series}");
     }
-    assert_eq!(value(&scrape, r#"hallmark_hsm_seconds_bucket{le="0.1",hsm="main",alg="ES256"}"#), "0");
-    assert_eq!(value(&scrape, r#"hallmark_hsm_breaker_state{hsm="main"}"#), "2");
+    drop(open);
+    assert_eq!(value(&metrics.encode(), r#"hallmark_connections{listener="grpc"}"#), "0");
     assert!(scrape.ends_with("# EOF\n"));
 }
 
@@ -52,7 +65,7 @@ fn handles_count_where_the_labels_say() {
 fn figures_of_others_are_asked_for_at_each_scrape() {
     let metrics = Metrics::new();
     let figures = AuditFigures { batches: 3, sync: Duration::from_millis(1500), healthy: true, ..Default::default() };
-    metrics.on_scrape(move |metrics| metrics.audit().set(&figures));
+    metrics.on_scrape(move |metrics| metrics.set_audit(&figures));
     let scrape = metrics.encode();
     assert_eq!(value(&scrape, "hallmark_audit_batches_total{}"), "3");
     assert_eq!(value(&scrape, "hallmark_audit_sync_seconds_total{}"), "1.5");

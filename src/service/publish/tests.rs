@@ -1,0 +1,153 @@
+use hallmark_core::{
+    client::{Custody, Provision},
+    key::{Alg, KeyId, KeySpec, KeyTimes, Origin, PublicPart},
+    profile::Profile,
+    public_key::PublicKey,
+};
+use uuid::Uuid;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+fn client(name: &str, algs: &[Alg], jwks_path: Option<&str>) -> Client {
+    Client {
+        name: name.parse().unwrap(),
+        client_id: None,
+        profile: Profile::find(Profile::DEFAULT).unwrap(),
+        token_endpoint: "https://as.example/token".into(),
+        hsms: vec!["h".parse().unwrap()],
+        keys: algs.iter().map(|&alg| KeySpec { alg, rsa_bits: 2048 }).collect(),
+        custody: Custody::Local,
+        provision: Provision::Manual,
+        keep_for: Duration::ZERO,
+        edge_ttl: Duration::ZERO,
+        jwks_path: jwks_path.map(str::to_owned),
+    }
+}
+
+fn record(client: &str, n: u8, alg: Alg, state: KeyState) -> KeyRecord {
+    let key = if alg.is_rsa() {
+        PublicKey::from_rsa(&[0x80 | n; 256], &[1, 0, 1]).unwrap()
+    } else {
+        PublicKey::from_ed25519(&[n; 32]).unwrap()
+    };
+    let mut times = KeyTimes::created(Timestamp::from_secs(n.into()));
+    times.published = Some(NOW);
+    KeyRecord {
+        id: KeyId(Uuid::from_u128(n.into())),
+        client: Some(client.parse().unwrap()),
+        alg,
+        hsm: "h".parse().unwrap(),
+        purpose: Purpose::Assertion,
+        cka_id: vec![n],
+        label: "label".into(),
+        public: Some(PublicPart { kid: format!("k{n}").parse().unwrap(), key }),
+        state,
+        served_for_ms: 0,
+        times,
+        origin: Origin::Generated,
+        certificate_chain: Vec::new(),
+    }
+}
+
+fn published(clients: &[Client], records: &[KeyRecord]) -> Publisher {
+    let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
+    publisher.rebuild(clients, records);
+    publisher
+}
+
+fn document(publisher: &Publisher, path: &str) -> Document {
+    match publisher.lookup(path, NOW) {
+        Answer::Document(document) => document,
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+fn kids(publisher: &Publisher, path: &str) -> Vec<String> {
+    let set: serde_json::Value = serde_json::from_slice(&document(publisher, path).published.body).unwrap();
+    set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_client_has_its_own_set() {
+    let clients = [client("a", &[Alg::RS384], None), client("b", &[Alg::RS384], Some("/k/7f3a.json"))];
+    let records = [
+        record("a", 1, Alg::RS384, KeyState::Active),
+        record("a", 2, Alg::RS384, KeyState::PreActive),
+        record("b", 3, Alg::RS384, KeyState::Active),
+        KeyRecord { client: None, purpose: Purpose::Custody, ..record("a", 4, Alg::EdDSA, KeyState::Active) },
+    ];
+    let publisher = published(&clients, &records);
+    assert_eq!(kids(&publisher, "/clients/a/jwks.json"), ["k1", "k2"]);
+    assert_eq!(kids(&publisher, "/k/7f3a.json"), ["k3"]);
+    assert_eq!(publisher.url(&clients[1]), "https://keys.example/k/7f3a.json");
+    assert_eq!(publisher.document(&clients[1]), Some(document(&publisher, "/k/7f3a.json").published));
+    assert!(matches!(publisher.lookup("/clients/b/jwks.json", NOW), Answer::NotFound));
+    assert_eq!(document(&publisher, "/k/7f3a/public_key.pem").kind, Kind::Pem);
+}
+
+#[test]
+fn before_the_first_key_there_is_nothing_yet() {
+    let mut unpublished = record("a", 1, Alg::RS384, KeyState::PreActive);
+    unpublished.times.published = None;
+    let publisher = published(&[client("a", &[Alg::RS384], None)], &[unpublished]);
+    for path in ["/clients/a/jwks.json", "/clients/a/public_key.pem"] {
+        assert!(matches!(publisher.lookup(path, NOW), Answer::NoKeyYet), "{path}");
+    }
+}
+
+#[test]
+fn a_revoked_last_key_leaves_an_empty_set() {
+    let records = [record("a", 1, Alg::RS384, KeyState::Compromised)];
+    let publisher = published(&[client("a", &[Alg::RS384], None)], &records);
+    assert_eq!(document(&publisher, "/clients/a/jwks.json").published.body, r#"{"keys":[]}"#);
+    assert!(matches!(publisher.lookup("/clients/a/public_key.pem", NOW), Answer::NoKeyYet));
+}
+
+#[test]
+fn a_client_out_of_the_configuration_stays_published() {
+    let publisher = published(&[], &[record("gone", 1, Alg::RS384, KeyState::Active)]);
+    assert_eq!(kids(&publisher, "/clients/gone/jwks.json"), ["k1"]);
+}
+
+#[test]
+fn the_pem_is_the_active_key_of_the_preferred_algorithm() {
+    let records = [
+        record("a", 1, Alg::RS384, KeyState::Active),
+        record("a", 2, Alg::EdDSA, KeyState::Deactivated),
+        record("a", 3, Alg::EdDSA, KeyState::Active),
+    ];
+    let publisher = published(&[client("a", &[Alg::EdDSA, Alg::RS384], None)], &records);
+    let pem = document(&publisher, "/clients/a/public_key.pem");
+    let (label, der) = x509_cert::der::pem::decode_vec(&pem.published.body).unwrap();
+    assert_eq!((label, &der[..]), ("PUBLIC KEY", records[2].public.as_ref().unwrap().key.spki()));
+}
+
+#[test]
+fn the_tag_changes_with_the_content_alone() {
+    let clients = [client("a", &[Alg::RS384], None)];
+    let path = "/clients/a/jwks.json";
+    let one = document(&published(&clients, &[record("a", 1, Alg::RS384, KeyState::Active)]), path);
+    let same = document(&published(&clients, &[record("a", 1, Alg::RS384, KeyState::Active)]), path);
+    let other = document(&published(&clients, &[record("a", 2, Alg::RS384, KeyState::Active)]), path);
+    assert_eq!(one.published.etag, same.published.etag);
+    assert_ne!(one.published.etag, other.published.etag);
+}
+
+#[test]
+fn the_age_counts_down_to_the_next_change() {
+    let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
+    let clients = [client("a", &[Alg::RS384], None)];
+    let records = [record("a", 1, Alg::RS384, KeyState::Active)];
+    let change = NOW.plus(Duration::from_millis(90_900));
+    publisher.rebuild_until(&clients, &records, &NextChanges::from([(clients[0].name.clone(), change)]));
+    let max_age = |now| match publisher.lookup("/clients/a/jwks.json", now) {
+        Answer::Document(document) => document.max_age.as_secs(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(max_age(NOW.minus(Duration::from_secs(1000))), 300);
+    assert_eq!(max_age(NOW), 90, "rounded down: a second too long would outlive the change");
+    assert_eq!(max_age(change), 0);
+    assert_eq!(max_age(change.plus(Duration::from_secs(5))), 0);
+}
