@@ -4,3 +4,8 @@
 //! [`http`] publishes key sets, health and metrics.
 
 pub mod identity;
+pub mod listener;
+pub mod reload;
+pub mod tls;
+
+pub use listener::{Peer, PeerAddr};

@@ -1,0 +1,291 @@
+//! One connection, from the first byte to the last.
+
+use std::{
+    fmt::Display,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hallmark_core::ports::Clock;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http2,
+    service::Service,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulConnection},
+};
+use rustls::{ServerConfig, server::Acceptor};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_util::{either::Either, sync::CancellationToken};
+
+use super::{BoxError, Callers, Limits, Peer, PeerAddr, Protocol, socket::Plain};
+use crate::{
+    telemetry::metrics::{ListenerMetrics, OpenConnection, Refusal},
+    transport::{identity, reload::Reloading},
+};
+
+/// What all connections of a listener share. `F` makes services.
+pub(super) struct Connections<F> {
+    tls: Option<Arc<Reloading<ServerConfig>>>,
+    callers: Callers,
+    protocol: Protocol,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    metrics: ListenerMetrics,
+    services: F,
+    places: Arc<Semaphore>,
+    unidentified: Arc<Semaphore>,
+    handshakes: Semaphore,
+    http2: http2::Builder<TokioExecutor>,
+    http: auto::Builder<TokioExecutor>,
+}
+
+/// One of the connections that there may be; free again when dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: OpenConnection,
+}
+
+impl<F> Connections<F> {
+    pub(super) fn new(
+        tls: Option<Arc<Reloading<ServerConfig>>>,
+        callers: Callers,
+        protocol: Protocol,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        metrics: ListenerMetrics,
+        services: F,
+    ) -> Self {
+        let semaphore = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
+        Self {
+            places: Arc::new(semaphore(limits.connections)),
+            unidentified: Arc::new(semaphore(limits.unidentified)),
+            handshakes: semaphore(limits.handshakes),
+            http2: http2_builder(&limits),
+            http: http_builder(&limits),
+            tls,
+            callers,
+            protocol,
+            limits,
+            clock,
+            metrics,
+            services,
+        }
+    }
+
+    /// A place for one more, if there is one.
+    pub(super) fn place(&self) -> Option<Place> {
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.metrics.refused(Refusal::Limit);
+            return None;
+        };
+        Some(Place { _permit: permit, _open: self.metrics.accepted() })
+    }
+
+    /// Serves one connection until its end.
+    pub(super) async fn run<S, B>(
+        self: Arc<Self>,
+        _place: Place,
+        stream: Plain,
+        addr: PeerAddr,
+        closing: CancellationToken,
+    ) where
+        F: Fn(&Arc<Peer>) -> S,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let stream = match self.secure(stream).await {
+            Ok(stream) => stream,
+            Err(cause) => return self.metrics.refused(cause),
+        };
+        let peer = Arc::new(self.peer(&stream, addr, closing));
+        let nobody = !matches!(self.callers, Callers::Anyone) && peer.caller.is_err();
+        let _narrow_place = match nobody.then(|| Arc::clone(&self.unidentified).try_acquire_owned()) {
+            Some(Err(_)) => return self.metrics.refused(Refusal::UnidentifiedLimit),
+            permit => permit,
+        };
+        let life = Life {
+            age: jittered(if nobody { self.limits.unidentified_age } else { self.limits.age }),
+            first_request: peer.caller.is_err().then_some(self.limits.header_timeout),
+            grace: self.limits.grace,
+        };
+        let used = Arc::new(AtomicBool::new(false));
+        let service = WithPeer { service: (self.services)(&peer), peer: Arc::clone(&peer), used: Arc::clone(&used) };
+        let io = TokioIo::new(stream);
+        match self.protocol {
+            Protocol::Http2 => live(self.http2.serve_connection(io, service), &peer, &used, life).await,
+            Protocol::Http => live(self.http.serve_connection(io, service), &peer, &used, life).await,
+        }
+    }
+
+    async fn secure(&self, stream: Plain) -> Result<Either<TlsStream<Plain>, Plain>, Refusal> {
+        let Some(config) = &self.tls else { return Ok(Either::Right(stream)) };
+        let handshake = time::timeout(self.limits.handshake_timeout, self.handshake(config, stream)).await;
+        match handshake {
+            Ok(Ok(stream)) => Ok(Either::Left(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                Err(Refusal::Handshake)
+            }
+            Err(_) => Err(Refusal::HandshakeTimeout),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        config: &Reloading<ServerConfig>,
+        stream: Plain,
+    ) -> Result<TlsStream<Plain>, std::io::Error> {
+        // Whoever connects and says nothing keeps nobody from a handshake.
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let _slot = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
+        hello.into_stream(config.current()).await
+    }
+
+    fn peer(&self, stream: &Either<TlsStream<Plain>, Plain>, addr: PeerAddr, closing: CancellationToken) -> Peer {
+        let caller = match (&self.callers, stream, addr) {
+            (Callers::Certificate(trusts), Either::Left(tls), _) => {
+                let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
+                trusts.current().identify(chain, self.clock.now())
+            }
+            (Callers::PeerCredentials, _, PeerAddr::Unix { uid, .. }) => Ok(identity::unix_caller(uid)),
+            _ => Err(identity::not_authenticated()),
+        };
+        if let (Err(error), Callers::Certificate(_)) = (&caller, &self.callers) {
+            tracing::info!(?addr, reason = error.reason.code(), %error, "a connection without an accepted identity");
+        }
+        Peer { caller, addr, closing }
+    }
+}
+
+/// How long a connection may go on.
+struct Life {
+    age: Duration,
+    /// How long it may wait with its first request.
+    first_request: Option<Duration>,
+    grace: Duration,
+}
+
+/// Polls `connection` to its end: by itself, because it never asked for anything, or told to go and given the grace.
+async fn live<C>(connection: C, peer: &Peer, used: &AtomicBool, life: Life)
+where
+    C: GracefulConnection,
+    C::Error: Display,
+{
+    let mut connection = pin!(connection);
+    let time_to_go = async {
+        if let Some(limit) = life.first_request {
+            // An error here means that the time is up.
+            let closing = time::timeout(limit, peer.closing.cancelled()).await.is_ok();
+            if closing || !used.load(Ordering::Relaxed) {
+                return closing;
+            }
+        }
+        let _ = time::timeout(life.age, peer.closing.cancelled()).await;
+        true
+    };
+    let graceful = tokio::select! {
+        biased;
+        ended = connection.as_mut() => return log_end(ended, peer),
+        graceful = time_to_go => graceful,
+    };
+    if !graceful {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    peer.closing.cancel();
+    match time::timeout(life.grace, connection).await {
+        Ok(ended) => log_end(ended, peer),
+        Err(_) => tracing::info!(addr = ?peer.addr, "a connection was cut off with requests under way"),
+    }
+}
+
+fn log_end<E: Display>(ended: Result<(), E>, peer: &Peer) {
+    if let Err(error) = ended {
+        tracing::debug!(addr = ?peer.addr, %error, "a connection ended badly");
+    }
+}
+
+/// Puts the peer among the extensions of each request.
+struct WithPeer<S> {
+    service: S,
+    peer: Arc<Peer>,
+    used: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        request.extensions_mut().insert(Arc::clone(&self.peer));
+        self.service.call(request)
+    }
+}
+
+/// ±10 %, so that connections that began together do not all come back together.
+fn jittered(age: Duration) -> Duration {
+    age.mul_f64(rand::random_range(0.9..1.1))
+}
+
+fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_frame_size(limits.frame_bytes)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout);
+    http2
+}
+
+fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size((limits.header_bytes as usize).max(HTTP1_LEAST_BUFFER));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_frame_size(limits.frame_bytes)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout);
+    http
+}
+
+/// What we keep for a stream whose client does not read, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+const MAX_HEADERS: usize = 64;
+
+/// hyper panics below this.
+const HTTP1_LEAST_BUFFER: usize = 8192;

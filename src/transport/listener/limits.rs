@@ -1,0 +1,75 @@
+//! What one listener bears.
+
+use std::time::Duration;
+
+/// Bounds of one listener. All counts are of this listener alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; one more is closed as soon as it is accepted.
+    pub connections: usize,
+    /// TLS handshakes whose arithmetic is under way at once; more wait, within their timeout.
+    pub handshakes: usize,
+    /// From the first byte of TLS to its last.
+    pub handshake_timeout: Duration,
+    /// Connections without an accepted identity, where one is asked for.
+    pub unidentified: usize,
+    /// How long such a connection lives.
+    pub unidentified_age: Duration,
+    /// How long an HTTP/1 request's header may take, and how long a caller without an identity may wait with the first
+    /// request.
+    pub header_timeout: Duration,
+    /// The header of one request, in bytes.
+    pub header_bytes: u32,
+    /// HTTP/2 requests under way on one connection.
+    pub streams: u32,
+    /// HTTP/2 frame, in bytes.
+    pub frame_bytes: u32,
+    /// What one HTTP/2 stream may send before it is read, in bytes.
+    pub stream_window: u32,
+    /// The same for all streams of one connection.
+    pub connection_window: u32,
+    /// After so long without a frame an HTTP/2 peer is asked whether it is there.
+    pub ping_interval: Duration,
+    /// After so long without an answer it is not.
+    pub ping_timeout: Duration,
+    /// A connection is asked to go (GOAWAY) after this, ±10 %: so that certificates and load balancing take effect.
+    pub age: Duration,
+    /// How long requests under way may take once the connection has to go.
+    pub grace: Duration,
+}
+
+impl Limits {
+    /// For the gRPC listeners.
+    pub fn grpc() -> Self {
+        Self {
+            connections: 12_000,
+            handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
+            unidentified: 64,
+            unidentified_age: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            header_bytes: 16 * 1024,
+            streams: 256,
+            frame_bytes: 16 * 1024,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024,
+            ping_interval: Duration::from_secs(60),
+            ping_timeout: Duration::from_secs(20),
+            age: Duration::from_secs(30 * 60),
+            grace: Duration::from_secs(30),
+        }
+    }
+
+    /// For the HTTP listeners: short requests without a body, from anywhere.
+    pub fn http() -> Self {
+        Self {
+            streams: 32,
+            stream_window: 64 * 1024 - 1,
+            connection_window: 64 * 1024 - 1,
+            header_bytes: 8 * 1024,
+            age: Duration::from_secs(5 * 60),
+            grace: Duration::from_secs(5),
+            ..Self::grpc()
+        }
+    }
+}
