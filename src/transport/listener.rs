@@ -190,3 +190,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

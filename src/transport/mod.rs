@@ -3,9 +3,13 @@
 //! [`listener`] accepts for every port; [`tls`] and [`identity`] say who is there; [`reload`] notices new files;
 //! [`http`] publishes key sets, health and metrics.
 
+pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod reload;
 pub mod tls;
 
 pub use listener::{Peer, PeerAddr};
+
+#[cfg(test)]
+mod fixture;

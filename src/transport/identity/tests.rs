@@ -1,53 +1,16 @@
 use std::io::Write;
 
 use hallmark_core::policy::Roles;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
-    date_time_ymd,
-};
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType, date_time_ymd};
 
 use super::*;
+use crate::transport::fixture::{Ca, NOW, ca_params, dns, params as named, root, uri};
 
-type Ca = CertifiedIssuer<'static, KeyPair>;
-
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000); // January 2027
 const WORKLOAD: Roles = Roles { workload: true, operator: false };
 const OPERATOR: Roles = Roles { workload: false, operator: true };
 
-fn params() -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(2040, 1, 1);
-    params
-}
-
-fn ca_params(name: &str) -> CertificateParams {
-    let mut params = params();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-fn root(name: &str) -> Ca {
-    CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap()
-}
-
 fn leaf(ca: &Ca, params: &CertificateParams) -> CertificateDer<'static> {
     params.signed_by(&KeyPair::generate().unwrap(), ca).unwrap().der().clone()
-}
-
-fn uri(uri: &str) -> SanType {
-    SanType::URI(uri.try_into().unwrap())
-}
-
-fn dns(name: &str) -> SanType {
-    SanType::DnsName(name.try_into().unwrap())
-}
-
-fn named(sans: &[SanType]) -> CertificateParams {
-    let mut params = params();
-    params.subject_alt_names = sans.to_vec();
-    params
 }
 
 fn domain(domain: &str) -> Scope {

@@ -24,7 +24,7 @@ use hyper_util::{
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time,
+    time::{self, Instant},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
@@ -188,15 +188,16 @@ where
     C::Error: Display,
 {
     let mut connection = pin!(connection);
+    let born = Instant::now();
     let time_to_go = async {
         if let Some(limit) = life.first_request {
             // An error here means that the time is up.
-            let closing = time::timeout(limit, peer.closing.cancelled()).await.is_ok();
+            let closing = time::timeout_at(born + limit.min(life.age), peer.closing.cancelled()).await.is_ok();
             if closing || !used.load(Ordering::Relaxed) {
                 return closing;
             }
         }
-        let _ = time::timeout(life.age, peer.closing.cancelled()).await;
+        let _ = time::timeout_at(born + life.age, peer.closing.cancelled()).await;
         true
     };
     let graceful = tokio::select! {
