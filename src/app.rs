@@ -1,1 +1,172 @@
-//! The only place where concrete types meet.
+//! The only place where concrete types meet: starts the server from a configuration, and stops it.
+
+mod build;
+mod chores;
+mod clock;
+mod disk;
+mod observe;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    time::Duration,
+};
+
+use hallmark_core::client::Client;
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use self::build::StartError;
+use self::build::Built;
+use crate::{
+    config::{self, Config},
+    service::registry::Registered,
+};
+
+/// What `hallmark dev` and `hallmark serve` differ in.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Reflection for all callers, not only for operators.
+    pub open_reflection: bool,
+}
+
+/// Where the server listens: as configured, or as the system chose for port 0.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub grpc: Option<SocketAddr>,
+    pub unix: Option<PathBuf>,
+    pub jwks: SocketAddr,
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    built: Built,
+    addresses: Addresses,
+    /// Stops accepting and ends streams; what is under way is answered.
+    draining: CancellationToken,
+    /// Ends everything else.
+    end: CancellationToken,
+    fronts: JoinSet<()>,
+    chores: JoinSet<()>,
+    keys_made: Arc<Notify>,
+    hopeless: Arc<Hopeless>,
+    config_file: Option<PathBuf>,
+}
+
+/// An HSM that only a new process can bring back.
+#[derive(Debug, Default)]
+pub(crate) struct Hopeless {
+    is: AtomicBool,
+    woken: Notify,
+}
+
+impl Hopeless {
+    fn declare(&self) {
+        self.is.store(true, Ordering::SeqCst);
+        self.woken.notify_one();
+    }
+}
+
+/// For the supervisor: start me again (EX_TEMPFAIL of sysexits).
+const EXIT_TEMPORARY: u8 = 75;
+
+/// Starts everything. The HSMs are connected in the background: the server answers, and says so, while they are not.
+pub async fn start(config: &Config, options: &Options) -> Result<Running, StartError> {
+    let hopeless = Arc::new(Hopeless::default());
+    let mut built = Built::new(config, &hopeless).await?;
+    let (draining, end) = (CancellationToken::new(), CancellationToken::new());
+    let (mut fronts, mut chores) = (JoinSet::new(), JoinSet::new());
+    let fronts_started = build::fronts(config, options, &mut built, &draining, &end, &mut fronts).await?;
+    let keys_made = Arc::new(Notify::new());
+
+    chores.spawn(chores::renew_lease(built.keys.clone(), config.store.lease, end.clone()));
+    chores.spawn(chores::report_health(built.readiness.clone(), fronts_started.reporter, end.clone()));
+    let (made, make) = (keys_made.clone(), chores::make_keys(built.context.clone(), built.keys.clone(), end.clone()));
+    chores.spawn(async move {
+        make.await;
+        made.notify_one();
+    });
+    let addresses = fronts_started.addresses;
+    tracing::info!(?addresses, instance = config.instance.id, "serving");
+    Ok(Running { built, addresses, draining, end, fronts, chores, keys_made, hopeless, config_file: None })
+}
+
+impl Running {
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The URL under which an authorization server finds the client's keys.
+    pub fn jwks_url(&self, client: &Client) -> String {
+        self.built.publisher.url(client)
+    }
+
+    /// Resolves once keys that are due are made and a signature has verified, or says why that took too long.
+    pub async fn wait_until_ready(&self, patience: Duration) -> Result<(), String> {
+        let ready = async {
+            self.keys_made.notified().await;
+            loop {
+                match self.built.readiness.sign().await {
+                    Ok(()) => return,
+                    Err(why) => tracing::debug!(why, "not ready yet"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(patience, ready).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.built.readiness.sign().await.err().unwrap_or_else(|| "keys are still being made".into())),
+        }
+    }
+
+    /// Says which file [`Running::reload`] reads.
+    pub fn reload_from(&mut self, config: PathBuf) {
+        self.config_file = Some(config);
+    }
+
+    /// Takes clients, workloads and operators anew from the configuration, whole or not at all.
+    pub async fn reload(&self) {
+        let Some(file) = &self.config_file else { return };
+        let config = match config::load(file) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not taken; the old one goes on");
+                return;
+            }
+        };
+        if let Some(what) = self.built.needs_restart(&config) {
+            tracing::error!(what, "the configuration was not taken: this change needs a restart");
+            return;
+        }
+        self.built.context.registry.replace(Registered::new(config.clients, config.workloads, config.operators));
+        match self.built.keys.reload().await {
+            Ok(()) => tracing::info!("configuration taken"),
+            Err(error) => tracing::error!(%error, "configuration taken, but the keys could not be read again"),
+        }
+    }
+
+    /// Resolves when an HSM needs a new process.
+    pub async fn gave_up(&self) {
+        while !self.hopeless.is.load(Ordering::SeqCst) {
+            self.hopeless.woken.notified().await;
+        }
+    }
+
+    /// Answers what is under way, for at most `grace`, then ends everything. Gives the exit code.
+    pub async fn stop(mut self, grace: Duration) -> u8 {
+        self.draining.cancel();
+        let drained = tokio::time::timeout(grace, async { while self.fronts.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::error!("requests were still under way at the end of the grace period");
+        }
+        self.end.cancel();
+        while self.chores.join_next().await.is_some() {}
+        self.built.close().await;
+        let temporary = self.hopeless.is.load(Ordering::SeqCst);
+        tracing::info!("stopped");
+        if temporary { EXIT_TEMPORARY } else { 0 }
+    }
+}

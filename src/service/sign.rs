@@ -17,8 +17,8 @@ use hallmark_core::{
 
 use super::{Context, keyring::Keys};
 use crate::{
-    pool::{Pool, PoolKey, Signed},
-    telemetry::Metrics,
+    pool::{Pool, PoolKey, Signed, Timing},
+    telemetry::{Metrics, metrics::JobTimes},
 };
 
 /// A signature older than this is not given out: its key may have been revoked elsewhere meanwhile.
@@ -93,10 +93,11 @@ impl Sign {
         });
         context.audit.append(self.encode(&intent)).map_err(audit_unavailable)?;
         let signed = pool.sign(key.clone(), input, deadline).await;
-        let timing = signed.as_ref().map(|signed| signed.timing).unwrap_or_default();
+        let times = signed.as_ref().ok().map(|signed| job_times(&signed.timing));
         let result = signed.and_then(|signed| self.release(signed, &line, &key));
         self.record_outcome(&result, request_id).await?;
-        self.metrics.signed(client.name.as_str(), key.alg, result.as_ref().map(|_| timing).map_err(|error| error.reason));
+        let times = times.filter(|_| result.is_ok());
+        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, times);
         let assertion = result?;
         let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
         Ok(Reply { assertion, token_request })
@@ -173,6 +174,10 @@ impl Sign {
     fn encode(&self, event: &Event<'_>) -> EncodedEvent {
         EncodedEvent::new(self.context.clock.now(), event)
     }}
+
+fn job_times(timing: &Timing) -> JobTimes {
+    JobTimes { queued: timing.queued, hsm: timing.hsm, verify: timing.verify }
+}
 
 fn not_configured(client: &Client) -> Error {
     let algs: Vec<_> = client.keys.iter().map(|spec| spec.alg.as_str()).collect();

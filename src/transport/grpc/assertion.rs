@@ -1,6 +1,6 @@
 //! `hallmark.v1.AssertionService`.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use hallmark_core::{
@@ -11,7 +11,6 @@ use hallmark_proto::v1::{
     SignAssertionRequest, SignAssertionResponse, SignAssertionsRequest, SignAssertionsResponse,
     assertion_service_server::AssertionService, sign_assertions_response,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use super::{
     scope::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT, Scope},
     status::to_status,
 };
-use crate::service::sign::Sign;
+use crate::{service::sign::Sign, transport::listener::Peer};
 
 /// How many items of one stream are under way at once. Further ones stay with the caller until one is answered and
 /// read, so that a caller that stops reading costs no more than these.
@@ -30,12 +29,11 @@ const MAX_CORRELATION_ID: usize = 128;
 #[derive(Debug)]
 pub(super) struct Assertions {
     sign: Sign,
-    draining: CancellationToken,
 }
 
 impl Assertions {
-    pub(super) fn new(sign: Sign, draining: CancellationToken) -> Self {
-        Self { sign, draining }
+    pub(super) fn new(sign: Sign) -> Self {
+        Self { sign }
     }
 }
 
@@ -58,7 +56,9 @@ impl AssertionService for Assertions {
         request: Request<Streaming<SignAssertionsRequest>>,
     ) -> Result<Response<Self::SignAssertionsStream>, Status> {
         let caller = Scope::of(&request)?.caller;
-        let items = request.into_inner().take_until(self.draining.clone().cancelled_owned());
+        // When the connection has to go, what is under way is answered and the stream ends.
+        let closing = request.extensions().get::<Arc<Peer>>().map(|peer| peer.closing().clone()).unwrap_or_default();
+        let items = request.into_inner().take_until(closing.cancelled_owned());
         Ok(Response::new(answers(self.sign.clone(), caller, items).boxed()))
     }
 }

@@ -17,7 +17,6 @@ use hallmark_proto::v1::{
     assertion_service_server::AssertionServiceServer, jwks_service_server::JwksServiceServer,
     key_service_server::KeyServiceServer,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
 
 use self::scope::caller;
@@ -38,23 +37,35 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Whether reflection is open to all, as in `hallmark dev`, or to operators only.
     pub open_reflection: bool,
-    /// Ends streams, so that what they have under way is answered before the server stops.
-    pub draining: CancellationToken,
 }
 
-/// The names that the health service answers for.
-pub const SERVICE_NAMES: [&str; 3] =
-    ["hallmark.v1.AssertionService", "hallmark.v1.KeyService", "hallmark.v1.JwksService"];
+/// Sets what `grpc.health.v1.Health` answers, one entry a service.
+#[derive(Clone, Debug)]
+pub struct HealthReporter(tonic_health::server::HealthReporter);
+
+impl HealthReporter {
+    /// Keys are managed and read as long as the process runs; signing needs an HSM, and so does the server as a whole.
+    pub async fn set_signing(&self, ready: bool) {
+        use tonic_health::ServingStatus::{NotServing, Serving};
+        let signing = if ready { Serving } else { NotServing };
+        for name in ["", "hallmark.v1.AssertionService"] {
+            self.0.set_service_status(name, signing).await;
+        }
+        for name in ["hallmark.v1.KeyService", "hallmark.v1.JwksService"] {
+            self.0.set_service_status(name, Serving).await;
+        }
+    }
+}
 
 /// All services behind one HTTP/2 port, and the handle that sets their health.
-pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter), Error> {
+pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(hallmark_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(Error::internal)?;
-    let assertions = assertion::Assertions::new(services.sign, services.draining);
+    let assertions = assertion::Assertions::new(services.sign);
     let keys = keys::KeyManagement::new(services.keys);
     let jwks = jwks::PublicKeys::new(services.publisher, services.registry.clone(), services.clock.clone());
     let operators_only = ReflectionGuard {
@@ -67,7 +78,7 @@ pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::Healt
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InterceptedService::new(reflection, operators_only))
         .add_service(health);
-    Ok((routes, reporter))
+    Ok((routes, HealthReporter(reporter)))
 }
 
 #[derive(Clone)]

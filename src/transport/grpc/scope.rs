@@ -13,7 +13,7 @@ use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::status::to_status;
-use crate::transport::Peer;
+use crate::transport::listener::Peer;
 
 /// For a caller that sets no deadline.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

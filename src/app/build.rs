@@ -1,0 +1,318 @@
+//! Makes the parts of a server and fits them together.
+
+use std::{collections::HashMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use hallmark_core::ports::{AuditSink, Clock, PinLedger};
+use hyper_util::service::TowerToHyperService;
+use tokio::{runtime::Handle, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{Addresses, Hopeless, Options, clock::SystemClock, disk, observe::{PoolObserver, ServerHealth, observe_audit}};
+use crate::{
+    audit::{AuditLog, AuditOptions},
+    config::{self, Config, TlsFiles, TrustScope},
+    hsm::{pin::PinSource, pkcs11::{self, Modules, Pkcs11Token}},
+    pool::{Pool, Settings},
+    service::{
+        Context, keyring::Keyring, keys::Keys, publish::Publisher, readiness::Readiness, registry::{Registered, Registry},
+        sign::Sign,
+    },
+    store::{SqliteStore, StorePinLedger},
+    telemetry::Metrics,
+    transport::{
+        grpc::{self, HealthReporter},
+        http::{
+            health::Health,
+            jwks::{self, Jwks},
+            metrics::{self as metrics_http, Observatory},
+        },
+        identity::{Scope, TrustSpec, Trusts},
+        listener::{Callers, Limits, Listener, Protocol, Socket},
+        reload::{Reload, Reloading, watch_files},
+        tls::{self, Clients, TlsSpec},
+    },
+};
+
+/// How often certificates and bundles are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What keeps a server from starting: what happened, why, and what to do about it.
+#[derive(Debug)]
+pub struct StartError {
+    pub what: String,
+    pub why: String,
+}
+
+impl StartError {
+    fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { what: what.into(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Everything behind the fronts.
+pub(super) struct Built {
+    pub(super) context: Context,
+    pub(super) keys: Keys,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    audit: AuditLog,
+    store: Arc<SqliteStore>,
+    /// What a reload may not change.
+    fixed: String,
+    jwks_socket: Option<Socket>,
+    jwks_addr: SocketAddr,
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Built")
+    }
+}
+
+impl Built {
+    pub(super) async fn new(config: &Config, hopeless: &Arc<Hopeless>) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new());
+        // Bound first: the URLs that authorization servers are given may depend on the port.
+        let jwks_socket = bind(config.jwks.listen, "[jwks]").await?;
+        let jwks_addr = jwks_socket.addr().unwrap_or(config.jwks.listen);
+        let store = SqliteStore::open(&config.store.url).await;
+        let store = Arc::new(store.map_err(|error| StartError::new("can't open the key store", error))?);
+        let audit = open_audit(config, &clock)?;
+        let sink: Arc<dyn AuditSink> = Arc::new(audit.clone());
+        let registered =
+            Registered::new(config.clients.clone(), config.workloads.clone(), config.operators.clone());
+        let registry = Arc::new(Registry::new(registered));
+        let keyring = Keyring::open(store.clone(), config.store.lease, &registry).await;
+        let keyring = Arc::new(keyring.map_err(|error| StartError::new("can't read the key store", error))?);
+        let ledger: Arc<dyn PinLedger> = Arc::new(StorePinLedger::new(store.clone(), Handle::current()));
+        let observer = Arc::new(PoolObserver { metrics: metrics.clone(), hopeless: hopeless.clone() });
+        let pools = open_pools(config, &ledger, &clock, &observer)?;
+        let context = Context { clock, audit: sink, pools: Arc::new(pools), registry, keyring };
+        let publisher = Arc::new(Publisher::new(&public_url(config, jwks_addr), config.jwks.max_age));
+        let keys = Keys::new(context.clone(), publisher.clone());
+        let readiness = Arc::new(Readiness::new(context.clone()));
+        observe_audit(&metrics, &audit);
+        let fixed = fixed_part(config);
+        keys.reload().await.map_err(|error| StartError::new("can't read the key store", error))?;
+        let jwks_socket = Some(jwks_socket);
+        Ok(Self { context, keys, publisher, readiness, metrics, audit, store, fixed, jwks_socket, jwks_addr })
+    }
+
+    /// What of `config` can't be taken without a new start.
+    pub(super) fn needs_restart(&self, config: &Config) -> Option<&'static str> {
+        let hsms_known = config.clients.iter().all(|client| client.hsms.iter().all(|hsm| self.context.pools.contains_key(hsm)));
+        if !hsms_known || fixed_part(config) != self.fixed {
+            return Some("anything but [[client]], [[workload]] and [[operator]]");
+        }
+        None
+    }
+
+    pub(super) async fn close(self) {
+        let Self { context, keys, readiness, audit, store, .. } = self;
+        drop((keys, readiness));
+        let pools = context.pools.clone();
+        drop(context);
+        // Joins threads that may be inside a call to an HSM.
+        let _ = tokio::task::spawn_blocking(move || drop(pools)).await;
+        if let Err(error) = audit.close().await {
+            tracing::error!(%error, "the audit log did not close in order");
+        }
+        // Whoever else held it has ended by now.
+        if let Some(store) = Arc::into_inner(store) {
+            store.close().await;
+        }
+    }
+}
+
+/// The ports that were opened.
+pub(super) struct Fronts {
+    pub(super) addresses: Addresses,
+    pub(super) reporter: HealthReporter,
+}
+
+/// Opens every port, and serves it until `drain`.
+pub(super) async fn fronts(
+    config: &Config,
+    options: &Options,
+    built: &mut Built,
+    drain: &CancellationToken,
+    end: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Fronts, StartError> {
+    let mut files: Vec<Arc<dyn Reload>> = Vec::new();
+
+    let health: Arc<dyn Health> = Arc::new(ServerHealth { readiness: built.readiness.clone() });
+    let jwks_tls = config.jwks.tls.as_ref().map(|pair| follow(pair, Clients::Anonymous, "jwks", &built.metrics, &mut files));
+    let jwks_tls = jwks_tls.transpose()?;
+    if let Some(socket) = built.jwks_socket.take() {
+        let front = listener(built, "jwks", socket, jwks_tls, Callers::Anyone, Protocol::Http);
+        let clock = built.context.clock.clone();
+        let service = Jwks::new(built.publisher.clone(), health.clone(), clock, built.metrics.jwks());
+        serve_apart(jwks::serve(front, service, end.clone()))?;
+    }
+
+    let mut metrics_addr = None;
+    if let Some(settings) = &config.metrics {
+        let socket = bind(settings.listen, "[metrics]").await?;
+        metrics_addr = socket.addr();
+        let front = listener(built, "metrics", socket, None, Callers::Anyone, Protocol::Http);
+        let observatory = Observatory { metrics: built.metrics.clone(), health };
+        // Health can be asked for until the end, while requests under way are answered.
+        tokio::spawn(metrics_http::serve(front, observatory, end.clone()));
+    }
+
+    let services = grpc::Services {
+        sign: Sign::new(built.context.clone(), built.metrics.clone()),
+        keys: built.keys.clone(),
+        publisher: built.publisher.clone(),
+        registry: built.context.registry.clone(),
+        clock: built.context.clock.clone(),
+        open_reflection: options.open_reflection,
+    };
+    let (routes, reporter) =
+        grpc::routes(services).map_err(|error| StartError::new("can't set up the gRPC services", error))?;
+    let routes = TowerToHyperService::new(routes.prepare().into_axum_router().into_service());
+    let mut grpc_addr = None;
+    if let Some(addr) = config.grpc.listen {
+        let socket = bind(addr, "[grpc]").await?;
+        grpc_addr = socket.addr();
+        let trusts = trusts(config, &built.metrics, &mut files)?;
+        let tls = config.grpc.tls.as_ref();
+        let tls = tls.map(|pair| follow(pair, Clients::ShowCertificates, "grpc", &built.metrics, &mut files)).transpose()?;
+        let front = listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2);
+        let routes = routes.clone();
+        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
+    }
+    if let Some(path) = &config.grpc.unix {
+        let socket = Socket::unix(path).map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
+        let front = listener(built, "unix", socket, None, Callers::PeerCredentials, Protocol::Http2);
+        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
+    }
+    tokio::spawn(watch_files(files, WATCH_EVERY, end.clone()));
+    let addresses =
+        Addresses { grpc: grpc_addr, unix: config.grpc.unix.clone(), jwks: built.jwks_addr, metrics: metrics_addr };
+    Ok(Fronts { addresses, reporter })
+}
+
+fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, StartError> {
+    let mut options = AuditOptions::new(clock.clone());
+    let delay = config.unsafe_testing.as_ref().and_then(|testing| testing.audit_sync_delay);
+    if let Some(delay) = delay {
+        options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));
+    }
+    let log = AuditLog::open(&config.audit.dir, &config.instance.id, options);
+    log.map_err(|error| StartError::new(format!("can't write the audit log in `{}`", config.audit.dir.display()), error))
+}
+
+fn open_pools(
+    config: &Config,
+    ledger: &Arc<dyn PinLedger>,
+    clock: &Arc<dyn Clock>,
+    observer: &Arc<PoolObserver>,
+) -> Result<HashMap<hallmark_core::key::HsmName, Pool>, StartError> {
+    let modules = Modules::default();
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let mut pools = HashMap::new();
+    for hsm in &config.hsms {
+        let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
+        let module = modules.load(&hsm.module).map_err(|error| failed(&error))?;
+        let pin = PinSource::parse(&hsm.pin_source, credentials.as_deref()).map_err(|error| failed(&error))?;
+        // A PIN file that anyone can read is refused now, not at the first login.
+        drop(pin.read().map_err(|error| failed(&error))?);
+        let selector = match &hsm.token {
+            config::TokenSelector::Serial(serial) => pkcs11::TokenSelector::Serial(serial.clone()),
+            config::TokenSelector::Label(label) => pkcs11::TokenSelector::Label(label.clone()),
+        };
+        let token = Arc::new(Pkcs11Token::new(module, selector, pin, ledger.clone()));
+        let settings = Settings::new(hsm.name.clone(), hsm.workers);
+        let pool = Pool::start(token, settings, clock.clone(), observer.clone()).map_err(|error| failed(&error))?;
+        pools.insert(hsm.name.clone(), pool);
+    }
+    Ok(pools)
+}
+
+fn trusts(
+    config: &Config,
+    metrics: &Metrics,
+    files: &mut Vec<Arc<dyn Reload>>,
+) -> Result<Arc<Reloading<Trusts>>, StartError> {
+    let spec = |trust: &config::Trust| TrustSpec {
+        bundle: trust.bundle.clone(),
+        scope: match &trust.scope {
+            TrustScope::TrustDomain(domain) => Scope::TrustDomain(domain.clone()),
+            TrustScope::DnsSuffixes(suffixes) => Scope::DnsSuffixes(suffixes.clone()),
+        },
+        roles: trust.roles,
+    };
+    let specs: Vec<_> = config.trusts.iter().map(spec).collect();
+    let bundles = specs.iter().map(|spec| spec.bundle.clone()).collect();
+    let trusts = Reloading::new("trust bundles", bundles, move || Trusts::load(&specs), metrics.reload("trusts"));
+    let trusts = trusts.map_err(|error| StartError::new("can't read a trust bundle", error))?;
+    files.push(trusts.clone());
+    Ok(trusts)
+}
+
+fn follow(
+    pair: &TlsFiles,
+    clients: Clients,
+    name: &str,
+    metrics: &Metrics,
+    files: &mut Vec<Arc<dyn Reload>>,
+) -> Result<Arc<Reloading<rustls::ServerConfig>>, StartError> {
+    let spec = TlsSpec { cert: pair.cert.clone(), key: pair.key.clone(), clients };
+    let followed = tls::follow(name, spec, metrics.reload(name));
+    let followed = followed.map_err(|error| StartError::new(format!("can't use the certificate of [{name}]"), error))?;
+    files.push(followed.clone());
+    Ok(followed)
+}
+
+async fn bind(addr: std::net::SocketAddr, section: &str) -> Result<Socket, StartError> {
+    let socket = Socket::tcp(addr).await;
+    socket.map_err(|error| StartError::new(format!("can't listen on `{addr}` of {section}"), error))
+}
+
+fn listener(
+    built: &Built,
+    name: &str,
+    socket: Socket,
+    tls: Option<Arc<Reloading<rustls::ServerConfig>>>,
+    callers: Callers,
+    protocol: Protocol,
+) -> Listener {
+    let limits = if protocol == Protocol::Http2 { Limits::grpc() } else { Limits::http() };
+    let (clock, metrics) = (built.context.clock.clone(), built.metrics.listener(name));
+    Listener { socket, tls, callers, protocol, limits, clock, metrics }
+}
+
+/// A port of 0 in `public_url` stands for the one that the system chose.
+fn public_url(config: &Config, listening: SocketAddr) -> String {
+    let url = &config.jwks.public_url;
+    match url.strip_suffix(":0") {
+        Some(host) if config.jwks.listen.port() == 0 => format!("{host}:{}", listening.port()),
+        _ => url.clone(),
+    }
+}
+
+/// What a reload can't change, in a form that compares.
+fn fixed_part(config: &Config) -> String {
+    let Config { instance, grpc, jwks, metrics, store, audit, trusts, hsms, unsafe_testing, .. } = config;
+    format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{trusts:?}{hsms:?}{unsafe_testing:?}")
+}
+
+/// On a thread of its own, so that a flood there does not starve signing.
+fn serve_apart(front: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+    let failed = |error: std::io::Error| StartError::new("can't start the JWKS thread", error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    thread::Builder::new().name("jwks".into()).spawn(move || runtime.block_on(front)).map_err(failed)?;
+    Ok(())
+}

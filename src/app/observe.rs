@@ -1,0 +1,80 @@
+//! What the parts report, as metrics and as health.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hallmark_core::{
+    key::{HsmName, KeyId},
+    ports::HsmFault,
+};
+
+use super::Hopeless;
+use crate::{
+    audit::AuditLog,
+    pool::Observer,
+    service::readiness::Readiness,
+    telemetry::{Metrics, metrics::AuditFigures},
+    transport::http::health::Health,
+};
+
+pub(super) struct PoolObserver {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) hopeless: Arc<Hopeless>,
+}
+
+impl Observer for PoolObserver {
+    fn fault(&self, hsm: &HsmName, fault: &HsmFault) {
+        self.metrics.hsm_fault(hsm.as_str(), fault);
+    }
+
+    fn sessions(&self, hsm: &HsmName, open: usize) {
+        self.metrics.hsm_sessions(hsm.as_str(), open);
+    }
+
+    fn up(&self, hsm: &HsmName, up: bool) {
+        self.metrics.hsm_up(hsm.as_str(), up);
+    }
+
+    fn quarantined(&self, hsm: &HsmName, key: KeyId) {
+        self.metrics.key_quarantined(hsm.as_str(), &key.to_string());
+    }
+
+    fn gave_up(&self, hsm: &HsmName, why: &str) {
+        tracing::error!(%hsm, why, "only a new process can bring the HSM back: exiting with code 75");
+        self.hopeless.declare();
+    }
+}
+
+pub(super) struct ServerHealth {
+    pub(super) readiness: Arc<Readiness>,
+}
+
+impl Health for ServerHealth {
+    fn sign(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(self.readiness.sign())
+    }
+
+    fn jwks(&self) -> Result<(), String> {
+        // The documents are in memory from the first reading of the store on, which the start waits for.
+        Ok(())
+    }
+}
+
+/// Has the audit log's own figures read at each scrape.
+pub(super) fn observe_audit(metrics: &Metrics, audit: &AuditLog) {
+    let audit = audit.clone();
+    metrics.on_scrape(move |metrics| {
+        let counters = audit.counters();
+        metrics.set_audit(&AuditFigures {
+            events: counters.events.load(Ordering::Relaxed),
+            batches: counters.batches.load(Ordering::Relaxed),
+            sync: Duration::from_nanos(counters.sync_nanos.load(Ordering::Relaxed)),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            failures: counters.failures.load(Ordering::Relaxed),
+            healthy: audit.is_healthy(),
+        });
+    });
+}
