@@ -1,1 +1,48 @@
-fn main() {}
+//! The story of a run: parse, load, build, run, drain, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hallmark::cli::{Cli, Failure, Prepared, USAGE};
+use tokio::runtime::Runtime;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return explain(&answer),
+    };
+    let json = cli.json();
+    match cli.prepare().and_then(run) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprint!("{}", failure.render(json));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Carries the command out. Whatever hangs in a library at the end does not keep the process.
+fn run(prepared: Prepared) -> Result<u8, Failure> {
+    set_environment(prepared.environment());
+    let runtime = Runtime::new().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
+    let outcome = runtime.block_on(prepared.run());
+    runtime.shutdown_background();
+    outcome
+}
+
+/// What PKCS#11 modules read, such as `SOFTHSM2_CONF`: they know of no other way to be told. The one place that sets it.
+#[allow(unsafe_code, clippy::disallowed_methods)]
+fn set_environment(variables: &[(String, String)]) {
+    for (name, value) in variables {
+        // SAFETY: no other thread exists yet: the runtime, and with it all threads of ours, is built after this, and no
+        // module is loaded before.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// Help and version are answers; everything else is bad usage.
+fn explain(answer: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if this can't be written.
+    let _ = answer.print();
+    ExitCode::from(if answer.use_stderr() { USAGE } else { 0 })
+}

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hallmark_core::{ports::Clock, time::Timestamp};
 
 #[derive(Clone, Copy, Debug)]
-pub struct SystemClock;
+pub(super) struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the place that owns the wall clock")]

@@ -1,2 +1,110 @@
-//! Commands.
+//! Commands: what can be typed, and where each is carried out.
+//!
+//! A command is prepared first, with no thread but the main one, so that it can say what its PKCS#11 modules must find
+//! in the environment; then it runs.
+
+mod args;
 pub mod check_config;
+mod connect;
+mod dev;
+mod failure;
+mod jwks;
+mod keys;
+mod output;
+mod serve;
+mod sign;
+mod token;
+
+use std::{future::Future, path::PathBuf, pin::Pin};
+
+use clap::Parser;
+
+use self::{
+    args::{Command, KeysCommand},
+    check_config::Checked,
+    output::Output,
+};
+pub use self::{
+    args::{CheckConfigArgs, DevArgs, DevClient, ServeArgs},
+    failure::{CONFIG, Failure, TEMPORARY, USAGE},
+};
+
+/// Signs OAuth client assertions with keys that never leave the HSM.
+#[derive(Debug, Parser)]
+#[command(name = "hallmark", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Prints JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the server is and who asks (default: what `hallmark dev` left in .hallmark)
+    #[arg(long, global = true, value_name = "FILE", env = hallmark_client::CONNECTION_VARIABLE, hide_env_values = true)]
+    connection: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Cli {
+    /// Whether a program reads what is printed.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Reads what the command needs before any thread starts.
+    pub fn prepare(self) -> Result<Prepared, Failure> {
+        let Self { json, connection, command } = self;
+        match command {
+            Command::Serve(args) => serve::prepare(args, json),
+            Command::CheckConfig(args) => Ok(Prepared::new(async move || {
+                let Checked { text, exit_code } = check_config::run(&args.config, json);
+                Output { stdout: text, ..Output::default() }.print().map(|_| exit_code)
+            })),
+            Command::Dev(args) => dev::prepare(args, json),
+            Command::Sign(args) => Ok(Prepared::new(async move || sign::run(args, connection, json).await)),
+            Command::Token(args) => Ok(Prepared::new(async move || token::run(args, connection, json).await)),
+            Command::Keys { command: KeysCommand::List(args) } => {
+                Ok(Prepared::new(async move || keys::list(args, connection, json).await))
+            }
+            Command::Keys { command: KeysCommand::Create(args) } => {
+                Ok(Prepared::new(async move || keys::create(args, connection, json).await))
+            }
+            Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
+        }
+    }
+}
+
+/// A command that is ready to run.
+pub struct Prepared {
+    environment: Vec<(String, String)>,
+    run: Box<dyn FnOnce() -> Running>,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<u8, Failure>>>>;
+
+impl Prepared {
+    /// `run` is called inside the runtime and gives the exit code.
+    pub fn new<F>(run: impl FnOnce() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<u8, Failure>> + 'static,
+    {
+        Self { environment: Vec::new(), run: Box::new(move || Box::pin(run())) }
+    }
+
+    /// Variables that must be set before any thread exists and any PKCS#11 module is loaded.
+    #[must_use]
+    pub fn with_environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// Carries it out. Gives the exit code.
+    pub async fn run(self) -> Result<u8, Failure> {
+        (self.run)().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

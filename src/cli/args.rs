@@ -1,0 +1,148 @@
+//! What can be typed. The first line of each comment is the help text.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs the server
+    Serve(ServeArgs),
+    /// Checks a configuration, and says everything that is wrong with it
+    CheckConfig(CheckConfigArgs),
+    /// Runs a server for development, with a software token of its own
+    Dev(DevArgs),
+    /// Signs a client assertion and prints it
+    Sign(SignArgs),
+    /// Gets an access token from the client's authorization server and prints it
+    Token(TokenArgs),
+    /// Lists and makes keys (as an operator)
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Prints a client's JWKS as authorization servers see it
+    Jwks(JwksArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Lists keys
+    List(KeysListArgs),
+    /// Makes a client's first keys: one active and one standby for each algorithm
+    Create(KeysCreateArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Accepts a configuration with [unsafe_testing]
+    #[arg(long)]
+    pub unsafe_testing: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckConfigArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// Where its token, certificates, keys and configuration are kept
+    #[arg(long, value_name = "DIR", default_value = ".hallmark", conflicts_with = "ephemeral")]
+    pub dir: PathBuf,
+    /// Keeps everything in a folder that is removed at the end, and takes free ports
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Ends when standard input does: when the process that started it is gone
+    #[arg(long)]
+    pub exit_with_stdin: bool,
+    /// A client to sign for, such as `clinic:ES384`; may be repeated
+    #[arg(long = "client", value_name = "NAME:ALG")]
+    pub clients: Vec<DevClient>,
+    /// The token endpoint of the authorization server: it becomes the audience
+    #[arg(long, value_name = "URL")]
+    pub token_endpoint: Option<String>,
+}
+
+/// `NAME:ALG` of `hallmark dev --client`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevClient {
+    pub name: String,
+    pub alg: String,
+}
+
+impl FromStr for DevClient {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((name, alg)) if !name.is_empty() && !alg.is_empty() => {
+                Ok(Self { name: name.to_owned(), alg: alg.to_owned() })
+            }
+            _ => Err("it is not `NAME:ALG`, such as `clinic:RS384`".to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct SignArgs {
+    /// Hallmark's name of the OAuth client
+    pub(super) client: String,
+    /// A JWS algorithm of the client's keys, such as ES384
+    #[arg(long)]
+    pub(super) alg: Option<String>,
+    /// The audience, where the policy lets this workload choose it
+    #[arg(long, value_name = "URL")]
+    pub(super) audience: Option<String>,
+    /// How long it is good for, such as `60s`
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) lifetime: Option<Duration>,
+    /// The scope of the token request
+    #[arg(long)]
+    pub(super) scope: Option<String>,
+    /// Extra claims: a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(super) claims: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct TokenArgs {
+    /// Hallmark's name of the OAuth client
+    pub(super) client: String,
+    /// What to ask for, separated by spaces
+    #[arg(long)]
+    pub(super) scope: Option<String>,
+    /// A JWS algorithm of the client's keys, such as ES384
+    #[arg(long)]
+    pub(super) alg: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct KeysListArgs {
+    /// Only the keys of this client
+    #[arg(long, value_name = "CLIENT")]
+    pub(super) client: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct KeysCreateArgs {
+    /// Hallmark's name of the OAuth client
+    pub(super) client: String,
+    /// Only the keys with this algorithm
+    #[arg(long)]
+    pub(super) alg: Option<String>,
+    /// Why; the audit log keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct JwksArgs {
+    /// Hallmark's name of the OAuth client
+    pub(super) client: String,
+}

@@ -1,0 +1,207 @@
+//! `hallmark dev`: a server with a SoftHSM token of its own, in one command.
+
+mod sandbox;
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hallmark_core::{client::Client, key::Alg};
+use serde_json::json;
+
+use self::sandbox::{Plan, Sandbox, TOKEN_LABEL, random_pin};
+use super::{DevArgs, DevClient, Failure, Prepared, serve};
+use crate::{
+    app::{self, Options, Running},
+    config::{self, Config},
+    hsm::pkcs11,
+};
+
+/// gRPC, JWKS and metrics of a folder that is kept; an ephemeral one takes what is free.
+const PORTS: [u16; 3] = [7443, 7480, 7490];
+/// Where a token endpoint would be that nobody named.
+const TOKEN_ENDPOINT: &str = "http://localhost:3000/token";
+/// Where Linux distributions put SoftHSM.
+const MODULES: [&str; 4] = [
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/lib/pkcs11/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+];
+
+/// How long a soft token may take to make two keys for each client.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) fn prepare(args: DevArgs, json: bool) -> Result<Prepared, Failure> {
+    let dev = Dev::new(args, json)?;
+    let environment = serve::environment(&dev.config);
+    Ok(Prepared::new(async move || dev.run().await).with_environment(environment))
+}
+
+/// A folder that is ready to be served, and the configuration in it. The token comes later: its module needs the
+/// environment that the configuration names.
+#[derive(Debug)]
+struct Dev {
+    sandbox: Sandbox,
+    config: Config,
+    fresh: bool,
+    args: DevArgs,
+    json: bool,
+    /// Removes an ephemeral folder at the end.
+    _remove: Option<tempfile::TempDir>,
+}
+
+impl Dev {
+    fn new(args: DevArgs, json: bool) -> Result<Self, Failure> {
+        let temporary = args.ephemeral.then(|| tempfile::Builder::new().prefix("hallmark-dev-").tempdir()).transpose();
+        let temporary = temporary.map_err(|error| failed("can't make a temporary folder", &error))?;
+        let dir = match &temporary {
+            Some(dir) => dir.path().to_owned(),
+            None => std::path::absolute(&args.dir).map_err(|error| failed("can't read the current folder", &error))?,
+        };
+        let sandbox = Sandbox::new(dir);
+        let fresh = !sandbox.exists();
+        if fresh {
+            create(&sandbox, &args)?;
+        } else if !args.clients.is_empty() || args.token_endpoint.is_some() {
+            let text = format!("`{}` is there already, with its own clients", sandbox.config().display());
+            return Err(Failure::new(text).hint("edit that file, or use another --dir").with_exit_code(super::USAGE));
+        }
+        let config = config::load(&sandbox.config()).map_err(serve::bad_config)?;
+        Ok(Self { sandbox, config, fresh, args, json, _remove: temporary })
+    }
+
+    /// Makes the token where there is none, starts the server, says so, and serves until it is told to stop.
+    async fn run(self) -> Result<u8, Failure> {
+        serve::start_log(self.json, "warn")?;
+        self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
+        self.provision_token()?;
+        self.progress("starting the server, and making keys where there are none");
+        let running = app::start(&self.config, &Options { open_reflection: true }).await.map_err(serve::not_started)?;
+        let ready = running.wait_until_ready(PATIENCE).await;
+        ready.map_err(|why| Failure::new("the server did not get ready").because(why))?;
+        self.announce(&running)?;
+        Ok(serve::until_stopped(running, serve::Stop { with_stdin: self.args.exit_with_stdin }).await)
+    }
+
+    fn progress(&self, what: &str) {
+        if !self.json {
+            eprintln!("==> {what}");
+        }
+    }
+
+    /// A token is there once its serial is written down: an attempt cut short is repeated on a free slot.
+    fn provision_token(&self) -> Result<(), Failure> {
+        let marker = self.sandbox.file("token-serial");
+        if marker.exists() {
+            return Ok(());
+        }
+        let hsm = self.config.hsms.first().ok_or_else(|| Failure::new("the configuration has no [[hsm]]"))?;
+        let io = |error: io::Error| failed("can't set up the SoftHSM token", &error);
+        let (so_pin, pin) = (random_pin().map_err(io)?.into(), self.sandbox.pin().map_err(io)?.into());
+        let module = pkcs11::Modules::default().load(&hsm.module);
+        let module = module.map_err(|error| failed("can't load SoftHSM", &error))?;
+        let serial = pkcs11::provision_token(&module, TOKEN_LABEL, &so_pin, &pin);
+        let serial = serial.map_err(|error| failed("can't make a SoftHSM token", &error))?;
+        std::fs::write(marker, serial + "\n").map_err(io)
+    }
+
+    fn announce(&self, running: &Running) -> Result<(), Failure> {
+        let text = if self.json { self.as_json(running)? + "\n" } else { self.as_text(running) };
+        let mut out = io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| failed("can't write to standard output", &error))
+    }
+
+    fn as_json(&self, running: &Running) -> Result<String, Failure> {
+        let addresses = running.addresses();
+        let grpc = addresses.grpc.map(|address| format!("https://{address}")).unwrap_or_default();
+        if self.args.ephemeral {
+            for who in ["workload", "operator"] {
+                let written = self.sandbox.connection(who, &grpc);
+                written.map_err(|error| failed("can't write the connection file", &error))?;
+            }
+        }
+        let pair = |who: &str| json!({"cert": self.path(&format!("{who}.pem")), "key": self.path(&format!("{who}.key"))});
+        let client = |client: &Client| {
+            json!({
+                "name": client.name,
+                "client_id": client.client_id,
+                "alg": client.default_alg().map(Alg::as_str),
+                "jwks_url": running.jwks_url(client),
+            })
+        };
+        let line = json!({
+            "grpc": grpc,
+            "jwks_listen": addresses.jwks.to_string(),
+            "metrics": addresses.metrics.map(|address| address.to_string()),
+            "dir": self.sandbox.dir(),
+            "ca": self.path("ca.pem"),
+            "workload": pair("workload"),
+            "operator": pair("operator"),
+            "connection": self.path("workload.toml"),
+            "operator_connection": self.path("operator.toml"),
+            "clients": self.config.clients.iter().map(client).collect::<Vec<_>>(),
+        });
+        Ok(line.to_string())
+    }
+
+    fn as_text(&self, running: &Running) -> String {
+        let addresses = running.addresses();
+        let mut text = String::from("\nHallmark is ready to sign.\n\n");
+        if let Some(grpc) = addresses.grpc {
+            text.push_str(&format!("  gRPC      https://{grpc} (mTLS; certificates in {})\n", self.sandbox.dir().display()));
+        }
+        for client in &self.config.clients {
+            text.push_str(&format!("  JWKS URL  {}\n", running.jwks_url(client)));
+        }
+        let name = self.config.clients.first().map_or("demo", |client| client.name.as_str());
+        let (hallmark, connect) = (program(), self.connection_option());
+        text.push_str(&format!(
+            "\nTry next, in another terminal:\n\n  {hallmark} sign {name}{connect}\n  {hallmark} jwks {name}{connect}\n\n\
+             Ctrl-C stops it; run it again to go on with the same keys.\n"
+        ));
+        text
+    }
+
+    /// Nothing where the CLI finds the connection by itself.
+    fn connection_option(&self) -> String {
+        let usual = std::path::absolute(".hallmark").is_ok_and(|usual| usual == self.sandbox.dir());
+        if usual { String::new() } else { format!(" --connection {}", self.path("workload.toml").display()) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.sandbox.file(name)
+    }
+}
+
+fn create(sandbox: &Sandbox, args: &DevArgs) -> Result<(), Failure> {
+    let default = DevClient { name: "demo".to_owned(), alg: "RS384".to_owned() };
+    let clients = if args.clients.is_empty() { std::slice::from_ref(&default) } else { args.clients.as_slice() };
+    let plan = Plan {
+        clients,
+        token_endpoint: args.token_endpoint.as_deref().unwrap_or(TOKEN_ENDPOINT),
+        module: &find_module()?,
+        ports: if args.ephemeral { [0; 3] } else { PORTS },
+    };
+    let created = sandbox.create(&plan);
+    created.map_err(|error| failed(&format!("can't write to `{}`", sandbox.dir().display()), &error))
+}
+
+fn find_module() -> Result<PathBuf, Failure> {
+    let found = MODULES.iter().map(Path::new).find(|path| path.exists());
+    found.map(Path::to_owned).ok_or_else(|| {
+        Failure::new("SoftHSM is not installed").hint("apt-get install softhsm2, or your system's package of it")
+    })
+}
+
+/// How the person called this program, so that what is printed works when pasted.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "hallmark".into())
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(what).caused_by(error)
+}

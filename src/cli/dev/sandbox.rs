@@ -1,0 +1,228 @@
+//! The folder of `hallmark dev`: everything that a server needs, made once and reused.
+//!
+//! ```text
+//! .hallmark/
+//!   hallmark.toml                   the configuration; edit it as you like
+//!   workload.toml operator.toml     how the CLI connects, as each of the two
+//!   softhsm2.conf tokens/ pin       the SoftHSM token and its PIN (0600)
+//!   ca.pem server.* workload.* operator.*   development certificates; the CA's key is not kept
+//!   keys.db audit/                  records and audit log
+//! ```
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType, date_time_ymd,
+};
+
+use crate::cli::DevClient;
+
+/// The trust domain of the development certificates.
+const TRUST_DOMAIN: &str = "dev.hallmark.internal";
+/// The label of the SoftHSM token.
+pub(super) const TOKEN_LABEL: &str = "hallmark-dev";
+
+/// What goes into a new folder.
+pub(super) struct Plan<'a> {
+    pub(super) clients: &'a [DevClient],
+    pub(super) token_endpoint: &'a str,
+    pub(super) module: &'a Path,
+    /// Ports of gRPC, JWKS and metrics; 0 lets the system choose.
+    pub(super) ports: [u16; 3],
+}
+
+/// A folder that holds, or will hold, all of it.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    dir: PathBuf,
+}
+
+impl Sandbox {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.join("hallmark.toml")
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether an earlier run made it. The configuration is written last.
+    pub(super) fn exists(&self) -> bool {
+        self.config().exists()
+    }
+
+    pub(super) fn pin(&self) -> io::Result<String> {
+        Ok(fs::read_to_string(self.file("pin"))?.trim_end().to_owned())
+    }
+
+    pub(super) fn create(&self, plan: &Plan<'_>) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.file("tokens"))?;
+        self.write(".gitignore", "*\n")?;
+        let tokens = self.file("tokens");
+        self.write(
+            "softhsm2.conf",
+            &format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display()),
+        )?;
+        self.write_private("pin", &random_pin()?)?;
+        self.certificates().map_err(io::Error::other)?;
+        let [grpc, ..] = plan.ports;
+        for who in ["workload", "operator"] {
+            self.connection(who, &format!("https://127.0.0.1:{grpc}"))?;
+        }
+        self.write("hallmark.toml", &self.settings(plan))
+    }
+
+    /// Writes how the CLI connects as `who`.
+    pub(super) fn connection(&self, who: &str, endpoint: &str) -> io::Result<()> {
+        let text = format!("endpoint = \"{endpoint}\"\nca = \"ca.pem\"\ncert = \"{who}.pem\"\nkey = \"{who}.key\"\n");
+        self.write(&format!("{who}.toml"), &text)
+    }
+
+    fn certificates(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let ca_key = KeyPair::generate()?;
+        let mut ca = params("Hallmark development CA", vec![]);
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        self.write("ca.pem", &ca.self_signed(&ca_key)?.pem())?;
+        let ca = Issuer::new(ca, ca_key);
+
+        let localhost = SanType::DnsName("localhost".try_into()?);
+        let loopback = SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut server = params("Hallmark development server", vec![localhost, loopback]);
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.leaf("server", &server, &ca)?;
+        for who in ["workload", "operator"] {
+            let id = SanType::URI(format!("spiffe://{TRUST_DOMAIN}/{who}").try_into()?);
+            let mut leaf = params(&format!("Hallmark development {who}"), vec![id]);
+            leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            self.leaf(who, &leaf, &ca)?;
+        }
+        Ok(())
+    }
+
+    fn leaf(
+        &self,
+        name: &str,
+        params: &CertificateParams,
+        ca: &Issuer<'_, KeyPair>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let key = KeyPair::generate()?;
+        self.write(&format!("{name}.pem"), &params.signed_by(&key, ca)?.pem())?;
+        self.write_private(&format!("{name}.key"), &key.serialize_pem())?;
+        Ok(())
+    }
+
+    fn settings(&self, plan: &Plan<'_>) -> String {
+        let [grpc, jwks, metrics] = plan.ports;
+        let (module, db) = (plan.module.display(), self.file("keys.db"));
+        let (conf, db) = (self.file("softhsm2.conf"), db.display().to_string());
+        let conf = conf.display();
+        let mut text = format!(
+            r#"# Made by `hallmark dev`. Edit it as you like; delete the folder to start anew.
+
+[instance]
+id = "dev"
+
+[grpc]
+listen = "127.0.0.1:{grpc}"
+tls = {{ cert = "server.pem", key = "server.key" }}
+reflection = true
+
+[jwks]
+listen = "127.0.0.1:{jwks}"
+public_url = "http://127.0.0.1:{jwks}"
+
+[metrics]
+listen = "127.0.0.1:{metrics}"
+
+[store]
+url = "sqlite://{db}"
+
+[audit]
+dir = "audit"
+
+[[trust]]
+bundle = "ca.pem"
+trust_domain = "{TRUST_DOMAIN}"
+roles = ["workload", "operator"]
+
+[[hsm]]
+name = "softhsm"
+kind = "pkcs11"
+module = "{module}"
+module_env = {{ SOFTHSM2_CONF = "{conf}" }}
+token_label = "{TOKEN_LABEL}"
+pin_source = "file:pin"
+workers = 2
+
+[[operator]]
+id = "spiffe://{TRUST_DOMAIN}/operator"
+roles = ["destroy"]
+"#
+        );
+        for client in plan.clients {
+            text.push_str(&format!(
+                r#"
+[[client]]
+name = "{name}"
+client_id = "{name}"
+profile = "generic"
+token_endpoint = "{endpoint}"
+hsm = ["softhsm"]
+keys = [{{ alg = "{alg}" }}]
+provision = "auto"
+"#,
+                name = client.name,
+                alg = client.alg,
+                endpoint = plan.token_endpoint,
+            ));
+        }
+        let names: Vec<_> = plan.clients.iter().map(|client| format!("\"{}\"", client.name)).collect();
+        text.push_str(&format!(
+            "\n[[workload]]\nid = \"spiffe://{TRUST_DOMAIN}/workload\"\nclients = [{}]\n",
+            names.join(", ")
+        ));
+        text
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        fs::write(self.file(name), text)
+    }
+
+    fn write_private(&self, name: &str, text: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.file(name))?;
+        io::Write::write_all(&mut file, text.as_bytes())
+    }
+}
+
+/// Development certificates do not expire while anyone uses the folder; their CA's key is gone.
+fn params(common_name: &str, names: Vec<SanType>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.subject_alt_names = names;
+    params.not_before = date_time_ymd(2024, 1, 1);
+    params.not_after = date_time_ymd(2099, 1, 1);
+    params
+}
+
+/// 16 digits: what every PKCS#11 token takes as a PIN.
+pub(super) fn random_pin() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the random generator failed"))?;
+    // The slight bias of the remainder does not matter at this length.
+    Ok(bytes.iter().map(|byte| char::from(b'0' + byte % 10)).collect())
+}

@@ -1,0 +1,93 @@
+//! How commands fail: for a person at 3 a.m., or as JSON.
+
+use std::error::Error as StdError;
+
+use serde_json::{Map, Value, json};
+
+/// Bad usage (EX_USAGE of sysexits).
+pub const USAGE: u8 = 64;
+/// Not now: the supervisor is to start us again (EX_TEMPFAIL).
+pub const TEMPORARY: u8 = 75;
+/// The configuration is wrong (EX_CONFIG).
+pub const CONFIG: u8 = 78;
+
+/// Why a command failed: what happened, why, and what to type next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit_code: u8,
+    /// Members of the JSON form beside the common ones.
+    details: Map<String, Value>,
+}
+
+impl Failure {
+    /// Exit code 1, unless [`Self::with_exit_code`] says otherwise.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), causes: Vec::new(), hint: None, exit_code: 1, details: Map::new() }
+    }
+
+    /// `error` and its own causes.
+    #[must_use]
+    pub fn caused_by(mut self, error: &dyn StdError) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self = self.because(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    /// A cause in words. Those that the text above them holds already are left out.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        let cause = cause.into().trim_end().to_owned();
+        let said = self.causes.last().unwrap_or(&self.message);
+        if !cause.is_empty() && !said.contains(&cause) {
+            self.causes.push(cause);
+        }
+        self
+    }
+
+    /// What to type next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_exit_code(mut self, code: u8) -> Self {
+        self.exit_code = code;
+        self
+    }
+
+    #[must_use]
+    pub(super) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
+    /// The text for standard error, with its line ends.
+    pub fn render(&self, json: bool) -> String {
+        if json {
+            let Self { message, causes, hint, details, .. } = self;
+            let mut error = json!({ "message": message, "caused_by": causes, "hint": hint });
+            error.as_object_mut().into_iter().for_each(|error| error.extend(details.clone()));
+            return format!("{}\n", json!({ "error": error }));
+        }
+        let mut text = format!("error: {}\n", self.message);
+        for cause in &self.causes {
+            text += &format!("  caused by: {}\n", cause.replace('\n', "\n    "));
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("hint: {hint}\n");
+        }
+        text
+    }
+}

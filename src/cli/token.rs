@@ -1,0 +1,90 @@
+//! `hallmark token`: an access token from the client's authorization server.
+
+use std::path::PathBuf;
+
+use hallmark_client::{AccessToken, SignRequest};
+use serde_json::{Value, json};
+
+use super::{
+    Failure,
+    args::TokenArgs,
+    connect::{As, connect, failure},
+    output::Output,
+};
+
+pub(super) async fn run(args: TokenArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
+    let TokenArgs { client, scope, alg } = args;
+    let request = SignRequest::new(&client).scope(scope.unwrap_or_default()).alg(alg.unwrap_or_default());
+    let token = connect(connection, As::Workload)?.token_for(request).await;
+    let granted = Granted::from(token.map_err(|error| failure(&error, &client))?);
+    if json { Output::json(&granted.as_json()) } else { granted.as_text(&client) }.print()
+}
+
+/// The answer, for printing.
+struct Granted {
+    status: u16,
+    access_token: String,
+    token_type: String,
+    expires_in: Option<u64>,
+    scope: Option<String>,
+}
+
+impl From<AccessToken> for Granted {
+    fn from(token: AccessToken) -> Self {
+        Self {
+            status: token.status(),
+            access_token: token.expose().to_owned(),
+            token_type: token.token_type().to_owned(),
+            expires_in: token.granted_for().map(|life| life.as_secs()),
+            scope: token.scope().map(str::to_owned),
+        }
+    }
+}
+
+impl Granted {
+    /// The access token alone on standard output, so that it can be piped.
+    fn as_text(&self, client: &str) -> Output {
+        let life = self.expires_in.map_or("no word of its end".to_owned(), |life| format!("good for {life} s"));
+        let scope = self.scope.as_ref().map(|scope| format!(", scope `{scope}`")).unwrap_or_default();
+        let Self { status, token_type, .. } = self;
+        let stderr = format!("status {status}: access token for `{client}`, {token_type}, {life}{scope}\n");
+        Output { stdout: format!("{}\n", self.access_token), stderr }
+    }
+
+    fn as_json(&self) -> Value {
+        let Self { status, access_token, token_type, expires_in, scope } = self;
+        json!({
+            "status": status,
+            "access_token": access_token,
+            "token_type": token_type,
+            "expires_in": expires_in,
+            "scope": scope,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(expires_in: Option<u64>, scope: Option<&str>) -> Granted {
+        let (access_token, token_type) = ("secret".to_owned(), "Bearer".to_owned());
+        Granted { status: 200, access_token, token_type, expires_in, scope: scope.map(str::to_owned) }
+    }
+
+    #[test]
+    fn for_people() {
+        let whole = granted(Some(300), Some("system/Patient.rs")).as_text("clinic");
+        assert_eq!(whole.stdout, "secret\n");
+        insta::assert_snapshot!(whole.stderr + &granted(None, None).as_text("clinic").stderr, @r"
+        status 200: access token for `clinic`, Bearer, good for 300 s, scope `system/Patient.rs`
+        status 200: access token for `clinic`, Bearer, no word of its end
+        ");
+    }
+
+    #[test]
+    fn for_programs() {
+        let text = granted(Some(300), None).as_json().to_string();
+        insta::assert_snapshot!(text, @r#"{"access_token":"secret","expires_in":300,"scope":null,"status":200,"token_type":"Bearer"}"#);
+    }
+}
