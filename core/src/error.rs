@@ -64,10 +64,10 @@ pub enum Remedy {
 
 /// Declares [`Reason`] with its stable code and remedy, so that no reason can lack either.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $remedy:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $remedy:ident;)*) => {
         /// Why a request was refused or failed. The codes are part of the API: `docs/errors.md` lists them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])+ $name,)* }
 
         impl Reason {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
@@ -75,6 +75,11 @@ macro_rules! reasons {
             /// The stable code, as in `google.rpc.ErrorInfo.reason`.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+
+            /// What happened, in one sentence: the text of `docs/errors.md`.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
 
             pub fn remedy(self) -> Remedy {
