@@ -87,4 +87,31 @@ mod tests {
             assert!(worth.contains(&code(*reason)), "{}", reason.code());
         }
     }
+
+    /// `docs/errors.md` has a table for each remedy, and in it a row for each of its reasons, in this order.
+    #[test]
+    fn the_documentation_lists_every_reason() {
+        let docs = include_str!("../../../docs/errors.md");
+        let documented: Vec<_> = docs.lines().filter(|line| line.starts_with("## ") || line.starts_with("| `")).collect();
+        let heading = |remedy| match remedy {
+            Remedy::FixRequest => "## Fix the request",
+            Remedy::AskPermission => "## Ask for permission",
+            Remedy::RetryLater => "## Wait and retry",
+            Remedy::CallOperator => "## Call an operator",
+            Remedy::ReportBug => "## Report a bug",
+        };
+        let mut expected: Vec<String> = Vec::new();
+        for reason in Reason::ALL {
+            let heading = heading(reason.remedy()).to_owned();
+            if !expected.contains(&heading) {
+                expected.push(heading);
+            }
+            // `InvalidArgument` is `INVALID_ARGUMENT` in every other language.
+            let status = format!("{:?}", code(*reason));
+            let upper = |c: char| [c.is_uppercase().then_some('_'), Some(c.to_ascii_uppercase())];
+            let status: String = status.chars().flat_map(upper).flatten().skip(1).collect();
+            expected.push(format!("| `{}` | `{status}` | {} |", reason.code(), reason.meaning()));
+        }
+        assert_eq!(documented, expected, "docs/errors.md should have\n{}", expected.join("\n"));
+    }
 }
