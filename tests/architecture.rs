@@ -23,12 +23,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Which crates each crate of the workspace may use of ours.
-const CRATES: &[(&str, &[&str])] = &[
-    ("core", &[]),
-    ("proto", &[]),
-    ("clients/rust", &["hallmark-proto"]),
-    ("testkit", &["hallmark-core"]),
-];
+const CRATES: &[(&str, &[&str])] =
+    &[("core", &[]), ("proto", &[]), ("clients/rust", &["hallmark-proto"]), ("testkit", &["hallmark-core"])];
 
 /// Libraries that only one room may know.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -90,7 +86,8 @@ fn crates_use_only_what_is_drawn() {
 #[test]
 fn the_rules_know_no_clock_no_randomness_and_no_io() {
     for (file, text) in sources("core/src") {
-        for banned in ["std::fs", "std::net", "std::io", "SystemTime", "Instant", "new_v4", "rand::", "async fn", "tokio"]
+        for banned in
+            ["std::fs", "std::net", "std::io", "SystemTime", "Instant", "new_v4", "rand::", "async fn", "tokio"]
         {
             let production = text.split("#[cfg(test)]").next().unwrap_or_default();
             let inside_tests = file.ends_with("tests.rs");
@@ -142,9 +139,8 @@ fn word(text: &str) -> Option<String> {
 fn names_crate(text: &str, library: &str) -> bool {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     code.into_iter().any(|line| {
-        line.match_indices(&format!("{library}::")).any(|(at, _)| {
-            !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-        })
+        line.match_indices(&format!("{library}::"))
+            .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
     })
 }
 

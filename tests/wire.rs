@@ -68,8 +68,14 @@ fn surface(set: &FileDescriptorSet) -> Surface {
 fn add_message(surface: &mut Surface, scope: &str, message: &DescriptorProto) {
     let scope = format!("{scope}.{}", message.name());
     for field in &message.field {
-        let looks =
-            format!("{}: {:?} {:?} {} {:?}", field.name(), field.label(), field.r#type(), field.type_name(), field.oneof_index);
+        let looks = format!(
+            "{}: {:?} {:?} {} {:?}",
+            field.name(),
+            field.label(),
+            field.r#type(),
+            field.type_name(),
+            field.oneof_index
+        );
         surface.insert(format!("{scope}.{}", field.number()), looks);
     }
     message.nested_type.iter().for_each(|nested| add_message(surface, &scope, nested));
