@@ -81,8 +81,8 @@ async fn what_a_crash_cut_short_can_be_taken_up() {
 #[tokio::test]
 async fn a_corrupt_row_is_named() {
     let edits = [
-        ("UPDATE keys SET state = 'aktiv'", "not a key state: `aktiv`"),
-        ("UPDATE keys SET kid = 'a b'", "not a kid: `a b`"),
+        ("UPDATE keys SET state = 'aktiv'", "not a valid key state: `aktiv`"),
+        ("UPDATE keys SET kid = 'a b'", "not a valid kid: `a b`"),
         ("UPDATE keys SET spki = x'3000'", "not a usable public key"),
         ("UPDATE keys SET alg = 'RS256'", "its public key can't do RS256"),
         ("UPDATE keys SET served_for_ms = -1", "out of range"),
