@@ -1,1 +1,11 @@
+//! Fakes, fixtures and contract suites for Hallmark's tests. A dev-dependency only: the released binary has no software
+//! signer that could be enabled by mistake.
+
+pub mod child;
+pub mod fake_hsm;
+pub mod hsm_contract;
+pub mod p11_kit;
+pub mod pin_ledger;
+pub mod softhsm;
+pub mod software_key;
 pub mod store_contract;
