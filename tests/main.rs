@@ -3,4 +3,5 @@
 //! One binary, so that everything is linked once.
 
 mod architecture;
+mod hsm_contract;
 mod wire;

@@ -10,13 +10,21 @@ use hallmark_core::ports::{FaultClass, HsmFault};
 pub(super) fn fault(error: Error) -> HsmFault {
     match error {
         Error::Pkcs11(rv, function) => HsmFault::new(class(rv), function_name(function), code(rv)),
-        Error::NullFunctionPointer | Error::NotSupported => {
+        Error::NullFunctionPointer => {
             HsmFault::new(FaultClass::Unsupported, "PKCS#11", "the module lacks the function")
         }
-        // The module answered with something that is no answer: a size or text out of range.
-        other => HsmFault::new(FaultClass::Unspecific, "PKCS#11", format!("unreadable answer: {other}")),
+        // The call succeeded, and what came back is out of range, or of a kind that `cryptoki` does not know.
+        other => HsmFault::new(FaultClass::Unspecific, UNREADABLE, other),
     }
 }
+
+/// Whether the module did answer, in a form that can't be read. Not a sign that anything is wrong with the token.
+pub(super) fn is_unreadable(fault: &HsmFault) -> bool {
+    fault.function == UNREADABLE
+}
+
+/// Stands for the function in such a fault.
+const UNREADABLE: &str = "unreadable answer";
 
 /// Declares both functions from one table, so that no return value can lack a class or a name.
 macro_rules! return_values {

@@ -10,7 +10,10 @@ use cryptoki::{
 };
 use hallmark_core::ports::{FaultClass, HsmFault, PinLedger, PinLedgerRefusal, PinVerdict};
 
-use super::{classify::fault, objects};
+use super::{
+    classify::{fault, is_unreadable},
+    objects,
+};
 use crate::hsm::pin::PinSource;
 
 /// Where a token's PIN comes from, and the ledger of what was tried.
@@ -49,7 +52,7 @@ impl Credentials {
         let info = match context.get_token_info(slot).map_err(fault) {
             Ok(info) => info,
             // An answer that can't be read (a clock that is none): the flags are unknown.
-            Err(e) if e.class == FaultClass::Unspecific => return Ok(()),
+            Err(e) if is_unreadable(&e) => return Ok(()),
             Err(e) => return Err(e),
         };
         if info.user_pin_locked() {

@@ -11,7 +11,7 @@ use hallmark_core::{
     public_key::{Curve, PublicKey},
 };
 
-use super::classify::fault;
+use super::classify::{fault, is_unreadable};
 
 /// The DER of `CKA_EC_PARAMS`: the curve's object identifier.
 pub(super) const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
@@ -111,7 +111,7 @@ pub(super) fn evidence(session: &Session, private: ObjectHandle) -> Result<Evide
 pub(super) fn is_logged_in(session: &Session) -> Result<Option<bool>, HsmFault> {
     match session.get_session_info().map_err(fault) {
         Ok(info) => Ok(Some(!matches!(info.session_state(), SessionState::RoPublic | SessionState::RwPublic))),
-        Err(e) if matches!(e.class, FaultClass::Unsupported | FaultClass::Unspecific) => Ok(None),
+        Err(e) if e.class == FaultClass::Unsupported || is_unreadable(&e) => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -120,10 +120,13 @@ pub(super) fn is_logged_in(session: &Session) -> Result<Option<bool>, HsmFault> 
 fn attributes(session: &Session, handle: ObjectHandle, wanted: &[AttributeType]) -> Result<Vec<Attribute>, HsmFault> {
     match session.get_attributes(handle, wanted).map_err(fault) {
         // One value that can't be read fails the whole call; the others are worth asking for.
-        Err(e) if wanted.len() > 1 && matches!(e.class, FaultClass::Request | FaultClass::Unspecific) => {
-            let one = |attribute: &AttributeType| session.get_attributes(handle, &[*attribute]);
-            Ok(wanted.iter().filter_map(|attribute| one(attribute).ok()).flatten().collect())
-        }
+        Err(e) if e.class == FaultClass::Request || is_unreadable(&e) => match wanted {
+            [] | [_] => Ok(Vec::new()),
+            several => {
+                let each = several.chunks(1).map(|one| attributes(session, handle, one));
+                Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+        },
         answer => answer,
     }
 }

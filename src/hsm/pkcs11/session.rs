@@ -88,9 +88,15 @@ impl HsmSession for Pkcs11Session {
                 )
             })?;
             let private = epoch.bindings.private(session, key)?;
-            recipe.sign(session, private, message).map_err(fault).inspect_err(|e| {
-                if e.class == FaultClass::Handle {
-                    epoch.bindings.evict(key.cka_id);
+            recipe.sign(session, private, message).map_err(fault).map_err(|e| {
+                if e.class != FaultClass::Handle {
+                    return e;
+                }
+                epoch.bindings.evict(key.cka_id);
+                // Private objects vanish with the login, and some modules say no more than that they are gone.
+                match objects::is_logged_in(session) {
+                    Ok(Some(false)) => HsmFault { class: FaultClass::Login, ..e },
+                    _ => e,
                 }
             })
         })

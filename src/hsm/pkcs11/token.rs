@@ -13,7 +13,7 @@ use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, Res
 
 use super::{
     binding::Bindings,
-    classify::fault,
+    classify::{fault, is_unreadable},
     life::{Epochs, Life, OpenSession},
     lock,
     login::Credentials,
@@ -227,7 +227,7 @@ fn find(context: &Pkcs11, selector: &TokenSelector, module: &Module) -> Result<F
         }
         // Some tokens have a clock that does not parse, and then show nothing at all. Where it is the only token there
         // is, it is taken at the configuration's word; its keys must still be those of the records.
-        (None, _, [slot], [(_, e)]) if e.class == FaultClass::Unspecific && e.function == "PKCS#11" => {
+        (None, _, [slot], [(_, e)]) if is_unreadable(e) => {
             tracing::warn!(module = %module.path().display(), error = %e, "the token's info can't be read; serial and PIN state are unknown");
             let serial = match selector {
                 TokenSelector::Serial(serial) => serial.clone(),

@@ -88,11 +88,7 @@ pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {
         // A failed change is an error, not an answer.
         ChangeState::Failed => v1::key_change::State::Unspecified,
     };
-    v1::KeyChange {
-        id: changed.change.id.clone(),
-        state: state.into(),
-        keys: changed.keys.iter().map(key).collect(),
-    }
+    v1::KeyChange { id: changed.change.id.clone(), state: state.into(), keys: changed.keys.iter().map(key).collect() }
 }
 
 fn state(state: KeyState) -> v1::KeyState {

@@ -36,10 +36,7 @@ impl KeyService for KeyManagement {
         scope.answer(found.map(|record| GetKeyResponse { key: Some(convert::key(&record)) }))
     }
 
-    async fn create_keys(
-        &self,
-        request: Request<CreateKeysRequest>,
-    ) -> Result<Response<CreateKeysResponse>, Status> {
+    async fn create_keys(&self, request: Request<CreateKeysRequest>) -> Result<Response<CreateKeysResponse>, Status> {
         let scope = Scope::of(&request)?;
         let result = match create_request(request.into_inner()) {
             Ok(request) => self.keys.create(&scope.caller, request).await,

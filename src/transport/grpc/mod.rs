@@ -68,11 +68,8 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     let assertions = assertion::Assertions::new(services.sign);
     let keys = keys::KeyManagement::new(services.keys);
     let jwks = jwks::PublicKeys::new(services.publisher, services.registry.clone(), services.clock.clone());
-    let operators_only = ReflectionGuard {
-        open: services.open_reflection,
-        registry: services.registry,
-        clock: services.clock,
-    };
+    let operators_only =
+        ReflectionGuard { open: services.open_reflection, registry: services.registry, clock: services.clock };
     let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))

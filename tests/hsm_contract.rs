@@ -1,0 +1,97 @@
+//! Every HSM backend runs the contract suite of `testkit`, and a test holds the list of who ran it.
+
+mod harness;
+mod pkcs11_faults;
+
+use std::{collections::BTreeSet, fs, sync::Arc};
+
+use hallmark_core::{
+    key::Alg,
+    ports::{Hsm, PinLedger},
+};
+use hallmark_testkit::{
+    child::in_child,
+    fake_hsm::{FakeHsm, FakeToken},
+    hsm_contract::{self, Losses, PinCase, Subject},
+    p11_kit::P11Kit,
+    softhsm::SoftHsm,
+    software_key::SoftwareKey,
+};
+
+use self::harness::Pkcs11Subject;
+
+/// Who runs the suite: a backend of `src/hsm/`, or the fake that stands for one in other tests.
+const RUNS: &[(&str, &str)] = &[
+    ("fake", "hsm_contract::fake_keeps_the_contract"),
+    ("pkcs11", "hsm_contract::softhsm_keeps_the_contract"),
+    ("pkcs11", "hsm_contract::softhsm_behind_p11_kit_keeps_the_contract"),
+];
+
+#[test]
+fn fake_keeps_the_contract() {
+    hsm_contract::run(&FakeSubject(FakeToken::new()));
+}
+
+#[test]
+fn softhsm_keeps_the_contract() {
+    in_child(RUNS[1].1, harness::softhsm, || {
+        hsm_contract::run(&Pkcs11Subject::new(SoftHsm::MODULE.as_ref(), SoftHsm::from_env(), &Alg::ALL));
+    });
+}
+
+#[test]
+fn softhsm_behind_p11_kit_keeps_the_contract() {
+    in_child(RUNS[2].1, harness::p11_kit, || {
+        let token = SoftHsm::from_env();
+        let mut server = P11Kit::new(&token);
+        server.start();
+        hsm_contract::run(&Pkcs11Subject::behind_a_line(&P11Kit::module(), SoftHsm::from_env(), harness::P11_KIT_ALGS));
+    });
+}
+
+/// A backend that nobody asked to keep the contract does not keep it.
+#[test]
+fn every_backend_runs_the_suite() {
+    let folders = fs::read_dir("src/hsm").unwrap().map(|entry| entry.unwrap());
+    let backends = folders.filter(|entry| entry.path().join("mod.rs").exists());
+    let mut backends: BTreeSet<_> = backends.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    backends.insert("fake".into());
+    assert_eq!(backends, RUNS.iter().map(|(backend, _)| (*backend).to_owned()).collect());
+
+    let source = include_str!("hsm_contract.rs");
+    for (_, run) in RUNS {
+        let test = run.rsplit("::").next().unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {test}()")), "no test has the name `{run}`");
+    }
+}
+
+struct FakeSubject(Arc<FakeToken>);
+
+impl Subject for FakeSubject {
+    fn hsm(&self, pin: PinCase, ledger: Arc<dyn PinLedger>) -> Box<dyn Hsm> {
+        let pin = if pin == PinCase::Right { FakeToken::PIN } else { "00000000" };
+        Box::new(FakeHsm::with_pin(&self.0, pin, ledger))
+    }
+
+    fn algs(&self) -> &'static [Alg] {
+        &Alg::ALL
+    }
+
+    fn plant(&self, cka_id: &[u8], label: &str, key: &Arc<SoftwareKey>, extractable: bool) {
+        self.0.plant(cka_id, label, key.clone(), extractable);
+    }
+
+    fn losses(&self) -> Option<&dyn Losses> {
+        Some(self)
+    }
+}
+
+impl Losses for FakeSubject {
+    fn log_out(&self) {
+        self.0.log_out();
+    }
+
+    fn lose_sessions(&self) {
+        self.0.lose_sessions();
+    }
+}

@@ -1,0 +1,236 @@
+//! What goes wrong with PKCS#11 tokens only: how they are found, and how they go away and return.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hallmark::hsm::pkcs11::{Module, Modules, Pkcs11Token, TokenSelector, provision_token};
+use hallmark_core::{
+    client::Custody,
+    key::{Alg, KeySpec},
+    ports::{FaultClass, Hsm, HsmFault, KeyRef, NewKey, PinLedger},
+};
+use hallmark_testkit::{child::in_child, p11_kit::P11Kit, pin_ledger::MemoryPinLedger, softhsm::SoftHsm};
+
+use super::harness::{p11_kit, pin_source, softhsm};
+
+fn token(module: &Arc<Module>, selector: TokenSelector, pin: &Path, ledger: &Arc<MemoryPinLedger>) -> Pkcs11Token {
+    let ledger: Arc<dyn PinLedger> = ledger.clone();
+    Pkcs11Token::new(module.clone(), selector, pin_source(pin), ledger)
+}
+
+fn label(label: &str) -> TokenSelector {
+    TokenSelector::Label(label.into())
+}
+
+#[test]
+fn a_token_that_is_not_there_or_there_twice_is_named() {
+    let test = "hsm_contract::pkcs11_faults::a_token_that_is_not_there_or_there_twice_is_named";
+    let prepare = || {
+        let (hsm, env) = softhsm();
+        hsm.add_token("twin");
+        hsm.add_token("twin");
+        (hsm, env)
+    };
+    in_child(test, prepare, || {
+        let hsm = SoftHsm::from_env();
+        let modules = Modules::default();
+        let module = modules.load(SoftHsm::MODULE.as_ref()).unwrap();
+        let connect = |selector| {
+            token(&module, selector, &hsm.pin_file(), &Arc::default())
+                .connect()
+                .map_err(|fault| (fault.class, fault.code))
+        };
+
+        let (class, text) = connect(label("absent")).unwrap_err();
+        assert_eq!(class, FaultClass::Gone);
+        assert!(text.contains("`absent` is not there") && text.contains("`hallmark-test` (serial `"), "{text}");
+        assert!(text.contains("hint: "), "{text}");
+
+        let (class, text) = connect(label("twin")).unwrap_err();
+        assert_eq!(class, FaultClass::Gone);
+        assert!(text.contains("there 2 times") && text.contains("hint: name one by `token_serial`"), "{text}");
+
+        // One of the two, by the serial that the message shows.
+        let serial = text.split('`').nth(3).unwrap().to_owned();
+        let facts = connect(TokenSelector::Serial(serial.clone())).unwrap();
+        assert_eq!(facts.serial, serial);
+        assert!(connect(TokenSelector::Serial("0000".into())).is_err());
+
+        // The same library by another path is the same module.
+        let link = hsm.folder().join("link.so");
+        std::os::unix::fs::symlink(SoftHsm::MODULE, &link).unwrap();
+        assert!(Arc::ptr_eq(&module, &modules.load(&link).unwrap()));
+    });
+}
+
+#[test]
+fn two_tokens_of_one_library_work_side_by_side() {
+    let test = "hsm_contract::pkcs11_faults::two_tokens_of_one_library_work_side_by_side";
+    let prepare = || {
+        let (hsm, env) = softhsm();
+        hsm.add_token("second");
+        (hsm, env)
+    };
+    in_child(test, prepare, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap();
+        let [first, second] =
+            [SoftHsm::LABEL, "second"].map(|name| token(&module, label(name), &hsm.pin_file(), &Arc::default()));
+        first.connect().unwrap();
+        second.connect().unwrap();
+        let keys = [&first, &second].map(|hsm| (hsm, Key::generate(hsm)));
+        first.disconnect();
+        assert!(first.reset().is_err(), "the library was taken from under the other token");
+        first.connect().unwrap();
+        for (hsm, key) in &keys {
+            key.sign(*hsm).unwrap();
+        }
+        // What is on one is not on the other.
+        assert_eq!(keys[0].1.sign(&second).unwrap_err().class, FaultClass::KeyAbsent);
+    });
+}
+
+#[test]
+fn a_wrong_pin_is_named_and_tried_again_once_its_file_is_written_anew() {
+    let test = "hsm_contract::pkcs11_faults::a_wrong_pin_is_named_and_tried_again_once_its_file_is_written_anew";
+    in_child(test, softhsm, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap();
+        let ledger = Arc::new(MemoryPinLedger::default());
+        let file = hsm.other_pin_file("other", "00000000");
+        let connect = || token(&module, label(SoftHsm::LABEL), &file, &ledger).connect();
+
+        let refused = connect().unwrap_err();
+        assert!(refused.code.starts_with("CKR_PIN_INCORRECT"), "{refused}");
+        for _restart in 0..10 {
+            let again = connect().unwrap_err();
+            assert_eq!(again.class, FaultClass::Pin);
+            let touch = format!("hint: correct the PIN, then write the file anew (touch `{}`)", file.display());
+            assert!(again.code.contains("tried before and not accepted") && again.code.contains(&touch), "{again}");
+        }
+        assert_eq!(ledger.tries(), 1);
+
+        // As an operator would, and with a time that differs for certain.
+        hsm.other_pin_file("other", SoftHsm::PIN);
+        std::fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        connect().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let missing = connect().unwrap_err();
+        assert_eq!(missing.class, FaultClass::Pin);
+        assert!(missing.code.contains("can't read the PIN from"), "{missing}");
+    });
+}
+
+#[test]
+fn a_token_can_be_provisioned_once() {
+    let test = "hsm_contract::pkcs11_faults::a_token_can_be_provisioned_once";
+    let prepare = || {
+        let hsm = SoftHsm::without_token();
+        let env = hsm.env();
+        (hsm, env)
+    };
+    in_child(test, prepare, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap();
+        let provision = || provision_token(&module, "dev", &SoftHsm::SO_PIN.into(), &SoftHsm::PIN.into());
+        let serial = provision().unwrap();
+        assert!(provision().unwrap_err().code.contains("`dev` already"));
+        let token = token(&module, label("dev"), &hsm.pin_file(), &Arc::default());
+        assert_eq!(token.connect().unwrap().serial, serial);
+        Key::generate(&token).sign(&token).unwrap();
+    });
+}
+
+/// The line to the token is cut with calls under way, and mended: no thread hangs or panics, calls fail as `Gone` or
+/// as something that leads there, and after the library was started anew the old keys sign again.
+#[test]
+fn a_token_that_was_cut_off_signs_again_when_it_is_back() {
+    let test = "hsm_contract::pkcs11_faults::a_token_that_was_cut_off_signs_again_when_it_is_back";
+    in_child(test, p11_kit, || {
+        let softhsm = SoftHsm::from_env();
+        let mut server = P11Kit::new(&softhsm);
+        server.start();
+        let module = Modules::default().load(&P11Kit::module()).unwrap();
+        let ledger = Arc::new(MemoryPinLedger::default());
+        let hsm = token(&module, label(SoftHsm::LABEL), &softhsm.pin_file(), &ledger);
+        hsm.connect().unwrap();
+        let key = Key::generate(&hsm);
+
+        for round in 1..=3 {
+            let faults = std::thread::scope(|scope| {
+                let (signed, has_signed) = std::sync::mpsc::channel();
+                let workers: Vec<_> = (0..3)
+                    .map(|_| {
+                        let (signed, hsm, key) = (signed.clone(), &hsm, &key);
+                        scope.spawn(move || {
+                            let mut session = hsm.open().unwrap();
+                            loop {
+                                match session.sign(&key.as_ref(), Alg::ES256, b"message") {
+                                    Ok(_) => drop(signed.send(())),
+                                    Err(fault) => return fault,
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                (0..30).for_each(|_| has_signed.recv().unwrap());
+                server.kill();
+                workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+            });
+            for fault in &faults {
+                let leads_to_gone = [FaultClass::Gone, FaultClass::Unspecific, FaultClass::Session];
+                assert!(leads_to_gone.contains(&fault.class), "{fault}: {:?}", fault.class);
+            }
+            hsm.disconnect();
+            hsm.reset().unwrap();
+            assert!(hsm.connect().is_err(), "connected to a server that is down");
+
+            server.start();
+            hsm.disconnect();
+            hsm.reset().unwrap();
+            hsm.connect().unwrap();
+            key.sign(&hsm).unwrap();
+            assert_eq!(ledger.tries(), 1 + round);
+        }
+    });
+}
+
+#[test]
+fn a_module_that_does_not_start_says_so() {
+    let test = "hsm_contract::pkcs11_faults::a_module_that_does_not_start_says_so";
+    let conf = vec![("SOFTHSM2_CONF".into(), PathBuf::from("/nonexistent/softhsm2.conf").into())];
+    in_child(
+        test,
+        || ((), conf),
+        || {
+            let error = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap_err().to_string();
+            assert!(error.contains("does not start: C_Initialize: CKR_") && error.contains("SOFTHSM2_CONF"), "{error}");
+        },
+    );
+}
+
+struct Key {
+    label: String,
+    public: hallmark_core::public_key::PublicKey,
+}
+
+impl Key {
+    fn generate(hsm: &dyn Hsm) -> Self {
+        let label = format!("key-{:p}", hsm);
+        let new = NewKey { cka_id: label.as_bytes(), label: &label, spec: KeySpec { alg: Alg::ES256, rsa_bits: 0 } };
+        let public = hsm.open().unwrap().generate(&new).unwrap();
+        Self { label, public }
+    }
+
+    fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { cka_id: self.label.as_bytes(), label: &self.label, public: &self.public, custody: Custody::Local }
+    }
+
+    fn sign(&self, hsm: &dyn Hsm) -> Result<(), HsmFault> {
+        let signature = hsm.open()?.sign(&self.as_ref(), Alg::ES256, b"message")?;
+        assert!(self.public.verifier(Alg::ES256).unwrap().verifies(b"message", &signature));
+        Ok(())
+    }
+}
