@@ -24,8 +24,10 @@ use hallmark_core::{
     time::Timestamp,
 };
 
+mod batch;
 mod disk;
 mod files;
+mod gather;
 mod queue;
 mod refusals;
 mod writer;
@@ -51,6 +53,8 @@ pub struct AuditOptions {
     pub capacity: usize,
     /// Refusals that are recorded one by one in each second; the rest becomes one record with their number.
     pub refusals_per_second: u32,
+    /// How long a sync may wait for others to share it, where others are to be expected; zero: never.
+    pub gather: Duration,
     /// How long to wait before a file is tried again, at first and at most.
     pub retry: (Duration, Duration),
 }
@@ -63,6 +67,8 @@ impl AuditOptions {
             // About 8 MiB of events, and a second of signatures at full speed.
             capacity: 16_384,
             refusals_per_second: 10,
+            // About what one or two RSA signatures take. Without it, callers served one by one sync one by one.
+            gather: Duration::from_millis(1),
             retry: (Duration::from_millis(100), Duration::from_secs(2)),
         }
     }

@@ -7,7 +7,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,9 +18,13 @@ use hallmark_core::{
     ports::{AuditUnavailable, Clock},
     time::Timestamp,
 };
-use tokio::sync::Notify;
 
-use super::{AuditCounters, AuditOptions, refusals::Refusals};
+use super::{
+    AuditCounters, AuditOptions,
+    batch::{Batch, Completion},
+    gather::Gather,
+    refusals::Refusals,
+};
 
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -29,6 +33,7 @@ pub(super) struct Queue {
     counters: AuditCounters,
     clock: Arc<dyn Clock>,
     capacity: usize,
+    gather: Duration,
     ended: Arc<Batch>,
 }
 
@@ -36,7 +41,10 @@ struct State {
     events: Vec<EncodedEvent>,
     /// Whom the next sync will wake, if anyone.
     batch: Option<Arc<Batch>>,
+    /// How many those are.
+    waiters: usize,
     writer: WriterIs,
+    gather: Gather,
     refusals: Refusals,
     /// Why nothing is taken at present.
     stopped: Option<AuditUnavailable>,
@@ -47,6 +55,8 @@ struct State {
 enum WriterIs {
     /// Looks again by itself before it rests.
     Working,
+    /// Rests for a moment, until so many wait.
+    Gathering(usize),
     /// Rests for up to [`NAP`]; woken by who waits.
     Napping,
     /// Rests until any event.
@@ -68,7 +78,9 @@ impl Queue {
         let state = State {
             events: Vec::new(),
             batch: None,
+            waiters: 0,
             writer: WriterIs::Working,
+            gather: Gather::new(),
             refusals: Refusals::new(options.refusals_per_second),
             stopped: None,
             closing: false,
@@ -80,6 +92,7 @@ impl Queue {
             counters: AuditCounters::default(),
             clock: Arc::clone(&options.clock),
             capacity: options.capacity,
+            gather: options.gather,
             ended: Arc::default(),
         })
     }
@@ -96,7 +109,12 @@ impl Queue {
         let mut state = self.lock();
         self.enqueue(&mut state, event)?;
         let batch = Arc::clone(state.batch.get_or_insert_default());
-        self.wake_if(true, state);
+        state.waiters += 1;
+        let wanted = match state.writer {
+            WriterIs::Gathering(wanted) => state.waiters >= wanted,
+            WriterIs::Working | WriterIs::Napping | WriterIs::Asleep => true,
+        };
+        self.wake_if(wanted, state);
         Ok(batch)
     }
 
@@ -168,16 +186,28 @@ impl Queue {
 impl Queue {
     /// Rests until there is work, and takes all of it; `events` must be empty.
     pub(super) fn take(&self, events: &mut Vec<EncodedEvent>) -> Work {
+        let (mut state, mut refused_more) = self.rest();
+        if state.batch.is_some() && !state.closing {
+            state = self.gather(state);
+        }
+        if state.closing {
+            refused_more += state.refusals.take_all();
+        }
+        state.waiters = 0;
+        mem::swap(events, &mut state.events);
+        Work { waiting: state.batch.take().map(Completion::of), refused_more, closing: state.closing }
+    }
+
+    /// Waits until something should be written; with it, the number of refusals to record.
+    fn rest(&self) -> (MutexGuard<'_, State>, u64) {
         let mut state = self.lock();
-        let (mut napped, mut refused_more) = (false, 0);
+        let mut napped = false;
         loop {
-            if state.refusals.are_counted() {
-                refused_more = state.refusals.take(self.clock.now());
-            }
+            let refused_more = if state.refusals.are_counted() { state.refusals.take(self.clock.now()) } else { 0 };
             let full = state.events.len() >= self.plenty();
             let overdue = napped && !state.events.is_empty();
             if state.batch.is_some() || state.closing || full || overdue || refused_more > 0 {
-                break;
+                return (state, refused_more);
             }
             if napped && !state.refusals.are_counted() {
                 state.writer = WriterIs::Asleep;
@@ -190,18 +220,29 @@ impl Queue {
             }
             state.writer = WriterIs::Working;
         }
-        if state.closing {
-            refused_more += state.refusals.take_all();
-        }
-        mem::swap(events, &mut state.events);
-        Work { waiting: state.batch.take().map(Completion), refused_more, closing: state.closing }
+    }
+
+    /// Waits for company, if there is reason to expect it.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waiters = state.waiters;
+        let wanted = if self.gather.is_zero() { None } else { state.gather.wanted(waiters) };
+        let Some(wanted) = wanted else { return state };
+        state.writer = WriterIs::Gathering(wanted);
+        let alone = |state: &mut State| state.waiters < wanted && !state.closing;
+        let waited = self.wake.wait_timeout_while(state, self.gather, alone);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.writer = WriterIs::Working;
+        let waiters = state.waiters;
+        state.gather.ended(waiters);
+        state
     }
 
     /// Nothing is taken from now on, and nobody waits.
     pub(super) fn stop(&self, reason: AuditUnavailable) {
         self.healthy.store(false, Ordering::Relaxed);
         let mut state = self.lock();
-        let waiting = state.batch.take().map(Completion);
+        let waiting = state.batch.take().map(Completion::of);
+        state.waiters = 0;
         if !state.closing {
             state.stopped = Some(reason.clone());
         }
@@ -235,47 +276,4 @@ impl Queue {
 pub(super) enum Continue {
     Open,
     Closing,
-}
-
-/// Those who wait for the same sync.
-#[derive(Default)]
-pub(super) struct Batch {
-    outcome: OnceLock<Result<(), AuditUnavailable>>,
-    done: Notify,
-}
-
-impl Batch {
-    pub(super) async fn synced(&self) -> Result<(), AuditUnavailable> {
-        loop {
-            // Before looking: a completion in between is then not missed.
-            let done = self.done.notified();
-            if let Some(outcome) = self.outcome.get() {
-                return outcome.clone();
-            }
-            done.await;
-        }
-    }
-
-    pub(super) fn complete(&self, outcome: Result<(), AuditUnavailable>) {
-        // The first outcome counts.
-        let _ = self.outcome.set(outcome);
-        self.done.notify_waiters();
-    }
-}
-
-/// The writer's promise to a batch: kept even if it is only dropped.
-pub(super) struct Completion(Arc<Batch>);
-
-impl Completion {
-    pub(super) fn finish(self, outcome: Result<(), AuditUnavailable>) {
-        self.0.complete(outcome);
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        if self.0.outcome.get().is_none() {
-            self.0.complete(Err(AuditUnavailable("the writer has ended".into())));
-        }
-    }
 }
