@@ -26,12 +26,13 @@ mod handles;
 pub use declare::Described;
 use declare::{Declarations, Declared};
 pub use handles::{AuditFigures, JobTimes, JwksMetrics, ListenerMetrics, OpenConnection, Refusal, ReloadMetrics};
-use handles::{AuditMetrics, ByName, JWKS_STATUS, Lanes, Outcomes, fault_code};
+use handles::{AuditMetrics, ByName, JWKS_STATUS, PerAlg, fault_code};
 
 /// All metrics of one process.
 pub struct Metrics {
-    clients: ByName<Outcomes>,
-    lanes: ByName<Lanes>,
+    clients: ByName<PerAlg<Counter>>,
+    /// Times in the queue, in the HSM, and of the check.
+    lanes: ByName<PerAlg<[Histogram; 3]>>,
     signatures: Declared<Counter, 3>,
     refusals: Vec<Counter>,
     queue_seconds: Declared<Histogram, 2>,
@@ -76,8 +77,8 @@ impl Metrics {
         let refusals = d.counter("refusals", "Requests refused or failed, by the reason that the caller got", ["reason"]);
         Self {
             clients: ByName::default(),
-            lanes: ByName::default(),
-            signatures: d.counter("signatures", "Signatures asked of an HSM, by how it ended: `done` or `failed`", ["client", "alg", "outcome"]),
+    lanes: ByName::default(),
+            signatures: d.counter("signatures", "Signatures asked of an HSM, by how it ended: `done`, or a reason as in `refusals`", ["client", "alg", "outcome"]),
             refusals: Reason::ALL.iter().map(|reason| refusals.of([reason.code()])).collect(),
             queue_seconds: d.seconds("queue_seconds", "Time that a job waited for a worker", ["hsm", "alg"]),
             hsm_seconds: d.seconds("hsm_seconds", "Time that the HSM took for a signature", ["hsm", "alg"]),
@@ -120,16 +121,17 @@ impl Metrics {
         out
     }
 
-    /// Counts a signature that was asked of `hsm` for `client`, and where its time went.
-    pub fn signed(&self, client: &str, hsm: &str, alg: Alg, times: Option<JobTimes>) {
-        let outcomes = self.clients.get(client);
-        let [done, failed] =
-            outcomes.of(alg, || ["done", "failed"].map(|outcome| self.signatures.of([client, alg.as_str(), outcome])));
-        let Some(times) = times else {
-            failed.inc();
-            return;
+    /// Counts a signature that was asked of `hsm` for `client`: where its time went, or why there is none.
+    pub fn signed(&self, client: &str, hsm: &str, alg: Alg, result: Result<JobTimes, Reason>) {
+        let times = match result {
+            Ok(times) => times,
+            Err(reason) => {
+                self.signatures.of([client, alg.as_str(), reason.code()]).inc();
+                return;
+            }
         };
-        done.inc();
+        let clients = self.clients.get(client);
+        clients.of(alg, || self.signatures.of([client, alg.as_str(), "done"])).inc();
         let lanes = self.lanes.get(hsm);
         let [queue, call, verify] = lanes.of(alg, || {
             [&self.queue_seconds, &self.hsm_seconds, &self.verify_seconds].map(|of| of.of([hsm, alg.as_str()]))

@@ -26,9 +26,9 @@ fn handles_count_where_the_labels_say() {
     let metrics = Metrics::new();
     let times = JobTimes { hsm: Duration::from_millis(200), queued: Duration::from_millis(1), ..Default::default() };
     for _ in 0..3 {
-        metrics.signed("epic", "main", Alg::ES256, Some(times));
+        metrics.signed("epic", "main", Alg::ES256, Ok(times));
     }
-    metrics.signed("epic", "main", Alg::RS384, None);
+    metrics.signed("epic", "main", Alg::RS384, Err(Reason::Overloaded));
     metrics.refused(Reason::RateLimited);
     metrics.refused(Reason::Internal);
     metrics.hsm_up("main", false);
@@ -41,7 +41,7 @@ fn handles_count_where_the_labels_say() {
     let scrape = metrics.encode();
     for (series, expected) in [
         (r#"hallmark_signatures_total{client="epic",alg="ES256",outcome="done"}"#, "3"),
-        (r#"hallmark_signatures_total{client="epic",alg="RS384",outcome="failed"}"#, "1"),
+        (r#"hallmark_signatures_total{client="epic",alg="RS384",outcome="OVERLOADED"}"#, "1"),
         (r#"hallmark_queue_seconds_bucket{le="0.001",hsm="main",alg="ES256"}"#, "3"),
         (r#"hallmark_hsm_seconds_bucket{le="0.1",hsm="main",alg="ES256"}"#, "0"),
         (r#"hallmark_hsm_seconds_bucket{le="0.25",hsm="main",alg="ES256"}"#, "3"),

@@ -27,6 +27,8 @@ use super::{
 };
 use crate::telemetry::Metrics;
 
+const LONG: Duration = Duration::from_secs(60);
+
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000); // January 2027
 
 #[derive(Debug)]
@@ -140,7 +142,8 @@ pub(super) async fn plain(metrics: &Metrics) -> Listener {
         tls: None,
         callers: Callers::Anyone,
         protocol: Protocol::Http,
-        limits: Limits { grace: Duration::from_secs(20), ..Limits::http() },
+        // Longer than any test waits: what ends a connection is what the test is about.
+        limits: Limits { grace: LONG, header_timeout: LONG, ..Limits::http() },
         clock: Arc::new(Still),
         metrics: metrics.listener("test"),
     }

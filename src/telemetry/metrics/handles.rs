@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hallmark_core::{key::Alg, ports::HsmFault};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::declare::Declarations;
 
@@ -91,23 +91,17 @@ impl<T: Default> ByName<T> {
     }
 }
 
-/// `N` handles for each algorithm, made when first needed: a scrape has no series of algorithms that nobody uses.
-pub(super) struct PerAlg<M, const N: usize>([OnceLock<[M; N]>; Alg::ALL.len()]);
+/// Handles for each algorithm, made when first needed: a scrape has no series of algorithms that nobody uses.
+pub(super) struct PerAlg<T>([OnceLock<T>; Alg::ALL.len()]);
 
-/// Counters of what was done and what failed.
-pub(super) type Outcomes = PerAlg<Counter, 2>;
-
-/// Times in the queue, in the HSM, and of the check.
-pub(super) type Lanes = PerAlg<Histogram, 3>;
-
-impl<M, const N: usize> Default for PerAlg<M, N> {
+impl<T> Default for PerAlg<T> {
     fn default() -> Self {
         Self(Default::default())
     }
 }
 
-impl<M, const N: usize> PerAlg<M, N> {
-    pub(super) fn of(&self, alg: Alg, make: impl FnOnce() -> [M; N]) -> &[M; N] {
+impl<T> PerAlg<T> {
+    pub(super) fn of(&self, alg: Alg, make: impl FnOnce() -> T) -> &T {
         // Unwrap safety: an index by an enum into an array of its length.
         self.0[alg as usize].get_or_init(make)
     }

@@ -18,7 +18,7 @@ use hyper::{
     service::Service,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulConnection},
 };
 use rustls::{ServerConfig, server::Acceptor};
@@ -72,8 +72,8 @@ impl<F> Connections<F> {
             places: Arc::new(semaphore(limits.connections)),
             unidentified: Arc::new(semaphore(limits.unidentified)),
             handshakes: semaphore(limits.handshakes),
-            http2: http2_builder(&limits),
-            http: http_builder(&limits),
+            http2: limits.http2_builder(),
+            http: limits.http_builder(),
             tls,
             callers,
             protocol,
@@ -247,46 +247,3 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
 fn jittered(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(0.9..1.1))
 }
-
-fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.header_bytes)
-        .max_frame_size(limits.frame_bytes)
-        .initial_stream_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.connection_window)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.ping_interval)
-        .keep_alive_timeout(limits.ping_timeout);
-    http2
-}
-
-fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size((limits.header_bytes as usize).max(HTTP1_LEAST_BUFFER));
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.header_bytes)
-        .max_frame_size(limits.frame_bytes)
-        .initial_stream_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.connection_window)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.ping_interval)
-        .keep_alive_timeout(limits.ping_timeout);
-    http
-}
-
-/// What we keep for a stream whose client does not read, in bytes.
-const SEND_BUFFER: usize = 64 * 1024;
-
-const MAX_HEADERS: usize = 64;
-
-/// hyper panics below this.
-const HTTP1_LEAST_BUFFER: usize = 8192;

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+};
+
 /// Bounds of one listener. All counts are of this listener alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -72,4 +78,47 @@ impl Limits {
             ..Self::grpc()
         }
     }
+
+    pub(super) fn http2_builder(&self) -> http2::Builder<TokioExecutor> {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.streams)
+            .max_header_list_size(self.header_bytes)
+            .max_frame_size(self.frame_bytes)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(self.ping_interval)
+            .keep_alive_timeout(self.ping_timeout);
+        http2
+    }
+
+    pub(super) fn http_builder(&self) -> auto::Builder<TokioExecutor> {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size((self.header_bytes as usize).max(HTTP1_LEAST_BUFFER));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.streams)
+            .max_header_list_size(self.header_bytes)
+            .max_frame_size(self.frame_bytes)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(self.ping_interval)
+            .keep_alive_timeout(self.ping_timeout);
+        http
+    }
 }
+
+/// What we keep for a stream whose client does not read, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+const MAX_HEADERS: usize = 64;
+
+/// hyper panics below this.
+const HTTP1_LEAST_BUFFER: usize = 8192;

@@ -196,7 +196,6 @@ async fn strangers_have_few_places_and_a_short_life() {
 async fn the_silent_are_sent_away_and_hold_nobody() {
     let (files, metrics) = (Files::new(), Metrics::new());
     let mut listener = secured(&files, &metrics).await;
-    listener.limits.handshakes = 1;
     listener.limits.handshake_timeout = SOON;
     let secured = whoami(listener);
     let mut listener = plain(&metrics).await;
@@ -219,6 +218,22 @@ async fn the_silent_are_sent_away_and_hold_nobody() {
         closed(stream).await;
     }
     assert_eq!(refused(&metrics, "handshake-timeout"), 1);
+}
+
+#[tokio::test]
+async fn the_silent_keep_nobody_from_a_handshake() {
+    let (files, metrics) = (Files::new(), Metrics::new());
+    let mut listener = secured(&files, &metrics).await;
+    listener.limits.handshakes = 1;
+    listener.limits.handshake_timeout = Duration::from_secs(60);
+    let server = whoami(listener);
+    let mut silent = TcpStream::connect(server.addr).await.unwrap();
+    silent.write_all(b"\x16\x03").await.unwrap();
+    let served = async {
+        let mut stream = connect_tls(server.addr, files.client(None)).await.unwrap();
+        exchange(&mut stream, "GET", "/", "").await.unwrap()
+    };
+    timeout(LATE, served).await.unwrap();
 }
 
 /// Serves requests that wait until `release`; counts those that have come.
@@ -294,6 +309,26 @@ async fn old_connections_are_asked_to_go() {
     closed(&mut stream).await;
     let mut next = TcpStream::connect(server.addr).await.unwrap();
     exchange(&mut next, "GET", "/", "").await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_learn_that_their_connection_has_to_go() {
+    let metrics = Metrics::new();
+    let mut listener = plain(&metrics).await;
+    listener.limits.age = SOON;
+    let server = run(listener, |peer| {
+        let peer = Arc::clone(peer);
+        service_fn(move |_| {
+            let peer = Arc::clone(&peer);
+            async move {
+                peer.closing().cancelled().await;
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from("bye"))))
+            }
+        })
+    });
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let answer = timeout(LATE, exchange(&mut stream, "GET", "/", "")).await.unwrap().unwrap();
+    assert_eq!(body(&answer), "bye");
 }
 
 #[tokio::test]
