@@ -4,4 +4,7 @@
 
 mod architecture;
 mod hsm_contract;
+mod policy;
+mod support;
+mod verified;
 mod wire;

@@ -93,11 +93,11 @@ impl Sign {
         });
         context.audit.append(self.encode(&intent)).map_err(audit_unavailable)?;
         let signed = pool.sign(key.clone(), input, deadline).await;
-        let times = signed.as_ref().ok().map(|signed| job_times(&signed.timing));
+        let times = signed.as_ref().map(|signed| job_times(&signed.timing)).unwrap_or_default();
         let result = signed.and_then(|signed| self.release(signed, &line, &key));
         self.record_outcome(&result, request_id).await?;
-        let times = times.filter(|_| result.is_ok());
-        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, times);
+        let outcome = result.as_ref().map(|_| times).map_err(|error| error.reason);
+        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, outcome);
         let assertion = result?;
         let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
         Ok(Reply { assertion, token_request })

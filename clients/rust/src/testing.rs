@@ -81,6 +81,13 @@ impl TestHallmark {
         Builder { binary: binary.into(), arguments, timeout: Duration::from_secs(60) }
     }
 
+    /// Stops it and waits for its end without holding up the runtime. Dropping does the same, but blocks the thread: where
+    /// that is the runtime's only one, clients of this server can't take part in its shutdown, and it takes longer.
+    pub async fn stop(self) {
+        // It fails only with the runtime, and then the drop was done.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+
     /// A client that may sign for all its OAuth clients. To be called inside a tokio runtime.
     pub fn client(&self) -> Result<Client, Error> {
         Client::connect(self.connection()?)

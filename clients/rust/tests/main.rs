@@ -4,5 +4,6 @@ mod access_tokens;
 mod calls;
 mod certificates;
 mod dependencies;
+mod keys;
 mod support;
 mod testing;

@@ -49,6 +49,14 @@ fn starts_it_and_stops_it() {
     assert_eq!(script.read("end"), "end\n", "it had its time to end by itself");
 }
 
+#[tokio::test]
+async fn stops_without_blocking_the_runtime() {
+    let script = Script::new("", LINE, "cat >/dev/null");
+    let hallmark = TestHallmark::builder().binary(script.path()).start().expect("started");
+    hallmark.stop().await;
+    assert_eq!(script.read("end"), "end\n");
+}
+
 #[test]
 fn tells_why_it_did_not_start() {
     let script = Script::new("echo 'error: no softhsm2' >&2; exit 1", "", "");

@@ -124,5 +124,6 @@ fn keep_last_words(mut pipe: ChildStderr, kept: &Mutex<String>) {
     }
 }
 
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than the server waits for requests under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const LAST_WORDS: usize = 8 * 1024;

@@ -1,0 +1,89 @@
+//! The real verifiers of `tests/verifiers`.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::Process;
+
+/// A real authorization server.
+pub(crate) struct AuthorizationServer {
+    process: Process,
+    control: String,
+    pub(crate) token_endpoint: String,
+    _folder: tempfile::TempDir,
+}
+
+impl AuthorizationServer {
+    pub(crate) fn oidc_provider() -> Self {
+        Self::start(NODE, "oidc-provider.mjs")
+    }
+
+    pub(crate) fn authlib() -> Self {
+        Self::start(PYTHON, "authlib_server.py")
+    }
+
+    fn start(interpreter: &str, script: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(script, folder.path(), installed(interpreter), |command| {
+            command.arg(in_verifiers(script)).arg("--watch-stdin");
+        });
+        let ready: Value = serde_json::from_str(&process.line()).unwrap();
+        let member = |name: &str| ready[name].as_str().unwrap().to_owned();
+        Self { process, control: member("control"), token_endpoint: member("token_endpoint"), _folder: folder }
+    }
+
+    /// Registers a client that authenticates with `private_key_jwt`.
+    pub(crate) async fn register(&self, client_id: &str, jwks_uri: &str, alg: &str, scope: &str) {
+        let client = json!({ "client_id": client_id, "jwks_uri": jwks_uri, "alg": alg, "scope": scope });
+        let answer = reqwest::Client::new().post(format!("{}/clients", self.control)).json(&client).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+    }
+
+    /// The next event, such as `{"event": "token_issued", …}`.
+    pub(crate) fn event(&self) -> Value {
+        serde_json::from_str(&self.process.line()).unwrap()
+    }
+}
+
+/// Verifies with npm's jose; gives header and payload. Panics with its reason where it refuses.
+pub(crate) fn jose(assertion: &str, jwks: &str, audience: &str, issuer: &str) -> Value {
+    verify(NODE, "jose-verify.mjs", assertion, jwks, audience, issuer)
+}
+
+/// Verifies with PyPI's PyJWT.
+pub(crate) fn pyjwt(assertion: &str, jwks: &str, audience: &str, issuer: &str) -> Value {
+    verify(PYTHON, "pyjwt_verify.py", assertion, jwks, audience, issuer)
+}
+
+fn verify(interpreter: &str, script: &str, assertion: &str, jwks: &str, audience: &str, issuer: &str) -> Value {
+    let mut child = Command::new(installed(interpreter))
+        .arg(in_verifiers(script))
+        .args(["--jwks", jwks, "--audience", audience, "--issuer", issuer])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(assertion.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["ok"], true, "{script}: {answer}");
+    answer
+}
+
+fn in_verifiers(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verifiers").join(name)
+}
+
+fn installed(interpreter: &str) -> PathBuf {
+    let path = in_verifiers(interpreter);
+    assert!(path.exists(), "the verifiers are not installed: no `{}`\nhint: make setup", path.display());
+    path
+}
+
+const NODE: &str = ".venv/bin/node";
+const PYTHON: &str = ".venv/bin/python";
