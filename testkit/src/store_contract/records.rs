@@ -95,11 +95,11 @@ pub(super) async fn a_swap_is_one_transaction(store: &impl KeyStore) {
 
 pub(super) async fn identities_are_unique(store: &impl KeyStore) {
     let first = KeyRecord { public: Some(public()), ..record(1) };
-    store.apply(&[first.clone()], &[]).await.unwrap();
+    store.apply(std::slice::from_ref(&first), &[]).await.unwrap();
     let same_kid = KeyRecord { public: first.public.clone(), ..record(2) };
     conflict(store.apply(&[same_kid], &[]).await, "a kid that is there");
     let same_object = KeyRecord { cka_id: first.cka_id.clone(), ..record(3) };
-    conflict(store.apply(&[same_object.clone()], &[]).await, "a CKA_ID that is there on the same HSM");
+    conflict(store.apply(std::slice::from_ref(&same_object), &[]).await, "a CKA_ID that is there on the same HSM");
     let other_hsm = KeyRecord { hsm: "other".parse().unwrap(), ..same_object };
     store.apply(&[other_hsm], &[]).await.expect("another HSM may have the same CKA_ID");
 }
