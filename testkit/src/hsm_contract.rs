@@ -68,6 +68,7 @@ const CASES: &[(&str, Case)] = &[
     ("pairs can be asked for side by side", concurrent_generation),
     ("comes back from a lost session", lost_session),
     ("comes back from a lost login", lost_login),
+    ("finds a key again whose objects were made anew", stale_handle),
     ("tries a wrong PIN once", wrong_pin_once),
     ("refuses two that match", two_matching),
     ("an absent key is absent", absent_key),
@@ -235,6 +236,20 @@ fn lost_login(subject: &dyn Subject) {
     assert_eq!(ledger.tries(), 3);
 }
 
+fn stale_handle(subject: &dyn Subject) {
+    let [hsm, other] = [connected(subject), connected(subject)];
+    let software = Arc::new(SoftwareKey::generate(P256));
+    let key = Key::of(subject, &software, false);
+    let mut session = hsm.open().unwrap();
+    key.assert_signs(session.as_mut());
+    other.open().unwrap().destroy(&key.as_ref()).unwrap();
+    subject.plant(&key.cka_id, &key.label, &software, false);
+    if let Err(fault) = key.sign(session.as_mut()) {
+        assert_eq!(fault.class, FaultClass::Handle, "{fault}");
+    }
+    key.assert_signs(session.as_mut());
+}
+
 fn wrong_pin_once(subject: &dyn Subject) {
     let ledger = Arc::new(MemoryPinLedger::default());
     // A login that sessions of before still hold would spare the PIN.
@@ -365,9 +380,12 @@ impl Key {
     }
 
     fn plant(subject: &dyn Subject, extractable: bool) -> Self {
+        Self::of(subject, &Arc::new(SoftwareKey::generate(P256)), extractable)
+    }
+
+    fn of(subject: &dyn Subject, key: &Arc<SoftwareKey>, extractable: bool) -> Self {
         let (cka_id, label) = fresh_names();
-        let key = Arc::new(SoftwareKey::generate(P256));
-        subject.plant(&cka_id, &label, &key, extractable);
+        subject.plant(&cka_id, &label, key, extractable);
         Self { cka_id, label, alg: Alg::ES256, public: key.public(), custody: Custody::Imported }
     }
 

@@ -15,13 +15,14 @@ pub struct MemoryPinLedger(Mutex<HashMap<(String, String), Entry>>);
 struct Entry {
     marked: bool,
     accepted_before: bool,
-    tries: usize,
+    begun: usize,
+    ended: usize,
 }
 
 impl MemoryPinLedger {
-    /// How many tries were let through, whatever their source.
+    /// How many tries there were, whatever their source. One that was refused here and made all the same counts too.
     pub fn tries(&self) -> usize {
-        self.with(|entries| entries.values().map(|entry| entry.tries).sum())
+        self.with(|entries| entries.values().map(|entry| entry.begun.max(entry.ended)).sum())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<(String, String), Entry>) -> T) -> T {
@@ -37,7 +38,7 @@ impl PinLedger for MemoryPinLedger {
                 return Err(PinLedgerRefusal::AlreadyTried);
             }
             entry.marked = true;
-            entry.tries += 1;
+            entry.begun += 1;
             Ok(())
         })
     }
@@ -45,6 +46,7 @@ impl PinLedger for MemoryPinLedger {
     fn end(&self, token: &str, source: &str, verdict: PinVerdict) -> Result<(), StoreError> {
         self.with(|entries| {
             let entry = entries.entry((token.to_owned(), source.to_owned())).or_default();
+            entry.ended += 1;
             match verdict {
                 PinVerdict::Accepted => (entry.marked, entry.accepted_before) = (false, true),
                 PinVerdict::Refused => entry.accepted_before = false,

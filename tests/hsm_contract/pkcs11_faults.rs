@@ -89,6 +89,17 @@ fn two_tokens_of_one_library_work_side_by_side() {
         }
         // What is on one is not on the other.
         assert_eq!(keys[0].1.sign(&second).unwrap_err().class, FaultClass::KeyAbsent);
+
+        // The library gives the handles of before again: the end of an old session must not be that of a new one.
+        let old: Vec<_> = (0..4).map(|_| second.open().unwrap()).collect();
+        [&first, &second].map(Hsm::disconnect);
+        first.reset().unwrap();
+        first.connect().unwrap();
+        let mut new: Vec<_> = (0..12).map(|_| first.open().unwrap()).collect();
+        drop(old);
+        for session in &mut new {
+            session.sign(&keys[0].1.as_ref(), Alg::ES256, b"message").unwrap();
+        }
     });
 }
 

@@ -1,5 +1,8 @@
 //! What a token can do, and how to make each JWS signature with it.
 
+#[cfg(test)]
+mod tests;
+
 use aws_lc_rs::digest;
 use cryptoki::{
     mechanism::{
@@ -164,49 +167,5 @@ impl Hash {
             Self::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512, 64),
         };
         PkcsPssParams { hash_alg, mgf, s_len: cryptoki::types::Ulong::new(salt) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_without_hashing_mechanisms_still_has_all_algorithms() {
-        let bare = Mechanisms::new(&[
-            MechanismType::RSA_PKCS_KEY_PAIR_GEN,
-            MechanismType::RSA_PKCS,
-            MechanismType::RSA_PKCS_PSS,
-            MechanismType::ECC_KEY_PAIR_GEN,
-            MechanismType::ECDSA,
-            MechanismType::ECC_EDWARDS_KEY_PAIR_GEN,
-            MechanismType::EDDSA,
-        ]);
-        assert_eq!(bare.algs(), Alg::ALL);
-        assert!(Alg::ALL[..8].iter().all(|alg| !bare.recipe(*alg).unwrap().token_hashes));
-    }
-
-    #[test]
-    fn a_token_that_hashes_is_let_to() {
-        let token = Mechanisms::new(&[MechanismType::SHA384_RSA_PKCS, MechanismType::RSA_PKCS]);
-        assert!(token.recipe(Alg::RS384).unwrap().token_hashes);
-        assert!(!token.recipe(Alg::RS256).unwrap().token_hashes);
-        assert_eq!(token.recipe(Alg::PS384), None);
-    }
-
-    #[test]
-    fn an_algorithm_whose_keys_cannot_be_generated_is_not_offered() {
-        let token = Mechanisms::new(&[MechanismType::ECDSA, MechanismType::EDDSA]);
-        assert_eq!(token.algs(), []);
-    }
-
-    /// RFC 8017 §9.2: the DER says how long the digest is that follows it.
-    #[test]
-    fn a_digest_info_is_one_der_sequence() {
-        for (hash, len) in [(Hash::Sha256, 32), (Hash::Sha384, 48), (Hash::Sha512, 64)] {
-            let info = Scheme::Pkcs1(hash).prepare(b"message");
-            assert_eq!(usize::from(info[1]), info.len() - 2);
-            assert_eq!(usize::from(hash.digest_info()[18]), len);
-        }
     }
 }
