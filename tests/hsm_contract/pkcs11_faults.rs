@@ -95,7 +95,7 @@ fn two_tokens_of_one_library_work_side_by_side() {
         [&first, &second].map(Hsm::disconnect);
         first.reset().unwrap();
         first.connect().unwrap();
-        let mut new: Vec<_> = (0..12).map(|_| first.open().unwrap()).collect();
+        let mut new: Vec<_> = (0..64).map(|_| first.open().unwrap()).collect();
         drop(old);
         for session in &mut new {
             session.sign(&keys[0].1.as_ref(), Alg::ES256, b"message").unwrap();
