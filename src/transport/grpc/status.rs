@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn the_documentation_lists_every_reason() {
         let docs = include_str!("../../../docs/errors.md");
-        let documented: Vec<_> = docs.lines().filter(|line| line.starts_with("## ") || line.starts_with("| `")).collect();
+        let documented: Vec<_> =
+            docs.lines().filter(|line| line.starts_with("## ") || line.starts_with("| `")).collect();
         let heading = |remedy| match remedy {
             Remedy::FixRequest => "## Fix the request",
             Remedy::AskPermission => "## Ask for permission",
