@@ -9,7 +9,10 @@ mod observe;
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,8 +20,8 @@ use hallmark_core::client::Client;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::build::StartError;
 use self::build::Built;
+pub use self::build::StartError;
 use crate::{
     config::{self, Config},
     service::registry::Registered,
@@ -118,7 +121,9 @@ impl Running {
         };
         match tokio::time::timeout(patience, ready).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(self.built.readiness.sign().await.err().unwrap_or_else(|| "keys are still being made".into())),
+            Err(_) => {
+                Err(self.built.readiness.sign().await.err().unwrap_or_else(|| "keys are still being made".into()))
+            }
         }
     }
 

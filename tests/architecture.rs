@@ -149,7 +149,9 @@ fn names_crate(text: &str, library: &str) -> bool {
 
 /// Unit tests and their fixtures may use what they like.
 fn is_test(file: &Path) -> bool {
-    file.ends_with("tests.rs") || file.ends_with("fixture.rs") || file.components().any(|part| part.as_os_str() == "tests")
+    file.ends_with("tests.rs")
+        || file.ends_with("fixture.rs")
+        || file.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn room(file: &Path) -> String {

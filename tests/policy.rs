@@ -104,7 +104,11 @@ async fn what_a_workload_may_choose_and_what_not() {
         let claims = format!("{{\"{claim}\": \"x\"}}");
         assert_refused(&refusal(&server, with("", &claims)).await, Code::InvalidArgument, "RESERVED_CLAIM");
     }
-    assert_refused(&refusal(&server, with("", "{\"admin\": true}")).await, Code::PermissionDenied, "CLAIM_NOT_PERMITTED");
+    assert_refused(
+        &refusal(&server, with("", "{\"admin\": true}")).await,
+        Code::PermissionDenied,
+        "CLAIM_NOT_PERMITTED",
+    );
     for not_claims in ["[1]", "{\"extensions\": 1, \"extensions\": 2}", "{", "\u{0}"] {
         assert_refused(&refusal(&server, with("", not_claims)).await, Code::InvalidArgument, "INVALID_CLAIMS");
     }
@@ -125,9 +129,7 @@ async fn what_a_workload_may_choose_and_what_not() {
 #[tokio::test]
 async fn a_used_up_rate_says_when_to_come_back() {
     let mut site = Site::new();
-    site.append(
-        "\n[[workload]]\nid = \"spiffe://test.example/slow\"\nclients = [\"demo\"]\nrate = \"3/m\"\n",
-    );
+    site.append("\n[[workload]]\nid = \"spiffe://test.example/slow\"\nclients = [\"demo\"]\nrate = \"3/m\"\n");
     let server = site.start();
     server.ready().await;
     let slow = server.caller(Some(&site.ca.client("spiffe://test.example/slow")));

@@ -70,7 +70,8 @@ async fn a_refusal_of_the_authorization_server_reaches_the_caller() {
 async fn jose_verifies_every_algorithm() {
     let algs = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
     let audience = "http://as.example/token";
-    let clients: Vec<_> = algs.iter().map(|alg| (alg.to_lowercase(), format!("{}:{alg}", alg.to_lowercase()))).collect();
+    let clients: Vec<_> =
+        algs.iter().map(|alg| (alg.to_lowercase(), format!("{}:{alg}", alg.to_lowercase()))).collect();
     let mut options = vec!["--token-endpoint", audience];
     clients.iter().for_each(|(_, client)| options.extend(["--client", client]));
     let dev = Dev::start(&options);

@@ -7,14 +7,27 @@ use hyper_util::service::TowerToHyperService;
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Addresses, Hopeless, Options, clock::SystemClock, disk, observe::{PoolObserver, ServerHealth, observe_audit}};
+use super::{
+    Addresses, Hopeless, Options,
+    clock::SystemClock,
+    disk,
+    observe::{PoolObserver, ServerHealth, observe_audit},
+};
 use crate::{
     audit::{AuditLog, AuditOptions},
     config::{self, Config, TlsFiles, TrustScope},
-    hsm::{pin::PinSource, pkcs11::{self, Modules, Pkcs11Token}},
+    hsm::{
+        pin::PinSource,
+        pkcs11::{self, Modules, Pkcs11Token},
+    },
     pool::{Pool, Settings},
     service::{
-        Context, keyring::Keyring, keys::Keys, publish::Publisher, readiness::Readiness, registry::{Registered, Registry},
+        Context,
+        keyring::Keyring,
+        keys::Keys,
+        publish::Publisher,
+        readiness::Readiness,
+        registry::{Registered, Registry},
         sign::Sign,
     },
     store::{SqliteStore, StorePinLedger},
@@ -89,8 +102,7 @@ impl Built {
         let store = Arc::new(store.map_err(|error| StartError::new("can't open the key store", error))?);
         let audit = open_audit(config, &clock)?;
         let sink: Arc<dyn AuditSink> = Arc::new(audit.clone());
-        let registered =
-            Registered::new(config.clients.clone(), config.workloads.clone(), config.operators.clone());
+        let registered = Registered::new(config.clients.clone(), config.workloads.clone(), config.operators.clone());
         let registry = Arc::new(Registry::new(registered));
         let keyring = Keyring::open(store.clone(), config.store.lease, &registry).await;
         let keyring = Arc::new(keyring.map_err(|error| StartError::new("can't read the key store", error))?);
@@ -110,7 +122,8 @@ impl Built {
 
     /// What of `config` can't be taken without a new start.
     pub(super) fn needs_restart(&self, config: &Config) -> Option<&'static str> {
-        let hsms_known = config.clients.iter().all(|client| client.hsms.iter().all(|hsm| self.context.pools.contains_key(hsm)));
+        let hsms_known =
+            config.clients.iter().all(|client| client.hsms.iter().all(|hsm| self.context.pools.contains_key(hsm)));
         if !hsms_known || fixed_part(config) != self.fixed {
             return Some("anything but [[client]], [[workload]] and [[operator]]");
         }
@@ -152,7 +165,8 @@ pub(super) async fn fronts(
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
 
     let health: Arc<dyn Health> = Arc::new(ServerHealth { readiness: built.readiness.clone() });
-    let jwks_tls = config.jwks.tls.as_ref().map(|pair| follow(pair, Clients::Anonymous, "jwks", &built.metrics, &mut files));
+    let jwks_tls =
+        config.jwks.tls.as_ref().map(|pair| follow(pair, Clients::Anonymous, "jwks", &built.metrics, &mut files));
     let jwks_tls = jwks_tls.transpose()?;
     if let Some(socket) = built.jwks_socket.take() {
         let front = listener(built, "jwks", socket, jwks_tls, Callers::Anyone, Protocol::Http);
@@ -188,13 +202,15 @@ pub(super) async fn fronts(
         grpc_addr = socket.addr();
         let trusts = trusts(config, &built.metrics, &mut files)?;
         let tls = config.grpc.tls.as_ref();
-        let tls = tls.map(|pair| follow(pair, Clients::ShowCertificates, "grpc", &built.metrics, &mut files)).transpose()?;
+        let tls =
+            tls.map(|pair| follow(pair, Clients::ShowCertificates, "grpc", &built.metrics, &mut files)).transpose()?;
         let front = listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2);
         let routes = routes.clone();
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
     if let Some(path) = &config.grpc.unix {
-        let socket = Socket::unix(path).map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
+        let socket = Socket::unix(path)
+            .map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
         let front = listener(built, "unix", socket, None, Callers::PeerCredentials, Protocol::Http2);
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
@@ -211,7 +227,9 @@ fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, Start
         options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));
     }
     let log = AuditLog::open(&config.audit.dir, &config.instance.id, options);
-    log.map_err(|error| StartError::new(format!("can't write the audit log in `{}`", config.audit.dir.display()), error))
+    log.map_err(|error| {
+        StartError::new(format!("can't write the audit log in `{}`", config.audit.dir.display()), error)
+    })
 }
 
 fn open_pools(
@@ -271,7 +289,8 @@ fn follow(
 ) -> Result<Arc<Reloading<rustls::ServerConfig>>, StartError> {
     let spec = TlsSpec { cert: pair.cert.clone(), key: pair.key.clone(), clients };
     let followed = tls::follow(name, spec, metrics.reload(name));
-    let followed = followed.map_err(|error| StartError::new(format!("can't use the certificate of [{name}]"), error))?;
+    let followed =
+        followed.map_err(|error| StartError::new(format!("can't use the certificate of [{name}]"), error))?;
     files.push(followed.clone());
     Ok(followed)
 }

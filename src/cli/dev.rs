@@ -124,7 +124,8 @@ impl Dev {
                 written.map_err(|error| failed("can't write the connection file", &error))?;
             }
         }
-        let pair = |who: &str| json!({"cert": self.path(&format!("{who}.pem")), "key": self.path(&format!("{who}.key"))});
+        let pair =
+            |who: &str| json!({"cert": self.path(&format!("{who}.pem")), "key": self.path(&format!("{who}.key"))});
         let client = |client: &Client| {
             json!({
                 "name": client.name,
@@ -152,7 +153,10 @@ impl Dev {
         let addresses = running.addresses();
         let mut text = String::from("\nHallmark is ready to sign.\n\n");
         if let Some(grpc) = addresses.grpc {
-            text.push_str(&format!("  gRPC      https://{grpc} (mTLS; certificates in {})\n", self.sandbox.dir().display()));
+            text.push_str(&format!(
+                "  gRPC      https://{grpc} (mTLS; certificates in {})\n",
+                self.sandbox.dir().display()
+            ));
         }
         for client in &self.config.clients {
             text.push_str(&format!("  JWKS URL  {}\n", running.jwks_url(client)));

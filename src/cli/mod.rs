@@ -19,14 +19,14 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 
 use clap::Parser;
 
+pub use self::{
+    args::{CheckConfigArgs, DevArgs, DevClient, ServeArgs},
+    failure::{CONFIG, Failure, TEMPORARY, USAGE},
+};
 use self::{
     args::{Command, KeysCommand},
     check_config::Checked,
     output::Output,
-};
-pub use self::{
-    args::{CheckConfigArgs, DevArgs, DevClient, ServeArgs},
-    failure::{CONFIG, Failure, TEMPORARY, USAGE},
 };
 
 /// Signs OAuth client assertions with keys that never leave the HSM.

@@ -173,7 +173,8 @@ impl Sign {
 
     fn encode(&self, event: &Event<'_>) -> EncodedEvent {
         EncodedEvent::new(self.context.clock.now(), event)
-    }}
+    }
+}
 
 fn job_times(timing: &Timing) -> JobTimes {
     JobTimes { queued: timing.queued, hsm: timing.hsm, verify: timing.verify }

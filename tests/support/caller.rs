@@ -48,7 +48,10 @@ impl Caller {
         JwksServiceClient::new(self.channel.clone())
     }
 
-    pub(crate) async fn sign(&self, request: impl IntoRequest<SignAssertionRequest>) -> Result<SignAssertionResponse, Refusal> {
+    pub(crate) async fn sign(
+        &self,
+        request: impl IntoRequest<SignAssertionRequest>,
+    ) -> Result<SignAssertionResponse, Refusal> {
         Ok(self.assertions().sign_assertion(request).await?.into_inner())
     }
 

@@ -40,7 +40,8 @@ impl AuthorizationServer {
     /// Registers a client that authenticates with `private_key_jwt`.
     pub(crate) async fn register(&self, client_id: &str, jwks_uri: &str, alg: &str, scope: &str) {
         let client = json!({ "client_id": client_id, "jwks_uri": jwks_uri, "alg": alg, "scope": scope });
-        let answer = reqwest::Client::new().post(format!("{}/clients", self.control)).json(&client).send().await.unwrap();
+        let answer =
+            reqwest::Client::new().post(format!("{}/clients", self.control)).json(&client).send().await.unwrap();
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
     }
 

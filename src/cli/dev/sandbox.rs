@@ -204,7 +204,8 @@ provision = "auto"
     }
 
     fn write_private(&self, name: &str, text: &str) -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.file(name))?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.file(name))?;
         io::Write::write_all(&mut file, text.as_bytes())
     }
 }
