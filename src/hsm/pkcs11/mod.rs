@@ -5,10 +5,12 @@
 //! - [`session`]: one worker's session: sign, generate, destroy, list;
 //! - `life`: which initialisation of the library and which epoch of the token a handle belongs to;
 //! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
-//! - `login`, `mechanisms`, `objects`, `classify`: the PIN's one try; what the token can do; attributes; return values.
+//! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
+//! - `objects`, `classify`: attributes; return values.
 
 mod binding;
 mod classify;
+mod finding;
 mod generate;
 mod life;
 mod login;
