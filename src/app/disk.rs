@@ -35,6 +35,7 @@ impl DiskFile for SlowFile {
         self.file.append(bytes)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it stands for a slow disk")]
     fn sync(&mut self) -> io::Result<()> {
         thread::sleep(self.delay);
         self.file.sync()

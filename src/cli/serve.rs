@@ -56,12 +56,10 @@ pub(super) fn environment(config: &Config) -> Vec<(String, String)> {
     config.module_env().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn bad_config(error: ConfigError) -> Failure {
     Failure::new(error.to_string()).with_exit_code(super::CONFIG)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn not_started(error: app::StartError) -> Failure {
     Failure::new(error.what).because(error.why)
 }

@@ -159,6 +159,7 @@ impl FakeToken {
             state.logged_in = false;
         }
         drop(state);
+        #[expect(clippy::disallowed_methods, reason = "it stands for the time that hardware takes")]
         if let Some(latency) = latency {
             thread::sleep(latency);
         }

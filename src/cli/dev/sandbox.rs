@@ -174,28 +174,7 @@ id = "spiffe://{TRUST_DOMAIN}/operator"
 roles = ["destroy"]
 "#
         );
-        for client in plan.clients {
-            text.push_str(&format!(
-                r#"
-[[client]]
-name = "{name}"
-client_id = "{name}"
-profile = "generic"
-token_endpoint = "{endpoint}"
-hsm = ["softhsm"]
-keys = [{{ alg = "{alg}" }}]
-provision = "auto"
-"#,
-                name = client.name,
-                alg = client.alg,
-                endpoint = plan.token_endpoint,
-            ));
-        }
-        let names: Vec<_> = plan.clients.iter().map(|client| format!("\"{}\"", client.name)).collect();
-        text.push_str(&format!(
-            "\n[[workload]]\nid = \"spiffe://{TRUST_DOMAIN}/workload\"\nclients = [{}]\n",
-            names.join(", ")
-        ));
+        text.push_str(&clients_and_workload(plan));
         text
     }
 
@@ -208,6 +187,28 @@ provision = "auto"
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.file(name))?;
         io::Write::write_all(&mut file, text.as_bytes())
     }
+}
+
+fn clients_and_workload(plan: &Plan<'_>) -> String {
+    let mut text = String::new();
+    for DevClient { name, alg } in plan.clients {
+        text.push_str(&format!(
+            r#"
+[[client]]
+name = "{name}"
+client_id = "{name}"
+profile = "generic"
+token_endpoint = "{endpoint}"
+hsm = ["softhsm"]
+keys = [{{ alg = "{alg}" }}]
+provision = "auto"
+"#,
+            endpoint = plan.token_endpoint,
+        ));
+    }
+    let names: Vec<_> = plan.clients.iter().map(|client| format!("\"{}\"", client.name)).collect();
+    let names = names.join(", ");
+    text + &format!("\n[[workload]]\nid = \"spiffe://{TRUST_DOMAIN}/workload\"\nclients = [{names}]\n")
 }
 
 /// Development certificates do not expire while anyone uses the folder; their CA's key is gone.
