@@ -13,6 +13,9 @@ use crate::{
 
 /// How long requests under way may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(20);
+/// The same once the process that started us is gone, or waits for nothing but our end: its clients may be frozen with
+/// it, and would hold up the shutdown for the whole of [`GRACE`].
+const ORPHAN_GRACE: Duration = Duration::from_secs(1);
 
 /// What stops the server beside SIGTERM and SIGINT.
 #[derive(Clone, Copy, Debug)]
@@ -73,17 +76,17 @@ pub(super) async fn until_stopped(running: Running, stop: Stop) -> u8 {
         tracing::error!("signals can't be handled");
         return running.stop(GRACE).await;
     };
-    loop {
+    let grace = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break GRACE,
+            _ = interrupt.recv() => break GRACE,
             _ = hangup.recv() => running.reload().await,
-            () = running.gave_up() => break,
-            () = end_of_stdin(), if stop.with_stdin => break,
+            () = running.gave_up() => break GRACE,
+            () = end_of_stdin(), if stop.with_stdin => break ORPHAN_GRACE,
         }
-    }
-    tracing::info!(grace_s = GRACE.as_secs(), "stopping: requests under way are answered first");
-    running.stop(GRACE).await
+    };
+    tracing::info!(grace_s = grace.as_secs(), "stopping: requests under way are answered first");
+    running.stop(grace).await
 }
 
 async fn end_of_stdin() {
