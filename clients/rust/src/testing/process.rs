@@ -1,4 +1,5 @@
 //! The child process: its first line, its last words, its end.
+#![expect(clippy::disallowed_types, reason = "there may be no runtime here, and a test waits for one line, once")]
 
 use std::{
     ffi::OsString,
