@@ -4,7 +4,10 @@
 
 mod architecture;
 mod hsm_contract;
+mod outage;
+mod pin;
 mod policy;
 mod support;
+mod tokens;
 mod verified;
 mod wire;

@@ -7,6 +7,7 @@ pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod spy;
 pub(crate) mod verifiers;
 
 use std::{

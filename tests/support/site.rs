@@ -1,6 +1,7 @@
 //! Everything that a `hallmark serve` needs, in a folder: a token, certificates, a configuration that tests can edit.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -69,6 +70,13 @@ impl Site {
             "\n[[client]]\nname = \"{name}\"\nclient_id = \"{name}-id\"\ntoken_endpoint = \"{token_endpoint}\"\n\
              hsm = [\"soft\"]\nkeys = [{{ alg = \"{alg}\" }}]\nprovision = \"auto\"\n"
         ))
+    }
+
+    /// Has the token reached through another library, with what that one wants in the environment.
+    pub(crate) fn through(&mut self, module: &Path, env: &[(String, OsString)]) -> &mut Self {
+        let env: String = env.iter().map(|(name, value)| format!(", {name} = \"{}\"", value.display())).collect();
+        self.replace(SoftHsm::MODULE, &module.display().to_string());
+        self.replace("softhsm2.conf\" }", &format!("softhsm2.conf\"{env} }}"))
     }
 
     pub(crate) fn folder(&self) -> &Path {
