@@ -18,7 +18,7 @@ mod tests;
 mod worker;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -135,7 +135,7 @@ pub struct Timing {
 /// The threads of one HSM, and the way to them. Dropping it stops them.
 pub struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<thread::JoinHandle<()>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -162,7 +162,7 @@ impl Pool {
         }
         let keeper = keeper::Keeper::new(hsm, shared.clone());
         threads.push(thread::Builder::new().name(format!("{name}-keeper")).spawn(move || keeper.run())?);
-        Ok(Self { shared, threads })
+        Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
     /// Signs `input` with `key`, verifies the signature with the published public key, and gives both back.
@@ -219,6 +219,22 @@ impl Pool {
         let _ = up.wait_for(|up| *up).await;
     }
 
+    /// Refuses what waits and ends the threads, whoever still holds the pool: at the end of the process none may be
+    /// inside the HSM's library, which then takes itself apart. Blocks.
+    pub fn stop(&self) {
+        self.shared.shut_down();
+        for thread in state::lock(&self.threads).drain(..) {
+            // A thread that is stuck inside the library can't be stopped; the process will end without it.
+            let patience = Instant::now() + Duration::from_secs(2);
+            while !thread.is_finished() && Instant::now() < patience {
+                thread::park_timeout(Duration::from_millis(2));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+
     async fn task<T: Send + 'static>(
         &self,
         run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
@@ -231,16 +247,6 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.shut_down();
-        for thread in self.threads.drain(..) {
-            // A thread that is stuck inside the library can't be stopped; the process will end without it.
-            let patience = Instant::now() + Duration::from_secs(2);
-            while !thread.is_finished() && Instant::now() < patience {
-                thread::park_timeout(Duration::from_millis(2));
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            }
-        }
+        self.stop();
     }
 }

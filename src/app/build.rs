@@ -135,8 +135,8 @@ impl Built {
         drop((keys, readiness));
         let pools = context.pools.clone();
         drop(context);
-        // Joins threads that may be inside a call to an HSM.
-        let _ = tokio::task::spawn_blocking(move || drop(pools)).await;
+        // Joins threads that may be inside a call to an HSM. A connection that outlived the grace may hold the pools.
+        let _ = tokio::task::spawn_blocking(move || pools.values().for_each(Pool::stop)).await;
         if let Err(error) = audit.close().await {
             tracing::error!(%error, "the audit log did not close in order");
         }
