@@ -92,7 +92,11 @@ async fn a_token_that_returns_signs_again_by_itself() {
             assert!(refused.retry_after.is_some(), "{refused:?}");
             assert!(ended.took < Duration::from_secs(1), "it took {:?} to say so", ended.took);
         }
-        assert_eq!(server.jwks_of("demo").await["keys"].as_array().unwrap().len(), 2, "verifiers see the keys meanwhile");
+        assert_eq!(
+            server.jwks_of("demo").await["keys"].as_array().unwrap().len(),
+            2,
+            "verifiers see the keys meanwhile"
+        );
         assert_eq!(server.metric(r#"hallmark_hsm_breaker_state{hsm="soft"}"#).await, 1.0);
         assert_eq!(server.health("/readyz/sign").await.0, 503);
         assert_eq!(server.health("/livez").await.0, 200);
@@ -128,4 +132,3 @@ async fn a_server_that_starts_before_its_token() {
     server.ready().await;
     server.app().sign_for("demo").await.unwrap();
 }
-

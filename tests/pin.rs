@@ -112,4 +112,3 @@ async fn no_pin_is_shown_anywhere() {
         }
     }
 }
-

@@ -12,7 +12,10 @@ use hallmark_core::{client::Client, key::Alg};
 use serde_json::json;
 
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL, random_pin};
-use super::{DevArgs, DevClient, Failure, Prepared, serve};
+use super::{
+    DevArgs, DevClient, Failure, Prepared,
+    serve::{self, Signals, Told},
+};
 use crate::{
     app::{self, Options, Running},
     config::{self, Config},
@@ -79,11 +82,15 @@ impl Dev {
         self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
         self.provision_token()?;
         self.progress("starting the server, and making keys where there are none");
+        let mut signals = Signals::listen(self.args.exit_with_stdin)?;
         let running = app::start(&self.config, &Options { open_reflection: true }).await.map_err(serve::not_started)?;
-        let ready = running.wait_until_ready(PATIENCE).await;
+        let ready = tokio::select! {
+            ready = running.wait_until_ready(PATIENCE) => ready,
+            Told::Stop(grace) = signals.next() => return Ok(running.stop(grace).await),
+        };
         ready.map_err(|why| Failure::new("the server did not get ready").because(why))?;
         self.announce(&running)?;
-        Ok(serve::until_stopped(running, serve::Stop { with_stdin: self.args.exit_with_stdin }).await)
+        Ok(serve::until_stopped(running, signals).await)
     }
 
     fn progress(&self, what: &str) {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Prepared, ServeArgs};
 use crate::{
@@ -17,10 +17,41 @@ const GRACE: Duration = Duration::from_secs(20);
 /// it, and would hold up the shutdown for the whole of [`GRACE`].
 const ORPHAN_GRACE: Duration = Duration::from_secs(1);
 
-/// What stops the server beside SIGTERM and SIGINT.
+/// What reaches a server from outside. Listened to before it starts: the default of these signals would end the process
+/// without a word, and leave behind what is removed at the end.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    with_stdin: bool,
+}
+
+impl Signals {
+    /// `with_stdin`: the end of standard input stops the server too.
+    pub(super) fn listen(with_stdin: bool) -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new("can't listen to signals").caused_by(&error));
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: listen(SignalKind::hangup())?, with_stdin })
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop(GRACE),
+            _ = self.interrupt.recv() => Told::Stop(GRACE),
+            _ = self.hangup.recv() => Told::Reload,
+            () = end_of_stdin(), if self.with_stdin => Told::Stop(ORPHAN_GRACE),
+        }
+    }
+}
+
+/// What a server is told from outside.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stop {
-    pub(super) with_stdin: bool,
+pub(super) enum Told {
+    /// To stop; requests under way have so long.
+    Stop(Duration),
+    /// To read its configuration again.
+    Reload,
 }
 
 pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> {
@@ -40,10 +71,11 @@ async fn serve(config: Config, file: PathBuf, json: bool) -> Result<u8, Failure>
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let signals = Signals::listen(false)?;
     let options = Options { open_reflection: config.grpc.reflection };
     let mut running = app::start(&config, &options).await.map_err(not_started)?;
     running.reload_from(file);
-    Ok(until_stopped(running, Stop { with_stdin: false }).await)
+    Ok(until_stopped(running, signals).await)
 }
 
 /// The log goes to standard error, at the level that `HALLMARK_LOG` asks for, or `default`.
@@ -69,20 +101,15 @@ pub(super) fn not_started(error: app::StartError) -> Failure {
 
 /// Serves until a signal, the end of standard input, or an HSM that only a new process can bring back. Gives the exit
 /// code.
-pub(super) async fn until_stopped(running: Running, stop: Stop) -> u8 {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (terminate, interrupt, signal(SignalKind::hangup()))
-    else {
-        tracing::error!("signals can't be handled");
-        return running.stop(GRACE).await;
-    };
+pub(super) async fn until_stopped(running: Running, mut signals: Signals) -> u8 {
     let grace = loop {
-        tokio::select! {
-            _ = terminate.recv() => break GRACE,
-            _ = interrupt.recv() => break GRACE,
-            _ = hangup.recv() => running.reload().await,
-            () = running.gave_up() => break GRACE,
-            () = end_of_stdin(), if stop.with_stdin => break ORPHAN_GRACE,
+        let told = tokio::select! {
+            told = signals.next() => told,
+            () = running.gave_up() => Told::Stop(GRACE),
+        };
+        match told {
+            Told::Stop(grace) => break grace,
+            Told::Reload => running.reload().await,
         }
     };
     tracing::info!(grace_s = grace.as_secs(), "stopping: requests under way are answered first");

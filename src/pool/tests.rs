@@ -284,10 +284,14 @@ async fn a_wrong_pin_is_tried_once_however_often_the_keeper_tries() {
 
 #[tokio::test]
 async fn a_token_with_one_session_serves_all() {
-    let rig = Rig::down(4, |_| (), |token| {
-        token.set_max_sessions(Some(1));
-        FakeHsm::new(token)
-    });
+    let rig = Rig::down(
+        4,
+        |_| (),
+        |token| {
+            token.set_max_sessions(Some(1));
+            FakeHsm::new(token)
+        },
+    );
     rig.back_up().await;
     let key = rig.key(1).await;
     let jobs = (0..20).map(|_| rig.sign(&key));

@@ -39,6 +39,7 @@ impl Spy {
 
 fn spy_module() -> PathBuf {
     let multiarch = format!("/usr/lib/{}-linux-gnu/pkcs11-spy.so", std::env::consts::ARCH);
-    let found = [multiarch.as_str(), "/usr/lib/pkcs11-spy.so"].into_iter().map(PathBuf::from).find(|path| path.exists());
+    let found =
+        [multiarch.as_str(), "/usr/lib/pkcs11-spy.so"].into_iter().map(PathBuf::from).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("`{multiarch}` is not installed\nhint: make setup"))
 }
