@@ -132,8 +132,9 @@ impl Running {
         self.config_file = Some(config);
     }
 
-    /// Takes clients, workloads and operators anew from the configuration, whole or not at all.
-    pub async fn reload(&self) {
+    /// Takes clients, workloads and operators anew from the configuration, whole or not at all, and makes the keys that
+    /// are due for them.
+    pub async fn reload(&mut self) {
         let Some(file) = &self.config_file else { return };
         let config = match config::load(file) {
             Ok(config) => config,
@@ -151,6 +152,8 @@ impl Running {
             Ok(()) => tracing::info!("configuration taken"),
             Err(error) => tracing::error!(%error, "configuration taken, but the keys could not be read again"),
         }
+        let Built { context, keys, .. } = &self.built;
+        self.chores.spawn(chores::make_keys(context.clone(), keys.clone(), self.end.clone()));
     }
 
     /// Resolves when an HSM needs a new process.

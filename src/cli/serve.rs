@@ -101,7 +101,7 @@ pub(super) fn not_started(error: app::StartError) -> Failure {
 
 /// Serves until a signal, the end of standard input, or an HSM that only a new process can bring back. Gives the exit
 /// code.
-pub(super) async fn until_stopped(running: Running, mut signals: Signals) -> u8 {
+pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) -> u8 {
     let grace = loop {
         let told = tokio::select! {
             told = signals.next() => told,
