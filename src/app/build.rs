@@ -11,7 +11,7 @@ use super::{
     Addresses, Hopeless, Options,
     clock::SystemClock,
     disk,
-    observe::{PoolObserver, ServerHealth, observe_audit},
+    observe::{PoolObserver, ServerHealth, observe_audit, observe_keys},
 };
 use crate::{
     audit::{AuditLog, AuditOptions},
@@ -114,6 +114,7 @@ impl Built {
         let keys = Keys::new(context.clone(), publisher.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
+        observe_keys(&metrics, &context.keyring);
         let fixed = fixed_part(config);
         keys.reload().await.map_err(|error| StartError::new("can't read the key store", error))?;
         let jwks_socket = Some(jwks_socket);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallmark_core::{
-    key::{HsmName, KeyId},
+    key::{HsmName, KeyId, KeyState},
     ports::HsmFault,
 };
 
@@ -15,7 +15,7 @@ use super::Hopeless;
 use crate::{
     audit::AuditLog,
     pool::Observer,
-    service::readiness::Readiness,
+    service::{keyring::Keyring, readiness::Readiness},
     telemetry::{Metrics, metrics::AuditFigures},
     transport::http::health::Health,
 };
@@ -61,6 +61,19 @@ impl Health for ServerHealth {
         // The documents are in memory from the first reading of the store on, which the start waits for.
         Ok(())
     }
+}
+
+/// Has the key records counted at each scrape.
+pub(super) fn observe_keys(metrics: &Metrics, keyring: &Arc<Keyring>) {
+    // Weak: the metrics outlive everything, and would keep the store open at the end.
+    let keyring = Arc::downgrade(keyring);
+    metrics.on_scrape(move |metrics| {
+        let Some(keyring) = keyring.upgrade() else { return };
+        let keys = keyring.keys();
+        for state in KeyState::ALL {
+            metrics.set_keys(state, keys.records.iter().filter(|record| record.state == state).count());
+        }
+    });
 }
 
 /// Has the audit log's own figures read at each scrape.
