@@ -3,10 +3,16 @@
 //! One binary, so that everything is linked once.
 
 mod architecture;
+mod audit;
+mod configuration;
 mod hsm_contract;
 mod outage;
 mod pin;
 mod policy;
+mod published;
+mod renewal;
+mod shutdown;
+mod streaming;
 mod support;
 mod tokens;
 mod verified;

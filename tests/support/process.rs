@@ -114,4 +114,4 @@ impl Drop for Process {
     }
 }
 
-const LINES_SHOWN: usize = 60;
+const LINES_SHOWN: usize = 30;

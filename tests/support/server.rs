@@ -1,6 +1,6 @@
 //! A running `hallmark serve`.
 
-use std::{path::PathBuf, process::ExitStatus};
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -78,8 +78,13 @@ impl Server {
         self.process.log()
     }
 
-    pub(crate) fn stop(mut self) -> ExitStatus {
-        self.process.stop()
+    /// SIGTERM, and its end, which must be in order.
+    pub(crate) async fn stop(self) {
+        let mut process = self.process;
+        // Beside this runtime, whose callers must hear that the server goes.
+        let stopped = tokio::task::spawn_blocking(move || (process.stop(), process)).await;
+        let (status, _shown_on_failure) = stopped.unwrap();
+        assert_eq!(status.code(), Some(0), "{status}");
     }
 
     pub(crate) fn reload(&self) {

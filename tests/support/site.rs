@@ -43,11 +43,11 @@ impl Site {
         fs::write(folder.path().join("ca.pem"), &ca.pem).unwrap();
         let (app, ops) = (ca.client(APP), ca.client(OPS));
         let config = CONFIG
-            .replace("MODULE", SoftHsm::MODULE)
-            .replace("CONF", &token.folder().join("softhsm2.conf").display().to_string())
-            .replace("LABEL", SoftHsm::LABEL)
-            .replace("PIN", &token.pin_file().display().to_string())
-            .replace("DIR", &folder.path().display().to_string());
+            .replace("@MODULE@", SoftHsm::MODULE)
+            .replace("@CONF@", &token.folder().join("softhsm2.conf").display().to_string())
+            .replace("@LABEL@", SoftHsm::LABEL)
+            .replace("@PIN@", &token.pin_file().display().to_string())
+            .replace("@DIR@", &folder.path().display().to_string());
         Self { token, ca, app, ops, folder, config }
     }
 
@@ -149,7 +149,7 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 
 [store]
-url = "sqlite://DIR/keys.db"
+url = "sqlite://@DIR@/keys.db"
 
 [audit]
 dir = "audit"
@@ -161,10 +161,10 @@ roles = ["workload", "operator"]
 
 [[hsm]]
 name = "soft"
-module = "MODULE"
-module_env = { SOFTHSM2_CONF = "CONF" }
-token_label = "LABEL"
-pin_source = "file:PIN"
+module = "@MODULE@"
+module_env = { SOFTHSM2_CONF = "@CONF@" }
+token_label = "@LABEL@"
+pin_source = "file:@PIN@"
 workers = 2
 
 [[operator]]

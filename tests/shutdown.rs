@@ -1,0 +1,105 @@
+//! Told to stop under load: every accepted request is answered.
+
+use std::time::{Duration, Instant};
+
+use tokio::{sync::mpsc::unbounded_channel, task::JoinSet};
+use tonic::Code;
+
+use crate::support::{PATIENCE, Refusal, Site, audit_log, caller};
+
+/// What a caller may be told by a server that goes: that it goes; or, by its own side, that the request never left.
+fn is_clean(refusal: &Refusal) -> bool {
+    let unsent = [Code::Unavailable, Code::Cancelled].contains(&refusal.code) && refusal.reason.is_empty();
+    unsent || refusal.reason == "SHUTTING_DOWN"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_loses_no_accepted_request() {
+    let site = Site::new();
+    let mut server = site.start();
+    server.ready().await;
+    let (send, mut ended) = unbounded_channel();
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (app, send) = (server.app(), send.clone());
+        callers.spawn(async move {
+            loop {
+                let request = caller::within(Duration::from_secs(10), caller::for_client("demo"));
+                let result = app.sign(request).await;
+                let over = result.is_err();
+                if send.send(result).is_err() || over {
+                    return;
+                }
+            }
+        });
+    }
+    drop(send);
+    for _ in 0..100 {
+        ended.recv().await.unwrap().unwrap();
+    }
+    let told = Instant::now();
+    server.process.signal(rustix::process::Signal::TERM);
+    let mut jtis = Vec::new();
+    while let Some(result) = ended.recv().await {
+        match result {
+            Ok(signed) => jtis.push(signed.jti),
+            Err(refusal) => assert!(is_clean(&refusal), "{refusal:?}"),
+        }
+    }
+    let status = server.process.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(20), "within the grace period: {:?}", told.elapsed());
+
+    // Accepted means that its intent is in the log; answered, that its outcome is.
+    let records = audit_log::read(&site.audit_dir(), "test");
+    let requests = |event: &str| {
+        let mut requests: Vec<_> = records
+            .iter()
+            .filter(|record| record["event"] == event)
+            .map(|record| record["request"].to_string())
+            .collect();
+        requests.sort();
+        requests
+    };
+    assert_eq!(requests("sign-intent"), requests("sign-outcome"));
+    for jti in jtis {
+        assert!(records.iter().any(|record| record["jti"] == jti.as_str()), "{jti}");
+    }
+}
+
+/// A stream that is open when the server goes ends in order: what was sent is answered, then it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_streams_after_their_answers() {
+    let site = Site::new();
+    let mut server = site.start();
+    server.ready().await;
+    let (send, requests) = unbounded_channel();
+    let requests = tokio_stream::wrappers::UnboundedReceiverStream::new(requests);
+    let mut answers = server.app().assertions().sign_assertions(requests).await.unwrap().into_inner();
+    for n in 0..20 {
+        send.send(hallmark_proto::v1::SignAssertionsRequest {
+            correlation_id: n.to_string(),
+            request: Some(caller::for_client("demo")),
+            timeout: None,
+        })
+        .unwrap();
+    }
+    for _ in 0..20 {
+        answers.message().await.unwrap().unwrap();
+    }
+    server.process.signal(rustix::process::Signal::TERM);
+    assert!(matches!(answers.message().await, Ok(None)), "the stream ends without an error");
+    assert_eq!(server.process.wait(PATIENCE).code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_callers_do_not_hold_it_up() {
+    let site = Site::new();
+    let mut server = site.start();
+    server.ready().await;
+    let idle = server.app();
+    idle.sign_for("demo").await.unwrap();
+    let told = Instant::now();
+    assert_eq!(server.process.stop().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+}
