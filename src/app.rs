@@ -164,17 +164,36 @@ impl Running {
     }
 
     /// Answers what is under way, for at most `grace`, then ends everything. Gives the exit code.
+    ///
+    /// What the HSM has not done shortly before the end of the grace is answered too: `SHUTTING_DOWN`.
     pub async fn stop(mut self, grace: Duration) -> u8 {
         self.draining.cancel();
-        let drained = tokio::time::timeout(grace, async { while self.fronts.join_next().await.is_some() {} }).await;
-        if drained.is_err() {
-            tracing::error!("requests were still under way at the end of the grace period");
+        if !self.drained(grace.saturating_sub(LAST_ANSWERS)).await {
+            self.built.refuse_the_rest();
+            if !self.drained(LAST_ANSWERS).await {
+                tracing::error!("requests were still under way at the end of the grace period");
+            }
         }
         self.end.cancel();
-        while self.chores.join_next().await.is_some() {}
-        self.built.close().await;
+        let closed = tokio::time::timeout(CLOSING, async {
+            while self.chores.join_next().await.is_some() {}
+            self.built.close().await;
+        });
+        if closed.await.is_err() {
+            tracing::error!("something did not end in time; the process ends without it");
+        }
         let temporary = self.hopeless.is.load(Ordering::SeqCst);
         tracing::info!("stopped");
         if temporary { EXIT_TEMPORARY } else { 0 }
     }
+
+    async fn drained(&mut self, patience: Duration) -> bool {
+        let drained = async { while self.fronts.join_next().await.is_some() {} };
+        tokio::time::timeout(patience, drained).await.is_ok()
+    }
 }
+
+/// What is left of the grace for answering requests that the HSM did not get to.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long everything but the fronts may take to end: an HSM or a disk may hang.
+const CLOSING: Duration = Duration::from_secs(5);

@@ -1,20 +1,23 @@
 //! The only door to an HSM: worker threads that own its sessions, behind a bounded queue that knows deadlines.
 //!
-//! One pool serves one HSM, so that a slow one never holds up a fast one. Three parts share [`state::Shared`]:
+//! One pool serves one HSM, so that a slow one never holds up a fast one. These parts share [`state::Shared`]:
 //!
 //! - the async side, here: puts jobs into the queue and awaits their replies;
 //! - [`worker`]s: each owns a session, takes jobs, reacts to what a call returned, and verifies each signature;
-//! - the [`keeper`]: connects, notices stuck workers, and brings a lost HSM back.
+//! - the [`keeper`]: connects, and brings a lost HSM back;
+//! - the [`watchdog`]: notices calls that do not return.
 //!
 //! What is signed comes as a [`SigningInput`], which only the checks in `hallmark-core` can make. No method here signs
 //! bytes.
 
+mod busy;
 mod judge;
 mod keeper;
 mod reaction;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 mod worker;
 
 use std::{
@@ -45,7 +48,9 @@ pub struct Settings {
     pub queue_per_worker: usize,
     /// A call that takes longer counts its worker as stuck.
     pub stuck_after: Duration,
-    /// With every worker inside the library for so long, only a new process helps.
+    /// As `stuck_after`, for anything but signing: some tokens take a minute to make an RSA key.
+    pub task_limit: Duration,
+    /// With a call inside the library for so long, and no signature meanwhile, only a new process helps.
     pub give_up_after: Duration,
 }
 
@@ -57,6 +62,7 @@ impl Settings {
             // A queue longer than a deadline is an outage in waiting; this is about a second of a soft token's work.
             queue_per_worker: 512,
             stuck_after: Duration::from_secs(10),
+            task_limit: Duration::from_secs(180),
             give_up_after: Duration::from_secs(300),
         }
     }
@@ -155,13 +161,15 @@ impl Pool {
         let name = settings.hsm.clone();
         let workers = settings.workers;
         let shared = Arc::new(Shared::new(settings, observer));
-        let mut threads = Vec::with_capacity(workers + 1);
+        let mut threads = Vec::with_capacity(workers + 2);
         for index in 0..workers {
             let worker = worker::Worker::new(index, hsm.clone(), shared.clone(), clock.clone());
             threads.push(thread::Builder::new().name(format!("{name}-{index}")).spawn(move || worker.run())?);
         }
         let keeper = keeper::Keeper::new(hsm, shared.clone());
         threads.push(thread::Builder::new().name(format!("{name}-keeper")).spawn(move || keeper.run())?);
+        let watched = shared.clone();
+        threads.push(thread::Builder::new().name(format!("{name}-watch")).spawn(move || watchdog::run(&watched))?);
         Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
@@ -171,11 +179,17 @@ impl Pool {
     pub async fn sign(&self, key: Arc<PoolKey>, input: SigningInput, deadline: Instant) -> Result<Signed, Error> {
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }))?;
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::internal("a worker dropped its job")),
-            Err(_) => Err(state::deadline_passed()),
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_| Error::internal("a worker dropped its job"))?,
+            () = tokio::time::sleep_until(deadline.into()) => Err(state::deadline_passed()),
+            () = self.shared.ended() => Err(state::shutting_down()),
         }
+    }
+
+    /// Takes no more jobs, and answers those that wait or are under way: `SHUTTING_DOWN`.
+    pub fn shut_down(&self) {
+        self.shared.shut_down();
     }
 
     /// Makes a key pair on the HSM. RSA takes seconds.
@@ -220,12 +234,12 @@ impl Pool {
     }
 
     /// Refuses what waits and ends the threads, whoever still holds the pool: at the end of the process none may be
-    /// inside the HSM's library, which then takes itself apart. Blocks.
+    /// inside the HSM's library, which then takes itself apart. Blocks, for two seconds at most.
     pub fn stop(&self) {
         self.shared.shut_down();
+        // Threads that are stuck inside the library can't be stopped; the process will end without them.
+        let patience = Instant::now() + Duration::from_secs(2);
         for thread in state::lock(&self.threads).drain(..) {
-            // A thread that is stuck inside the library can't be stopped; the process will end without it.
-            let patience = Instant::now() + Duration::from_secs(2);
             while !thread.is_finished() && Instant::now() < patience {
                 thread::park_timeout(Duration::from_millis(2));
             }
@@ -241,7 +255,11 @@ impl Pool {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Task(TaskJob::new(run, reply)))?;
-        answer.await.map_err(|_| Error::internal("a worker dropped its task"))?
+        tokio::select! {
+            answer = answer => answer.map_err(|_| Error::internal("a worker dropped its task"))?,
+            () = tokio::time::sleep(self.shared.settings.task_limit) => Err(state::task_overdue()),
+            () = self.shared.ended() => Err(state::shutting_down()),
+        }
     }
 }
 

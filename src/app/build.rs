@@ -131,6 +131,11 @@ impl Built {
         None
     }
 
+    /// Answers whatever waits for an HSM.
+    pub(super) fn refuse_the_rest(&self) {
+        self.context.pools.values().for_each(Pool::shut_down);
+    }
+
     pub(super) async fn close(self) {
         let Self { context, keys, readiness, audit, store, .. } = self;
         drop((keys, readiness));

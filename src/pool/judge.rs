@@ -78,19 +78,22 @@ impl Judge {
         Verdict::Quarantine(key)
     }
 
-    /// For how long `key` is still set aside. After that one try is let through.
-    pub(super) fn quarantined_for(&mut self, now: Instant, key: KeyId) -> Option<Duration> {
+    /// For how long `key` is still set aside.
+    pub(super) fn quarantined_for(&self, now: Instant, key: KeyId) -> Option<Duration> {
         let until = *self.quarantined.get(&key)?;
-        if until > now {
-            return Some(until - now);
-        }
-        // The next caller finds it set aside again unless this try succeeds.
-        self.quarantined.insert(key, now + QUARANTINE);
-        None
+        until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    pub(super) fn has_quarantined(&self) -> bool {
-        !self.quarantined.is_empty()
+    /// Whether `key` may be tried. After its quarantine it may once; others find it set aside again unless that succeeds.
+    pub(super) fn begin_try(&mut self, now: Instant, key: KeyId) -> bool {
+        match self.quarantined.get_mut(&key) {
+            Some(until) if *until > now => false,
+            Some(until) => {
+                *until = now + QUARANTINE;
+                true
+            }
+            None => true,
+        }
     }
 }
 
@@ -146,9 +149,10 @@ mod tests {
         let (mut judge, now) = (Judge::default(), Instant::now());
         judge.quarantine(now, A);
         let later = now + QUARANTINE;
-        assert_eq!(judge.quarantined_for(later, A), None);
-        assert!(judge.quarantined_for(later, A).is_some(), "a second caller must wait for the first one's try");
+        assert!(!judge.begin_try(now, A));
+        assert!(judge.begin_try(later, A));
+        assert!(!judge.begin_try(later, A), "a second caller must wait for the first one's try");
         judge.success(later, A);
-        assert_eq!(judge.quarantined_for(later, A), None);
+        assert!(judge.begin_try(later, A) && judge.begin_try(later, A));
     }
 }

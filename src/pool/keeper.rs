@@ -1,7 +1,7 @@
-//! Connects the HSM, watches the workers, and brings the HSM back when it was lost: with nobody's help, and never
-//! with a PIN that was refused.
+//! Connects the HSM, and brings it back when it was lost: with nobody's help, and never with a PIN that was refused.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,8 +13,6 @@ use super::state::Shared;
 /// Back-off between tries. The longest is what a returned HSM may have to wait.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
-/// How often stuck workers are looked for.
-const TICK: Duration = Duration::from_millis(250);
 
 pub(super) struct Keeper {
     hsm: Arc<dyn Hsm>,
@@ -27,11 +25,11 @@ impl Keeper {
     }
 
     pub(super) fn run(&self) {
-        while let Some(lost) = self.shared.wait_for_loss(TICK) {
-            if lost {
-                self.bring_back();
-            } else {
-                self.watch();
+        while self.shared.wait_for_loss() {
+            if catch_unwind(AssertUnwindSafe(|| self.bring_back())).is_err() {
+                // Nobody else connects; without this thread the HSM stays down for good.
+                self.shared.give_up("the thread that connects it panicked");
+                return;
             }
         }
         self.hsm.disconnect();
@@ -42,7 +40,6 @@ impl Keeper {
         let mut delay = FIRST_DELAY;
         let mut last = String::new();
         loop {
-            self.hsm.disconnect();
             match self.try_once() {
                 Ok(facts) => {
                     tracing::info!(
@@ -54,7 +51,6 @@ impl Keeper {
                 }
                 Err(fault) => self.note(&fault, &mut last),
             }
-            self.give_up_if_hopeless(began);
             if !self.shared.pause(jittered(delay)) {
                 return;
             }
@@ -64,6 +60,10 @@ impl Keeper {
 
     /// First the gentle way; then a new start of the library, which many modules need before they see a returned token.
     fn try_once(&self) -> Result<TokenFacts, HsmFault> {
+        if self.shared.all_stuck() {
+            // A token that connects is of no use while nobody can work with it.
+            return Err(HsmFault::new(FaultClass::Gone, "C_Sign", "no worker has come back from its call"));
+        }
         let fault = match self.connect() {
             Ok(facts) => return Ok(facts),
             Err(fault) if fault.class == FaultClass::Pin => return Err(fault),
@@ -79,6 +79,8 @@ impl Keeper {
 
     /// Connected is a token that also gives a session.
     fn connect(&self) -> Result<TokenFacts, HsmFault> {
+        let _inside = self.shared.keeper_enters();
+        self.hsm.disconnect();
         let facts = self.hsm.connect()?;
         self.hsm.open()?;
         Ok(facts)
@@ -92,21 +94,6 @@ impl Keeper {
         if *last != text {
             tracing::warn!(hsm = %self.shared.settings.hsm, %fault, "HSM not available; trying on");
             *last = text;
-        }
-    }
-
-    fn watch(&self) {
-        let stuck = self.shared.stuck_for(self.shared.settings.stuck_after);
-        if stuck > 0 && stuck >= self.shared.sessions().max(1) {
-            let fault = HsmFault::new(FaultClass::Gone, "C_Sign", format!("{stuck} workers are stuck in a call"));
-            self.shared.trip(self.shared.epoch(), &fault);
-        }
-    }
-
-    fn give_up_if_hopeless(&self, began: Instant) {
-        let limit = self.shared.settings.give_up_after;
-        if began.elapsed() > limit && self.shared.stuck_for(limit) > 0 {
-            self.shared.observer.gave_up(&self.shared.settings.hsm, "a call into the HSM's library does not return");
         }
     }
 }

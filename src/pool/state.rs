@@ -16,9 +16,11 @@ use hallmark_core::{
     ports::{FaultClass, HsmFault, HsmSession, TokenFacts},
 };
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Observer, PoolKey, Settings, Signed,
+    busy::{Busy, InCall},
     judge::{Judge, Verdict},
     reaction,
 };
@@ -88,9 +90,10 @@ pub(super) struct Shared {
     keeper: Condvar,
     up: watch::Sender<bool>,
     judge: Mutex<Judge>,
-    /// Since when each worker is inside a call, in milliseconds after `started`; 0 where it is not.
-    busy: Vec<AtomicU64>,
-    started: Instant,
+    /// The workers, then the keeper.
+    busy: Busy,
+    /// Cancelled at the end; callers do not wait for what is inside the library then.
+    ended: CancellationToken,
     sessions: AtomicUsize,
     next_session: AtomicU64,
 }
@@ -131,8 +134,8 @@ impl Shared {
             keeper: Condvar::new(),
             up: watch::Sender::new(false),
             judge: Mutex::new(Judge::default()),
-            busy: (0..workers).map(|_| AtomicU64::new(0)).collect(),
-            started: Instant::now(),
+            busy: Busy::new(workers + 1),
+            ended: CancellationToken::new(),
             sessions: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
         }
@@ -169,7 +172,7 @@ impl Shared {
             return Err(deadline_passed());
         }
         let waiting = u32::try_from(inner.queue.len()).unwrap_or(u32::MAX);
-        let workers = u32::try_from(self.settings.workers).unwrap_or(1);
+        let workers = u32::try_from(self.sessions().max(1)).unwrap_or(1);
         let wait = inner.service_time.saturating_mul(waiting) / workers;
         if inner.queue.len() >= self.settings.queue_per_worker * self.settings.workers || now + wait > deadline {
             let text = format!("the queue before the HSM is too long for the deadline: about {} ms", wait.as_millis());
@@ -179,11 +182,7 @@ impl Shared {
     }
 
     fn check_quarantine(&self, key: KeyId) -> Result<(), Error> {
-        let mut judge = lock(&self.judge);
-        if !judge.has_quarantined() {
-            return Ok(());
-        }
-        match judge.quarantined_for(Instant::now(), key) {
+        match lock(&self.judge).quarantined_for(Instant::now(), key) {
             Some(left) => Err(quarantined().retry_after(left)),
             None => Ok(()),
         }
@@ -191,6 +190,11 @@ impl Shared {
 
     pub(super) fn is_up(&self) -> bool {
         *self.up.borrow()
+    }
+
+    /// Resolves at the end.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
@@ -218,6 +222,7 @@ impl Shared {
         inner.epoch += 1;
         let left = std::mem::take(&mut inner.queue);
         drop(inner);
+        self.ended.cancel();
         self.work.notify_all();
         self.came_up.notify_all();
         self.keeper.notify_all();
@@ -275,13 +280,13 @@ impl Shared {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    pub(super) fn enter_call(&self, worker: usize) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.busy[worker].store(now.max(1), Ordering::Relaxed);
+    pub(super) fn worker_enters(&self, worker: usize, limit: Duration) -> InCall<'_> {
+        self.busy.enter(worker, limit)
     }
 
-    pub(super) fn leave_call(&self, worker: usize) {
-        self.busy[worker].store(0, Ordering::Relaxed);
+    /// Whether `key` may be tried now: the one try of a key whose quarantine is over begins here.
+    pub(super) fn begin_try(&self, key: KeyId) -> bool {
+        lock(&self.judge).begin_try(Instant::now(), key)
     }
 
     pub(super) fn observe_service_time(&self, took: Duration) {
@@ -310,7 +315,7 @@ impl Shared {
     }
 
     fn alarm_quarantine(&self, key: KeyId, why: String) {
-        tracing::error!(hsm = %self.settings.hsm, %key, why, "key set aside: it fails while others sign");
+        tracing::error!(hsm = %self.settings.hsm, %key, why, "key set aside");
         self.observer.quarantined(&self.settings.hsm, key);
     }
 
@@ -324,9 +329,9 @@ impl Shared {
         inner.phase = Phase::Down(error.clone());
         inner.epoch += 1;
         let waiting = std::mem::take(&mut inner.queue);
+        self.up.send_replace(false);
         drop(inner);
         tracing::error!(hsm = %self.settings.hsm, %fault, failed = waiting.len(), "HSM lost");
-        self.up.send_replace(false);
         self.observer.up(&self.settings.hsm, false);
         self.work.notify_all();
         self.keeper.notify_all();
@@ -335,23 +340,16 @@ impl Shared {
 
     // The keeper's side.
 
-    /// Blocks until the HSM is down (`true`), a tick has passed (`false`), or the end (`None`).
-    pub(super) fn wait_for_loss(&self, tick: Duration) -> Option<bool> {
-        let mut inner = lock(&self.inner);
-        let mut ticked = false;
-        loop {
-            match inner.phase {
-                Phase::Ended => return None,
-                Phase::Down(_) => return Some(true),
-                Phase::Up if ticked => return Some(false),
-                Phase::Up => {
-                    let (guard, timeout) =
-                        self.keeper.wait_timeout(inner, tick).unwrap_or_else(PoisonError::into_inner);
-                    inner = guard;
-                    ticked = timeout.timed_out();
-                }
-            }
-        }
+    /// Blocks until the HSM is down; `false` at the end.
+    pub(super) fn wait_for_loss(&self) -> bool {
+        let inner = lock(&self.inner);
+        let up = |inner: &mut Inner| matches!(inner.phase, Phase::Up);
+        let inner = self.keeper.wait_while(inner, up).unwrap_or_else(PoisonError::into_inner);
+        !matches!(inner.phase, Phase::Ended)
+    }
+
+    pub(super) fn keeper_enters(&self) -> InCall<'_> {
+        self.busy.enter(self.settings.workers, self.settings.stuck_after)
     }
 
     /// Waits before the next try; `false` at the end.
@@ -376,8 +374,10 @@ impl Shared {
         }
         inner.facts = Some(facts);
         inner.phase = Phase::Up;
-        drop(inner);
+        inner.service_time = Duration::ZERO;
+        // Told under the lock, so that a loss right after is told after.
         self.up.send_replace(true);
+        drop(inner);
         self.observer.up(&self.settings.hsm, true);
         self.came_up.notify_all();
     }
@@ -386,15 +386,18 @@ impl Shared {
         lock(&self.inner).epoch
     }
 
-    /// How many workers have been inside a call for longer than `limit`.
-    pub(super) fn stuck_for(&self, limit: Duration) -> usize {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let stuck = |since: &&AtomicU64| {
-            let since = since.load(Ordering::Relaxed);
-            since != 0 && now.saturating_sub(since) > limit
-        };
-        self.busy.iter().filter(stuck).count()
+    /// Whether every worker that there is a session for is stuck in a call.
+    pub(super) fn all_stuck(&self) -> bool {
+        let workers = lock(&self.inner).worker_limit().min(self.settings.workers);
+        self.busy.stuck(workers) >= workers
+    }
+
+    pub(super) fn longest_call(&self) -> Duration {
+        self.busy.longest()
+    }
+
+    pub(super) fn give_up(&self, why: &str) {
+        self.observer.gave_up(&self.settings.hsm, why);
     }
 }
 
@@ -413,11 +416,15 @@ pub(super) fn deadline_passed() -> Error {
     Error::new(Reason::DeadlineExceeded, "the deadline passed before the signature was made")
 }
 
+pub(super) fn task_overdue() -> Error {
+    reaction::unavailable(Duration::from_secs(10)).with_detail("the HSM did not finish in time")
+}
+
 pub(super) fn quarantined() -> Error {
     Error::new(Reason::KeyQuarantined, "the key failed repeatedly and is set aside; call the operator")
 }
 
-fn shutting_down() -> Error {
+pub(super) fn shutting_down() -> Error {
     Error::new(Reason::ShuttingDown, "the server is going down; try another one, or again")
         .retry_after(Duration::from_secs(1))
 }

@@ -41,6 +41,7 @@ impl Clock for FixedClock {
 struct Watcher {
     faults: AtomicUsize,
     quarantined: AtomicUsize,
+    losses: AtomicUsize,
     down: Notify,
     gave_up: Notify,
 }
@@ -52,6 +53,7 @@ impl Observer for Watcher {
     fn sessions(&self, _: &HsmName, _: usize) {}
     fn up(&self, _: &HsmName, up: bool) {
         if !up {
+            self.losses.fetch_add(1, Ordering::SeqCst);
             self.down.notify_one();
         }
     }
@@ -258,13 +260,40 @@ async fn a_call_that_hangs_keeps_no_caller_beyond_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_library_that_never_returns_needs_a_new_process() {
+async fn a_token_that_connects_while_all_workers_hang_stays_down() {
+    let rig = Rig::with(1, |settings| settings.stuck_after = Duration::from_millis(50)).await;
+    let key = rig.key(1).await;
+    let hanging = rig.token.hang(Call::Sign);
+    let _ = rig.pool.sign(key.clone(), probe(), Instant::now() + Duration::from_millis(100)).await;
+    tokio::time::timeout(PATIENCE, rig.watcher.down.notified()).await.expect("the watchdog opens the breaker");
+    let faults = rig.watcher.faults.load(Ordering::SeqCst);
+    while rig.watcher.faults.load(Ordering::SeqCst) < faults + 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.watcher.losses.load(Ordering::SeqCst), 1, "it does not come and go");
+    drop(hanging);
+    rig.back_up().await;
+    rig.sign(&key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_that_never_returns_needs_a_new_process() {
     let short = Duration::from_millis(50);
     let rig = Rig::with(1, |settings| (settings.stuck_after, settings.give_up_after) = (short, short)).await;
     let key = rig.key(1).await;
     let hanging = rig.token.hang(Call::Sign);
-    rig.token.fail_next(Call::Connect, 1000, FaultClass::Gone);
     let _ = rig.pool.sign(key, probe(), Instant::now() + short).await;
+    tokio::time::timeout(PATIENCE, rig.watcher.gave_up.notified()).await.expect("it says so");
+    drop(hanging);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_returns_needs_a_new_process() {
+    let rig = Rig::with(1, |settings| settings.give_up_after = Duration::from_millis(50)).await;
+    let hanging = rig.token.hang(Call::Connect);
+    let key = rig.key(1).await;
+    rig.token.set_unplugged(true);
+    let _ = rig.sign(&key).await;
     tokio::time::timeout(PATIENCE, rig.watcher.gave_up.notified()).await.expect("it says so");
     drop(hanging);
 }
@@ -309,8 +338,8 @@ async fn a_pool_that_ends_answers_who_waits() {
     let (answers, ()) = tokio::join!(futures_util::future::join_all(jobs), async {
         tokio::task::yield_now().await;
         shared.shut_down();
-        drop(hanging);
     });
-    let ended = answers.iter().filter(|answer| matches!(answer, Err(error) if error.reason == Reason::ShuttingDown));
-    assert!(ended.count() >= 2, "those that waited: {answers:?}");
+    drop(hanging);
+    let ended = |answer: &Result<Signed, Error>| matches!(answer, Err(error) if error.reason == Reason::ShuttingDown);
+    assert!(answers.iter().all(ended), "those that wait, and the one that hangs: {answers:?}");
 }

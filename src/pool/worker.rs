@@ -1,13 +1,14 @@
 //! A thread that owns a session: takes jobs, calls the HSM, reacts, verifies.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hallmark_core::{
     error::Error,
-    ports::{Clock, Hsm, HsmFault, HsmSession},
+    ports::{Clock, FaultClass, Hsm, HsmFault, HsmSession},
 };
 
 use super::{
@@ -46,6 +47,18 @@ enum Failure {
     Other(Error),
 }
 
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Fault(fault) => reaction::error(&fault),
+            Self::BadSignature => {
+                reaction::unavailable(Duration::from_secs(1)).with_detail("the signature did not verify")
+            }
+            Self::Other(error) => error,
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn new(index: usize, hsm: Arc<dyn Hsm>, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
         Self { index, hsm, shared, clock }
@@ -73,12 +86,16 @@ impl Worker {
     }
 
     fn open(&self, epoch: u64) -> Result<Open<'_>, HsmFault> {
-        self.shared.enter_call(self.index);
-        let opened = self.hsm.open();
-        self.shared.leave_call(self.index);
-        let session = opened?;
+        let session = self.inside(self.shared.settings.stuck_after, || self.hsm.open())?;
         let number = self.shared.session_opened();
         Ok(Open { shared: &self.shared, session, number, epoch })
+    }
+
+    /// A call into the library, watched. A panic in there costs the session, not the thread.
+    fn inside<T>(&self, limit: Duration, call: impl FnOnce() -> Result<T, HsmFault>) -> Result<T, HsmFault> {
+        let _inside = self.shared.worker_enters(self.index, limit);
+        let result = catch_unwind(AssertUnwindSafe(call));
+        result.unwrap_or_else(|_| Err(HsmFault::new(FaultClass::Unspecific, "call", "panic")))
     }
 
     /// With other sessions open this worker waits for its own; with none the HSM is of no use as it is.
@@ -101,27 +118,40 @@ impl Worker {
             drop(job.reply.send(Err(deadline_passed())));
             return;
         }
+        if !self.shared.begin_try(job.key.id) {
+            drop(job.reply.send(Err(quarantined())));
+            return;
+        }
         let queued = started - job.queued_at;
-        let mut result = self.attempt(open, &job, queued);
-        if let Err(failure) = &result
-            && self.mend(open, &job, failure)
-        {
-            result = self.attempt(open, &job, queued);
-            if let Err(failure) = &result {
-                self.give_up(open, &job, failure);
-            }
-        }
-        self.shared.observe_service_time(started.elapsed());
-        let key = job.key.id;
+        let result = self.attempt(open, &job, queued).or_else(|first| self.try_again(open, &job, queued, first));
         if result.is_ok() {
-            self.shared.key_succeeded(key);
+            self.shared.observe_service_time(started.elapsed());
+            self.shared.key_succeeded(job.key.id);
         }
-        let answer = result.map_err(|failure| match failure {
-            Failure::Fault(fault) => reaction::error(&fault),
-            Failure::BadSignature => quarantined().with_detail("the signature did not verify"),
-            Failure::Other(error) => error,
-        });
-        drop(job.reply.send(answer));
+        drop(job.reply.send(result.map_err(Failure::into_error)));
+    }
+
+    fn try_again<'a>(
+        &'a self,
+        open: &mut Option<Open<'a>>,
+        job: &SignJob,
+        queued: Duration,
+        first: Failure,
+    ) -> Result<Signed, Failure> {
+        if !self.mend(open, job, &first) {
+            return Err(first);
+        }
+        let second = match self.attempt(open, job, queued) {
+            Ok(signed) => return Ok(signed),
+            Err(second) => second,
+        };
+        if let (Failure::BadSignature, Failure::BadSignature) = (&first, &second) {
+            self.shared.quarantine(job.key.id, "two signatures did not verify");
+            return Err(Failure::Other(quarantined().with_detail("two signatures did not verify")));
+        }
+        // It is not tried a third time, but the session is mended for the next job.
+        self.mend(open, job, &second);
+        Err(second)
     }
 
     fn attempt(&self, open: &mut Option<Open<'_>>, job: &SignJob, queued: Duration) -> Result<Signed, Failure> {
@@ -130,12 +160,12 @@ impl Worker {
         // Times are set now, when the job has left the queue.
         let to_be_signed = job.input.encode(self.clock.now(), random).map_err(Failure::Other)?;
         let before = Instant::now();
-        self.shared.enter_call(self.index);
-        let signature = open.session.sign(&job.key.key_ref(), job.key.alg, &to_be_signed.bytes);
-        self.shared.leave_call(self.index);
+        let limit = self.shared.settings.stuck_after;
+        let signature = self.inside(limit, || open.session.sign(&job.key.key_ref(), job.key.alg, &to_be_signed.bytes));
         let done = Instant::now();
-        let signature = signature.map_err(|fault| self.observed(fault))?;
+        let signature = signature.map_err(|fault| Failure::Fault(self.observed(fault)))?;
         if !job.key.verifier.verifies(&to_be_signed.bytes, &signature) {
+            self.observed(HsmFault::new(FaultClass::Unspecific, "C_Sign", "BAD_SIGNATURE"));
             return Err(Failure::BadSignature);
         }
         let timing = Timing { queued, hsm: done - before, verify: done.elapsed(), done: Some(done) };
@@ -163,23 +193,6 @@ impl Worker {
         }
     }
 
-    /// A second failure is not tried again, but it is judged.
-    fn give_up<'a>(&'a self, open: &mut Option<Open<'a>>, job: &SignJob, failure: &Failure) {
-        match failure {
-            Failure::Other(_) => {}
-            Failure::BadSignature => self.shared.quarantine(job.key.id, "two signatures did not verify"),
-            Failure::Fault(fault) => match reaction(fault.class) {
-                Reaction::Fail | Reaction::RetrySame => {}
-                Reaction::RetryReopened => drop(self.reopen(open)),
-                Reaction::CountAndRetryReopened => {
-                    self.count(open, job, fault);
-                    self.reopen(open);
-                }
-                Reaction::Trip => self.lose(open, fault),
-            },
-        }
-    }
-
     fn perform<'a>(&'a self, open: &mut Option<Open<'a>>, mut job: TaskJob) {
         let mut result = self.run_task(open, &mut job);
         if let Err(fault) = &result {
@@ -194,6 +207,11 @@ impl Worker {
             };
             if again {
                 result = self.run_task(open, &mut job);
+                if let Err(fault) = &result
+                    && reaction(fault.class) == Reaction::Trip
+                {
+                    self.lose(open, fault);
+                }
             }
         }
         (job.finish)(result.map_err(|fault| reaction::error(&fault)));
@@ -201,14 +219,10 @@ impl Worker {
 
     fn run_task(&self, open: &mut Option<Open<'_>>, job: &mut TaskJob) -> Result<(), HsmFault> {
         let Some(open) = open else {
-            return Err(HsmFault::new(hallmark_core::ports::FaultClass::Gone, "C_OpenSession", "no session"));
+            return Err(HsmFault::new(FaultClass::Gone, "C_OpenSession", "no session"));
         };
-        // Not watched: generating an RSA key takes a minute on some tokens.
-        let result = (job.run)(open.session.as_mut());
-        if let Err(fault) = &result {
-            self.shared.observer.fault(&self.shared.settings.hsm, fault);
-        }
-        result
+        let result = self.inside(self.shared.settings.task_limit, || (job.run)(open.session.as_mut()));
+        result.map_err(|fault| self.observed(fault))
     }
 
     fn reopen<'a>(&'a self, open: &mut Option<Open<'a>>) -> bool {
@@ -240,10 +254,10 @@ impl Worker {
         }
     }
 
-    fn observed(&self, fault: HsmFault) -> Failure {
+    fn observed(&self, fault: HsmFault) -> HsmFault {
         self.shared.observer.fault(&self.shared.settings.hsm, &fault);
         tracing::warn!(hsm = %self.shared.settings.hsm, %fault, class = fault.class.as_str(), "HSM call failed");
-        Failure::Fault(fault)
+        fault
     }
 }
 
