@@ -38,7 +38,7 @@ pub struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Accepts a configuration with [unsafe_testing]
+    /// Accepts a configuration with `[unsafe_testing]`
     #[arg(long)]
     pub unsafe_testing: bool,
 }
