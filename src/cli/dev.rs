@@ -116,21 +116,26 @@ impl Dev {
     }
 
     fn announce(&self, running: &Running) -> Result<(), Failure> {
-        let text = if self.json { self.as_json(running)? + "\n" } else { self.as_text(running) };
+        self.write_connections(running)?;
+        let text = if self.json { self.as_json(running) + "\n" } else { self.as_text(running) };
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         written.map_err(|error| failed("can't write to standard output", &error))
     }
 
-    fn as_json(&self, running: &Running) -> Result<String, Failure> {
+    /// The port may be the system's choice, or another than at the last run.
+    fn write_connections(&self, running: &Running) -> Result<(), Failure> {
+        let Some(grpc) = running.addresses().grpc else { return Ok(()) };
+        for who in ["workload", "operator"] {
+            let written = self.sandbox.connection(who, &format!("https://{grpc}"));
+            written.map_err(|error| failed("can't write the connection file", &error))?;
+        }
+        Ok(())
+    }
+
+    fn as_json(&self, running: &Running) -> String {
         let addresses = running.addresses();
         let grpc = addresses.grpc.map(|address| format!("https://{address}")).unwrap_or_default();
-        if self.args.ephemeral {
-            for who in ["workload", "operator"] {
-                let written = self.sandbox.connection(who, &grpc);
-                written.map_err(|error| failed("can't write the connection file", &error))?;
-            }
-        }
         let pair =
             |who: &str| json!({"cert": self.path(&format!("{who}.pem")), "key": self.path(&format!("{who}.key"))});
         let client = |client: &Client| {
@@ -153,7 +158,7 @@ impl Dev {
             "operator_connection": self.path("operator.toml"),
             "clients": self.config.clients.iter().map(client).collect::<Vec<_>>(),
         });
-        Ok(line.to_string())
+        line.to_string()
     }
 
     fn as_text(&self, running: &Running) -> String {
