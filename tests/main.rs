@@ -4,7 +4,11 @@
 
 mod architecture;
 mod audit;
+mod cli;
 mod configuration;
+mod development;
+mod disk_full;
+mod hostile;
 mod hsm_contract;
 mod outage;
 mod pin;

@@ -10,10 +10,7 @@ pub(crate) mod site;
 pub(crate) mod spy;
 pub(crate) mod verifiers;
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 pub(crate) use self::{
     caller::{Caller, Refusal},
@@ -27,10 +24,7 @@ pub(crate) use self::{
 pub(crate) const HALLMARK: &str = env!("CARGO_BIN_EXE_hallmark");
 
 /// For what has no event to wait for: looks again until there is an answer. Panics with `what` when it takes too long.
-pub(crate) async fn eventually<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub(crate) async fn eventually<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look().await {

@@ -84,10 +84,6 @@ impl Process {
         eventually_blocking("the process ends", limit, || self.child.try_wait().unwrap())
     }
 
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     /// SIGTERM, and its end.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);

@@ -14,8 +14,6 @@ use super::{
     pki::{Authority, Certified},
 };
 
-/// The trust domain of the callers.
-pub(crate) const DOMAIN: &str = "test.example";
 /// The workload.
 pub(crate) const APP: &str = "spiffe://test.example/app";
 /// The operator.
@@ -28,6 +26,7 @@ pub(crate) struct Site {
     ops: Certified,
     folder: tempfile::TempDir,
     config: String,
+    under: &'static [&'static str],
 }
 
 impl Site {
@@ -48,7 +47,7 @@ impl Site {
             .replace("@LABEL@", SoftHsm::LABEL)
             .replace("@PIN@", &token.pin_file().display().to_string())
             .replace("@DIR@", &folder.path().display().to_string());
-        Self { token, ca, app, ops, folder, config }
+        Self { token, ca, app, ops, folder, config, under: &[] }
     }
 
     /// As an operator would edit the file. Panics where `from` does not stand in it.
@@ -77,6 +76,17 @@ impl Site {
         let env: String = env.iter().map(|(name, value)| format!(", {name} = \"{}\"", value.display())).collect();
         self.replace(SoftHsm::MODULE, &module.display().to_string());
         self.replace("softhsm2.conf\" }", &format!("softhsm2.conf\"{env} }}"))
+    }
+
+    /// Has it started by another program, such as `env`, with the same process id.
+    pub(crate) fn under(&mut self, program: &'static [&'static str]) -> &mut Self {
+        self.under = program;
+        self
+    }
+
+    /// The workload's certificate.
+    pub(crate) fn app(&self) -> &Certified {
+        &self.app
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -122,8 +132,10 @@ impl Site {
     /// Starts it and does not wait for anything: it may refuse to serve.
     pub(crate) fn spawn(&self, set_up: impl FnOnce(&mut Command)) -> Process {
         let config = self.write();
-        Process::start("serve", self.folder(), HALLMARK, |command| {
-            command.args(["serve", "--config"]).arg(config);
+        let mut words = self.under.iter().chain(&[HALLMARK, "serve", "--config"]);
+        let program = words.next().unwrap();
+        Process::start("serve", self.folder(), program, |command| {
+            command.args(words).arg(config);
             set_up(command);
         })
     }

@@ -1,0 +1,116 @@
+//! `hallmark dev`: one command, and everything that is needed is there.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use hallmark_client::{SignRequest, testing::TestHallmark};
+
+use crate::support::{Dev, HALLMARK, PATIENCE, Process, eventually};
+
+/// A folder whose first run has been and failed, because a port was taken; then given ports that are free.
+fn folder_with_free_ports(parent: &Path) -> PathBuf {
+    let folder = parent.join("dev");
+    // Where another program has the port already, that does as well.
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 7443));
+    let failed = Command::new(HALLMARK).args(["dev", "--client", "demo:ES256", "--dir"]).arg(&folder).output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("can't listen on `127.0.0.1:7443`"), "{said}");
+
+    let config = folder.join("hallmark.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = ["7443", "7480", "7490"].iter().fold(text, |text, port| text.replace(port, "0"));
+    fs::write(config, text).unwrap();
+    folder
+}
+
+/// Runs it until it has said what to try; gives that too.
+fn run(parent: &Path, folder: &Path) -> (Process, Vec<String>) {
+    let process = Process::start("dev", parent, HALLMARK, |command| {
+        command.args(["dev", "--exit-with-stdin", "--dir"]).arg(folder);
+    });
+    let mut commands = Vec::new();
+    loop {
+        let line = process.line();
+        if let Some(command) = line.strip_prefix("  ").filter(|line| line.starts_with(HALLMARK)) {
+            commands.push(command.to_owned());
+        }
+        if line.starts_with("Ctrl-C") {
+            return (process, commands);
+        }
+    }
+}
+
+#[test]
+fn what_it_prints_works_when_pasted_and_a_second_run_reuses_all() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = folder_with_free_ports(parent.path());
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let (mut process, commands) = run(parent.path(), &folder);
+        assert!(commands.len() >= 2, "{commands:?}");
+        for command in &commands {
+            let output = Command::new("sh").args(["-c", command]).current_dir("/").output().unwrap();
+            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            if command.contains(" jwks ") {
+                keys.push(String::from_utf8(output.stdout).unwrap());
+            }
+        }
+        assert_eq!(process.stop().code(), Some(0));
+    }
+    assert_eq!(keys[0], keys[1], "the second run has the keys of the first");
+    let pin = fs::metadata(folder.join("pin")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&pin.permissions()) & 0o777, 0o600);
+}
+
+#[test]
+fn ephemeral_ends_with_its_parent_and_leaves_nothing() {
+    let mut dev = Dev::start(&["--client", "demo:ES256"]);
+    assert!(dev.dir().exists());
+    dev.process.close_stdin();
+    assert_eq!(dev.process.wait(PATIENCE).code(), Some(0));
+    assert!(!dev.dir().exists());
+}
+
+#[test]
+fn ephemeral_told_to_stop_leaves_nothing() {
+    let mut dev = Dev::start(&["--client", "demo:ES256"]);
+    assert_eq!(dev.process.stop().code(), Some(0));
+    assert!(!dev.dir().exists());
+}
+
+/// As other people's test suites use it, two of them at once.
+#[tokio::test]
+async fn the_testing_module_brings_a_hallmark_of_its_own() {
+    let start = |alg| TestHallmark::builder().binary(HALLMARK).client("clinic", alg).start().unwrap();
+    let (one, two) = (start("ES256"), start("ES384"));
+    assert_ne!(one.grpc(), two.grpc());
+    for (hallmark, alg) in [(&one, "ES256"), (&two, "ES384")] {
+        let signed = hallmark.client().unwrap().sign_assertion(SignRequest::new("clinic")).await.unwrap();
+        assert_eq!(signed.alg, alg);
+        let keys = hallmark.operator().unwrap().list_keys(Some("clinic")).await.unwrap();
+        assert!(keys.iter().any(|key| key.kid.as_deref() == Some(signed.kid.as_str())));
+        let jwks = reqwest::get(hallmark.jwks_url("clinic").unwrap()).await.unwrap();
+        assert_eq!(jwks.status(), 200);
+    }
+    let (pid, folder) = (one.pid(), one.connection_file().parent().unwrap().to_owned());
+    drop(one);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists() && !folder.exists(), "dropping it ends it");
+    two.client().unwrap().sign_assertion(SignRequest::new("clinic")).await.unwrap();
+}
+
+/// Someone else's metrics, health and all are there too, on ports of their own.
+#[tokio::test]
+async fn two_copies_at_once() {
+    let (one, two) = (Dev::start(&["--client", "demo:ES256"]), Dev::start(&["--client", "demo:ES256"]));
+    for dev in [&one, &two] {
+        let url = format!("http://{}/readyz", dev.text("/metrics"));
+        eventually("it is ready", PATIENCE, async || reqwest::get(&url).await.ok().filter(|a| a.status() == 200)).await;
+    }
+    let (one, two) = (one.caller("workload").sign_for("demo").await, two.caller("workload").sign_for("demo").await);
+    assert_ne!(one.unwrap().kid, two.unwrap().kid);
+}
