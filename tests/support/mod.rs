@@ -36,6 +36,7 @@ pub(crate) async fn eventually<T>(what: &str, limit: Duration, mut look: impl As
 }
 
 /// As [`eventually`], outside a runtime.
+#[expect(clippy::disallowed_methods, reason = "a file and a process id have no event to wait for")]
 pub(crate) fn eventually_blocking<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {

@@ -51,17 +51,19 @@ impl Authority {
 
     /// As [`Self::client`]; valid from yesterday until so long after now.
     pub(crate) fn client_until(&self, spiffe_id: &str, left: Duration) -> Certified {
-        let mut params = spiffe(spiffe_id);
-        params.not_before = (SystemTime::now() - DAY).into();
-        params.not_after = (SystemTime::now() + left).into();
-        self.sign(params)
+        self.client_between(spiffe_id, now() - DAY, now() + left)
     }
 
     /// Valid until yesterday.
     pub(crate) fn expired_client(&self, spiffe_id: &str) -> Certified {
-        let mut params = spiffe(spiffe_id);
-        params.not_before = (SystemTime::now() - 2 * DAY).into();
-        params.not_after = (SystemTime::now() - DAY).into();
+        self.client_between(spiffe_id, now() - 2 * DAY, now() - DAY)
+    }
+
+    fn client_between(&self, spiffe_id: &str, start: SystemTime, end: SystemTime) -> Certified {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = (start.into(), end.into());
         self.sign(params)
     }
 
@@ -73,11 +75,9 @@ impl Authority {
     }
 }
 
-fn spiffe(id: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params
+#[expect(clippy::disallowed_methods, reason = "the server's clock is the real one")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 impl Certified {
