@@ -80,13 +80,14 @@ async fn a_token_that_returns_signs_again_by_itself() {
         load.next(|ended| ended.result.is_ok()).await;
         line.kill();
         let first = load.next(|ended| ended.result.is_err()).await;
+        let lost = first.at;
         let refused = first.result.unwrap_err();
         assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "HSM_UNAVAILABLE"), "{refused:?}");
         assert!(refused.retry_after.is_some(), "{refused:?}");
 
         // From now on nobody waits for what can't come.
         for _ in 0..20 {
-            let ended = load.next(|_| true).await;
+            let ended = load.next(|ended| ended.at - ended.took > lost).await;
             let refused = ended.result.expect_err("there is no token");
             assert_eq!(refused.reason, "HSM_UNAVAILABLE", "{refused:?}");
             assert!(refused.retry_after.is_some(), "{refused:?}");
