@@ -17,7 +17,7 @@ use hallmark_core::{
     ports::{KeyStore, StoreError},
 };
 
-use super::registry::Registry;
+use super::registry::{Registered, Registry};
 use crate::pool::PoolKey;
 
 pub struct Keyring {
@@ -45,19 +45,17 @@ impl Keyring {
     /// Reads the store for the first time.
     pub async fn open(store: Arc<dyn KeyStore>, lease: Duration, registry: &Registry) -> Result<Self, StoreError> {
         let asked = Instant::now();
-        let keys = Keys::new(store.records().await?, registry, asked);
+        let keys = Keys::new(store.records().await?, &registry.load_full(), asked);
         Ok(Self { store, lease, current: ArcSwap::from_pointee(keys) })
     }
 
-    /// Reads the store again, which renews the lease.
-    pub async fn refresh(&self, registry: &Registry) -> Result<(), StoreError> {
+    /// Reads the store again, which renews the lease. One at a time, or an older reading could replace a newer one:
+    /// [`super::keys::Keys::reload`], its only caller, sees to that.
+    pub async fn refresh(&self, registered: &Registered) -> Result<(), StoreError> {
         // The lease runs from before the question: what was true then is what the answer shows.
         let asked = Instant::now();
         let records = self.store.records().await?;
-        let current = self.current.load();
-        if asked > current.read_at {
-            self.current.store(Arc::new(Keys::new(records, registry, asked)));
-        }
+        self.current.store(Arc::new(Keys::new(records, registered, asked)));
         Ok(())
     }
 
@@ -85,8 +83,7 @@ impl Keyring {
 }
 
 impl Keys {
-    fn new(records: Vec<KeyRecord>, registry: &Registry, read_at: Instant) -> Self {
-        let registered = registry.load();
+    fn new(records: Vec<KeyRecord>, registered: &Registered, read_at: Instant) -> Self {
         let (mut active, mut custody) = (HashMap::new(), HashMap::new());
         for record in records.iter().filter(|record| record.state == KeyState::Active) {
             let client = record.client.as_ref().and_then(|name| registered.clients.get(name));

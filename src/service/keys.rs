@@ -24,6 +24,8 @@ pub struct Keys {
     publisher: Arc<Publisher>,
     /// Changes happen one after the other.
     changing: Arc<Mutex<()>>,
+    /// So do readings of the store, each with what is published of it: by the chore, after a change, on SIGHUP.
+    reloading: Arc<Mutex<()>>,
 }
 
 /// What an operator asks for.
@@ -52,7 +54,7 @@ struct Author<'a> {
 
 impl Keys {
     pub fn new(context: Context, publisher: Arc<Publisher>) -> Self {
-        Self { context, publisher, changing: Arc::default() }
+        Self { context, publisher, changing: Arc::default(), reloading: Arc::default() }
     }
 
     /// The records of `client`, or all.
@@ -319,8 +321,10 @@ impl Keys {
 
     /// Reads the store again, for signing and for the JWKS.
     pub async fn reload(&self) -> Result<(), Error> {
-        self.context.keyring.refresh(&self.context.registry).await.map_err(store_error)?;
+        let _one = self.reloading.lock().await;
+        // Read inside: who replaced it before asking for a reload finds it in force afterwards.
         let registered = self.context.registry.load_full();
+        self.context.keyring.refresh(&registered).await.map_err(store_error)?;
         let clients: Vec<_> = registered.clients.values().cloned().collect();
         self.publisher.rebuild(&clients, &self.context.keyring.keys().records);
         Ok(())
@@ -397,3 +401,6 @@ pub(super) fn store_error(error: StoreError) -> Error {
         .with_detail(error)
         .retry_after(std::time::Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 //! - [`limits`]: rate and concurrency of each workload;
 //! - [`registry`]: clients and policy, replaced as one on reload.
 
+#[cfg(test)]
+mod fixture;
 pub mod keyring;
 pub mod keys;
 pub mod limits;

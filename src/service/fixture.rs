@@ -1,0 +1,194 @@
+//! What the tests of the use cases stand on: fake HSMs, a store in memory, and an audit log that can be read.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hallmark_core::{
+    audit::{Chain, EncodedEvent, Event},
+    client::{Client, Custody, Provision},
+    key::{Alg, HsmName, KeyId, KeySpec},
+    policy::{Caller, Identity, OperatorRole, Roles, Workload},
+    ports::{AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced},
+    profile::Profile,
+    time::Timestamp,
+};
+use hallmark_testkit::fake_hsm::{FakeHsm, FakeToken};
+
+use super::{
+    Context,
+    keyring::Keyring,
+    keys::{CreateRequest, Keys},
+    publish::Publisher,
+    registry::{Registered, Registry},
+};
+use crate::{
+    pool::{Observer, Pool, Settings},
+    store::SqliteStore,
+};
+
+/// Long enough for a loaded machine; nothing waits for it to pass.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Client `c` with keys for ES256 and ES384, signed for by `dns:w.example` and managed by `dns:o.example`.
+pub(super) struct Rig {
+    pub(super) tokens: HashMap<HsmName, Arc<FakeToken>>,
+    pub(super) audit: Arc<Recorder>,
+    pub(super) context: Context,
+    pub(super) keys: Keys,
+}
+
+impl Rig {
+    /// With one HSM, `one`.
+    pub(super) async fn new() -> Self {
+        Self::on(&["one"], in_memory().await).await
+    }
+
+    /// The client's lines are on each of `hsms`.
+    pub(super) async fn on(hsms: &[&str], store: Arc<dyn KeyStore>) -> Self {
+        let hsms: Vec<HsmName> = hsms.iter().map(|name| name.parse().unwrap()).collect();
+        let registered = Registered::new(vec![client(&hsms)], vec![workload()], vec![operator()]);
+        let registry = Arc::new(Registry::new(registered));
+        let (mut pools, mut tokens) = (HashMap::new(), HashMap::new());
+        for name in hsms {
+            let token = FakeToken::new();
+            let settings = Settings::new(name.clone(), 1);
+            let pool = Pool::start(Arc::new(FakeHsm::new(&token)), settings, Arc::new(StillClock), Arc::new(Blind));
+            let pool = pool.unwrap();
+            tokio::time::timeout(PATIENCE, pool.wait_until_up()).await.expect("the fake HSM connects");
+            pools.insert(name.clone(), pool);
+            tokens.insert(name, token);
+        }
+        let audit = Arc::new(Recorder::default());
+        let keyring = Keyring::open(store, PATIENCE, &registry).await.unwrap();
+        let context = Context {
+            clock: Arc::new(StillClock),
+            audit: audit.clone(),
+            pools: Arc::new(pools),
+            registry,
+            keyring: Arc::new(keyring),
+        };
+        let publisher = Arc::new(Publisher::new("https://keys.example", Duration::from_secs(300)));
+        let keys = Keys::new(context.clone(), publisher);
+        Self { tokens, audit, context, keys }
+    }
+
+    pub(super) fn token(&self, hsm: &str) -> &Arc<FakeToken> {
+        &self.tokens[&hsm.parse::<HsmName>().unwrap()]
+    }
+
+    pub(super) fn create(&self, request_id: &str) -> CreateRequest {
+        let client = "c".parse().unwrap();
+        CreateRequest { request_id: request_id.into(), reason: "test".into(), client, alg: None }
+    }
+}
+
+pub(super) async fn in_memory() -> Arc<dyn KeyStore> {
+    Arc::new(SqliteStore::open("sqlite::memory:").await.unwrap())
+}
+
+pub(super) fn caller(id: &str) -> Caller {
+    let roles = Roles { workload: true, operator: true };
+    Caller { identity: id.parse().unwrap(), roles, not_after: None }
+}
+
+fn client(hsms: &[HsmName]) -> Client {
+    Client {
+        name: "c".parse().unwrap(),
+        client_id: Some("client-id".into()),
+        profile: Profile::find(Profile::DEFAULT).unwrap(),
+        token_endpoint: "https://as.example/token".into(),
+        hsms: hsms.to_vec(),
+        keys: [Alg::ES256, Alg::ES384].map(|alg| KeySpec { alg, rsa_bits: 0 }).to_vec(),
+        custody: Custody::Local,
+        provision: Provision::Auto,
+        keep_for: Duration::ZERO,
+        edge_ttl: Duration::ZERO,
+        jwks_path: None,
+    }
+}
+
+fn workload() -> Workload {
+    Workload {
+        id: "dns:w.example".parse().unwrap(),
+        clients: vec!["c".parse().unwrap()],
+        audiences: vec![],
+        claims: vec![],
+        rate: None,
+        concurrency: None,
+    }
+}
+
+fn operator() -> (Identity, Vec<OperatorRole>) {
+    ("dns:o.example".parse().unwrap(), vec![OperatorRole::Rotate])
+}
+
+#[derive(Debug)]
+struct StillClock;
+
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000)
+    }
+}
+
+struct Blind;
+
+impl Observer for Blind {
+    fn fault(&self, _: &HsmName, _: &HsmFault) {}
+    fn sessions(&self, _: &HsmName, _: usize) {}
+    fn up(&self, _: &HsmName, _: bool) {}
+    fn quarantined(&self, _: &HsmName, _: KeyId) {}
+    fn gave_up(&self, _: &HsmName, _: &str) {}
+}
+
+/// Keeps what was recorded.
+pub(super) struct Recorder {
+    state: Mutex<(Chain, Vec<u8>)>,
+    /// Syncs never end.
+    pub(super) stuck: std::sync::atomic::AtomicBool,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { state: Mutex::new((Chain::new("test"), Vec::new())), stuck: false.into() }
+    }
+}
+
+impl Recorder {
+    pub(super) fn events(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(self.state.lock().unwrap().1.clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The values of `field` of the events of this kind.
+    pub(super) fn all(&self, event: &str, field: &str) -> Vec<String> {
+        let events = self.events();
+        let of_kind = events.iter().filter(|line| line["event"] == event);
+        of_kind.map(|line| line[field].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+impl AuditSink for Recorder {
+    fn append(&self, event: EncodedEvent) -> Result<(), AuditUnavailable> {
+        let (chain, out) = &mut *self.state.lock().unwrap();
+        chain.link(&event, out);
+        Ok(())
+    }
+
+    fn append_synced(&self, event: EncodedEvent) -> Synced<'_> {
+        let appended = self.append(event);
+        let stuck = self.stuck.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if stuck { std::future::pending().await } else { appended } })
+    }
+
+    fn refused(&self, time: Timestamp, refusal: &Event<'_>) {
+        self.append(EncodedEvent::new(time, refusal)).unwrap();
+    }
+
+    fn is_healthy(&self) -> bool {
+        true
+    }
+}
