@@ -100,7 +100,7 @@ reasons! {
     AlgNotConfigured = "ALG_NOT_CONFIGURED", FixRequest;
     /// The lifetime asked for is longer than the profile allows.
     LifetimeTooLong = "LIFETIME_TOO_LONG", FixRequest;
-    /// The deadline had passed before the work could start.
+    /// The deadline passed before the answer was there, and nothing is given out: allow more time.
     DeadlineExceeded = "DEADLINE_EXCEEDED", FixRequest;
     /// The same `request_id` came before with another content.
     RequestIdReused = "REQUEST_ID_REUSED", FixRequest;
@@ -140,6 +140,8 @@ reasons! {
     ShuttingDown = "SHUTTING_DOWN", RetryLater;
     /// The key store does not answer.
     StoreUnavailable = "STORE_UNAVAILABLE", RetryLater;
+    /// Keys changed while the request was under way.
+    KeyChanged = "KEY_CHANGED", RetryLater;
 
     /// The client is not registered yet: its `client_id` is not configured.
     NotRegistered = "NOT_REGISTERED", CallOperator;
@@ -147,6 +149,8 @@ reasons! {
     NoActiveKey = "NO_ACTIVE_KEY", CallOperator;
     /// The HSM refused the PIN, or it would be dangerous to try it.
     PinRefused = "PIN_REFUSED", CallOperator;
+    /// The HSM answered that the call was wrong for this key or token.
+    HsmRefused = "HSM_REFUSED", CallOperator;
     /// The key's objects on the HSM are missing, or more than one pair matches.
     KeyAbsent = "KEY_ABSENT", CallOperator;
     /// The key does not meet the client's `custody`.
@@ -155,6 +159,8 @@ reasons! {
     KeyQuarantined = "KEY_QUARANTINED", CallOperator;
     /// The HSM can't do what the algorithm needs.
     AlgUnsupported = "ALG_UNSUPPORTED", CallOperator;
+    /// The key store holds what does not read as a key or a change.
+    StoreCorrupt = "STORE_CORRUPT", CallOperator;
     /// The audit log can't be written, and nothing is signed without it.
     AuditUnavailable = "AUDIT_UNAVAILABLE", CallOperator;
 

@@ -45,13 +45,13 @@ pub(super) fn error(fault: &HsmFault) -> Error {
             Error::new(Reason::CustodyTooWeak, "the key falls short of the client's custody; call the operator")
         }
         FaultClass::Unsupported => Error::new(Reason::AlgUnsupported, "the HSM can't sign with this algorithm"),
+        FaultClass::Request => {
+            Error::new(Reason::HsmRefused, "the HSM refuses to do this with this key; call the operator")
+        }
         FaultClass::Pin => Error::new(Reason::PinRefused, "the HSM needs its operator before it can sign"),
-        FaultClass::Gone
-        | FaultClass::Session
-        | FaultClass::Handle
-        | FaultClass::Login
-        | FaultClass::Unspecific
-        | FaultClass::Request => unavailable(Duration::from_secs(1)),
+        FaultClass::Gone | FaultClass::Session | FaultClass::Handle | FaultClass::Login | FaultClass::Unspecific => {
+            unavailable(Duration::from_secs(1))
+        }
     }
     .with_detail(fault)
 }

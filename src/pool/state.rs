@@ -183,7 +183,7 @@ impl Shared {
 
     fn check_quarantine(&self, key: KeyId) -> Result<(), Error> {
         match lock(&self.judge).quarantined_for(Instant::now(), key) {
-            Some(left) => Err(quarantined().retry_after(left)),
+            Some(left) => Err(quarantined().with_detail(format!("for {} s more", left.as_secs()))),
             None => Ok(()),
         }
     }

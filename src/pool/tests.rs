@@ -152,7 +152,7 @@ async fn a_wrong_request_costs_no_session() {
     let key = rig.key(1).await;
     let opened = rig.token.calls(Call::Open);
     for (class, reason) in [
-        (FaultClass::Request, Reason::HsmUnavailable),
+        (FaultClass::Request, Reason::HsmRefused),
         (FaultClass::KeyAbsent, Reason::KeyAbsent),
         (FaultClass::CustodyTooWeak, Reason::CustodyTooWeak),
         (FaultClass::Unsupported, Reason::AlgUnsupported),

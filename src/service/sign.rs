@@ -137,10 +137,11 @@ impl Sign {
         let keys = self.context.keyring.leased()?;
         if !keys.is_active(line, key.id) {
             let text = "the key stopped being active while it signed; ask again";
-            return Err(Error::new(Reason::NoActiveKey, text).retry_after(Duration::ZERO));
+            return Err(Error::new(Reason::KeyChanged, text).retry_after(Duration::from_millis(10)));
         }
         if signed.timing.done.is_none_or(|done| done.elapsed() > OLDEST_SIGNATURE) {
-            return Err(Error::new(Reason::HsmUnavailable, "the HSM answered too late; ask again"));
+            let text = "the HSM answered too late; ask again";
+            return Err(Error::new(Reason::HsmUnavailable, text).retry_after(Duration::from_secs(1)));
         }
         signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
     }
@@ -188,5 +189,5 @@ fn not_configured(client: &Client) -> Error {
 
 pub(super) fn audit_unavailable(error: AuditUnavailable) -> Error {
     let text = "the audit log can't be written, and nothing is signed without it; call the operator";
-    Error::new(Reason::AuditUnavailable, text).with_detail(error).retry_after(Duration::from_secs(1))
+    Error::new(Reason::AuditUnavailable, text).with_detail(error)
 }

@@ -48,11 +48,14 @@ fn code(reason: Reason) -> Code {
         Reason::HsmUnavailable
         | Reason::ShuttingDown
         | Reason::StoreUnavailable
+        | Reason::KeyChanged
         | Reason::PinRefused
         | Reason::KeyQuarantined
         | Reason::AuditUnavailable => Code::Unavailable,
         Reason::NotRegistered
         | Reason::NoActiveKey
+        | Reason::HsmRefused
+        | Reason::StoreCorrupt
         | Reason::KeyAbsent
         | Reason::CustodyTooWeak
         | Reason::AlgUnsupported => Code::FailedPrecondition,
