@@ -278,7 +278,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Starts an operator's change, or finds the one that came with the same `request_id`.
     fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange>;
 
-    /// Records how a change ended.
+    /// Records how a change stands or ended, and which keys it touched so far.
     fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()>;
 
     /// Whether the store answers.

@@ -6,6 +6,7 @@ use hallmark_core::key::HsmName;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    pool::Pool,
     service::{Context, keys::Keys, readiness::Readiness},
     transport::grpc::HealthReporter,
 };
@@ -25,37 +26,32 @@ pub(super) async fn renew_lease(keys: Keys, lease: Duration, end: CancellationTo
     }
 }
 
-/// Makes each HSM's custody key, and what clients with `provision = "auto"` lack. Resolves once all is made.
+/// Makes each HSM's custody key, and what clients with `provision = "auto"` lack on it. Resolves once all is made; an
+/// HSM that is down holds up no other.
 pub(super) async fn make_keys(context: Context, keys: Keys, end: CancellationToken) {
-    let hsms: Vec<HsmName> = context.pools.keys().cloned().collect();
-    let custody = futures_util::future::join_all(hsms.iter().map(|hsm| custody_key(&context, &keys, hsm, &end)));
-    custody.await;
-    loop {
-        match keys.provision().await {
-            Ok(0) => return,
-            Ok(made) => tracing::info!(made, "key lines made"),
-            Err(error) => {
-                tracing::warn!(%error, "keys can't be made yet");
-                if !wait(RETRY, &end).await {
-                    return;
-                }
-            }
-        }
-    }
+    let each = context.pools.iter().map(|(hsm, pool)| make_keys_on(hsm, pool, &keys, &end));
+    futures_util::future::join_all(each).await;
 }
 
-async fn custody_key(context: &Context, keys: &Keys, hsm: &HsmName, end: &CancellationToken) {
-    let Some(pool) = context.pools.get(hsm) else { return };
+async fn make_keys_on(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &CancellationToken) {
     loop {
         tokio::select! {
             () = pool.wait_until_up() => {}
             () = end.cancelled() => return,
         }
-        match keys.ensure_custody_key(hsm).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(%hsm, %error, "the custody key can't be made yet"),
+        let custody = keys.ensure_custody_key(hsm).await;
+        if let Err(error) = &custody {
+            tracing::warn!(%hsm, %error, "the custody key can't be made yet");
         }
-        if !wait(RETRY, end).await {
+        let provisioned = keys.provision(hsm).await;
+        if provisioned.made > 0 {
+            tracing::info!(%hsm, made = provisioned.made, "key lines made");
+        }
+        for (line, error) in &provisioned.failed {
+            tracing::warn!(%line, %error, "keys can't be made yet");
+        }
+        let done = custody.is_ok() && provisioned.failed.is_empty();
+        if done || !wait(RETRY, end).await {
             return;
         }
     }

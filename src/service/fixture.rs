@@ -32,7 +32,7 @@ use crate::{
 /// Long enough for a loaded machine; nothing waits for it to pass.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Client `c` with keys for ES256 and ES384, signed for by `dns:w.example` and managed by `dns:o.example`.
+/// Client `c` with keys for ES256 and ES384, signed for by `dns:w.example` and managed by `dns:o.example` and `dns:p.example`.
 pub(super) struct Rig {
     pub(super) tokens: HashMap<HsmName, Arc<FakeToken>>,
     pub(super) audit: Arc<Recorder>,
@@ -49,7 +49,11 @@ impl Rig {
     /// The client's lines are on each of `hsms`.
     pub(super) async fn on(hsms: &[&str], store: Arc<dyn KeyStore>) -> Self {
         let hsms: Vec<HsmName> = hsms.iter().map(|name| name.parse().unwrap()).collect();
-        let registered = Registered::new(vec![client(&hsms)], vec![workload()], vec![operator()]);
+        let registered = Registered::new(
+            vec![client(&hsms)],
+            vec![workload()],
+            vec![operator("dns:o.example"), operator("dns:p.example")],
+        );
         let registry = Arc::new(Registry::new(registered));
         let (mut pools, mut tokens) = (HashMap::new(), HashMap::new());
         for name in hsms {
@@ -121,8 +125,8 @@ fn workload() -> Workload {
     }
 }
 
-fn operator() -> (Identity, Vec<OperatorRole>) {
-    ("dns:o.example".parse().unwrap(), vec![OperatorRole::Rotate])
+fn operator(id: &str) -> (Identity, Vec<OperatorRole>) {
+    (id.parse().unwrap(), vec![OperatorRole::Rotate])
 }
 
 #[derive(Debug)]

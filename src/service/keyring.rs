@@ -87,8 +87,7 @@ impl Keys {
         let (mut active, mut custody) = (HashMap::new(), HashMap::new());
         for record in records.iter().filter(|record| record.state == KeyState::Active) {
             let client = record.client.as_ref().and_then(|name| registered.clients.get(name));
-            // Custody keys are ours alone: what the HSM made of them is seen when they are made.
-            let floor = client.map_or(Custody::Imported, |client| client.custody);
+            let floor = client.map_or(Custody::Local, |client| client.custody);
             let Some(key) = ready(record, floor) else { continue };
             match (record.purpose, &record.client) {
                 (Purpose::Assertion, Some(client)) => {

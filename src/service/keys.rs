@@ -1,12 +1,14 @@
 //! An operator lists keys, and makes the first keys of a client's lines.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hallmark_core::{
     audit::{EncodedEvent, Event, KeyEvent, Outcome},
-    client::{Client, Provision},
+    client::{Client, Custody, Provision},
     error::{Error, Reason},
-    key::{Alg, ClientName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{
+        Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose,
+    },
     lifecycle::{self, Bootstrap, Change},
     policy::{Caller, OperatorRole},
     ports::{BegunChange, ChangeState, HsmObject, KeyChange, RecordUpdate, StoreError},
@@ -16,7 +18,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{Context, publish::Publisher, sign::audit_unavailable};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolKey};
 
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -43,6 +45,15 @@ pub struct CreateRequest {
 pub struct Changed {
     pub change: KeyChange,
     pub keys: Vec<KeyRecord>,
+}
+
+/// What `provision` did.
+#[derive(Debug, Default)]
+pub struct Provisioned {
+    /// How many key lines got their first keys.
+    pub made: usize,
+    /// What could not be made yet, and why.
+    pub failed: Vec<(KeyLine, Error)>,
 }
 
 /// Who is behind a change, for the audit log.
@@ -79,6 +90,10 @@ impl Keys {
     /// Makes the first keys of a client's lines: one active and one standby each.
     pub async fn create(&self, caller: &Caller, request: CreateRequest) -> Result<Changed, Error> {
         self.authorise(caller, OperatorRole::Rotate)?;
+        if request.request_id.starts_with(OWN_REQUESTS) {
+            let text = format!("a `request_id` can't begin with `{OWN_REQUESTS}`: those are the server's own");
+            return Err(Error::new(Reason::InvalidRequest, text));
+        }
         let registered = self.context.registry.load_full();
         let client = registered.clients.get(&request.client).ok_or_else(|| {
             Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
@@ -91,51 +106,70 @@ impl Keys {
         tokio::spawn(work).await.map_err(Error::internal)?
     }
 
-    /// Makes what clients with `provision = "auto"` still lack, as the server itself.
+    /// Makes what clients with `provision = "auto"` still lack on `hsm`, as the server itself: each line for itself, so
+    /// that one in trouble holds up no other.
     ///
     /// Never where a record or an object on the token already names the client.
-    pub async fn provision(&self) -> Result<usize, Error> {
+    pub async fn provision(&self, hsm: &HsmName) -> Provisioned {
         let registered = self.context.registry.load_full();
-        let mut made = 0;
+        let mut provisioned = Provisioned::default();
         for client in registered.clients.values().filter(|client| client.provision == Provision::Auto) {
-            for (line, spec) in client.key_lines() {
-                if !self.may_provision(client, &line).await? {
-                    continue;
+            for (line, spec) in client.key_lines().into_iter().filter(|(line, _)| line.hsm == *hsm) {
+                match self.provision_line(client, &line, spec).await {
+                    Ok(made) => provisioned.made += usize::from(made),
+                    Err(error) => provisioned.failed.push((line, error)),
                 }
-                let request = CreateRequest {
-                    request_id: format!("provision-{line}"),
-                    reason: "provision = \"auto\"".into(),
-                    client: client.name.clone(),
-                    alg: Some(line.alg),
-                };
-                self.change(client, vec![(line, spec)], request, "hallmark".into()).await?;
-                made += 1;
             }
         }
-        Ok(made)
+        provisioned
+    }
+
+    async fn provision_line(&self, client: &Client, line: &KeyLine, spec: KeySpec) -> Result<bool, Error> {
+        if !self.may_provision(client, line).await? {
+            return Ok(false);
+        }
+        let request = CreateRequest {
+            request_id: format!("{OWN_REQUESTS}provision/{line}"),
+            reason: "provision = \"auto\"".into(),
+            client: client.name.clone(),
+            alg: Some(line.alg),
+        };
+        self.change(client, vec![(line.clone(), spec)], request, "hallmark".into()).await?;
+        Ok(true)
     }
 
     /// Makes the custody key of `hsm`, if there is none. Prefers ES256: its keys are quick to make and to use.
-    pub async fn ensure_custody_key(&self, hsm: &hallmark_core::key::HsmName) -> Result<(), Error> {
+    pub async fn ensure_custody_key(&self, hsm: &HsmName) -> Result<(), Error> {
         let _one = self.changing.lock().await;
-        if self.context.keyring.keys().custody(hsm).is_some() {
+        // An attempt that failed may have left what was not read yet.
+        self.reload().await?;
+        let keys = self.context.keyring.keys().clone();
+        if keys.custody(hsm).is_some() {
             return Ok(());
         }
         let pool = self.pool(hsm)?;
         let algs = pool.facts().map(|facts| facts.algs).unwrap_or_default();
-        let alg = [Alg::ES256, Alg::RS256].into_iter().find(|alg| algs.contains(alg));
-        let alg = alg.ok_or_else(|| Error::new(Reason::AlgUnsupported, "the HSM has neither ES256 nor RS256"))?;
-        let spec = KeySpec { alg, rsa_bits: KeySpec::DEFAULT_RSA_BITS };
-        let keys = self.context.keyring.keys().clone();
+        // What was reserved for an algorithm that the HSM has no more stays where it is, and another takes its place.
         let reserved = |record: &&KeyRecord| {
-            record.purpose == Purpose::Custody && record.hsm == *hsm && record.state == KeyState::PreActive
+            record.purpose == Purpose::Custody
+                && record.hsm == *hsm
+                && record.state == KeyState::PreActive
+                && algs.contains(&record.alg)
         };
         let record = match keys.records.iter().find(reserved) {
             Some(record) => record.clone(),
-            None => self.reserve(None, hsm, alg, Purpose::Custody).await?,
+            None => {
+                let alg = [Alg::ES256, Alg::RS256].into_iter().find(|alg| algs.contains(alg)).ok_or_else(|| {
+                    Error::new(Reason::AlgUnsupported, "the HSM has neither ES256 nor RS256, for its custody key")
+                })?;
+                self.reserve(None, hsm, alg, Purpose::Custody).await?
+            }
         };
+        // The record's own: it may have been reserved when the HSM had other algorithms.
+        let spec = KeySpec { alg: record.alg, rsa_bits: KeySpec::DEFAULT_RSA_BITS };
         let author = Author { who: "hallmark", change: &record.id.to_string(), reason: "an HSM needs a custody key" };
         let born = self.generate(pool, &record, spec, &author).await?;
+        check_custody(pool, &born, Custody::Local).await?;
         let change = Change { key: born.id, to: KeyState::Active, reason: "custody key".into() };
         self.apply(vec![(born, change)], &author).await
     }
@@ -173,7 +207,7 @@ impl Keys {
             request_id: request.request_id,
             request: format!("create {}", algs.join(" ")),
             client: client.name.clone(),
-            operator: who,
+            operator: who.clone(),
             reason: request.reason,
             state: ChangeState::Running,
             created: self.context.clock.now(),
@@ -183,16 +217,16 @@ impl Keys {
             Begun::Go(change) => change,
             Begun::Done(changed) => return Ok(changed),
         };
-        let author = Author { who: &change.operator, change: &change.id, reason: &change.reason };
-        let made = self.make_lines(client, &lines, &author).await;
-        let store = self.context.keyring.store();
-        let (state, ids) = match &made {
-            Ok(ids) => (ChangeState::Applied, ids.as_slice()),
-            Err(_) => (ChangeState::Failed, [].as_slice()),
-        };
-        store.end_change(&change.id, state, ids).await.map_err(store_error)?;
-        let ids = made?;
-        Ok(self.changed(KeyChange { state, keys: ids, ..change }))
+        // An attempt that failed, or another process, may have left what was not read yet.
+        self.reload().await?;
+        // Whoever takes the change up now, not who asked first.
+        let author = Author { who: &who, change: &change.id, reason: &change.reason };
+        let mut keys = change.keys.clone();
+        let made = self.make_lines(client, &lines, &author, &mut keys).await;
+        let state = if made.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
+        let ended = self.context.keyring.store().end_change(&change.id, state, &keys).await.map_err(store_error);
+        made.and(ended)?;
+        Ok(self.changed(KeyChange { state, keys, ..change }))
     }
 
     async fn begin(&self, change: KeyChange) -> Result<Begun, Error> {
@@ -216,23 +250,42 @@ impl Keys {
         Changed { change, keys }
     }
 
+    /// Makes the first keys of `lines`, but for those that this change had made before it was cut short. `keys` grows
+    /// by what the change touches, and the store knows before any of it lives.
     async fn make_lines(
         &self,
         client: &Client,
         lines: &[(KeyLine, KeySpec)],
         author: &Author<'_>,
-    ) -> Result<Vec<KeyId>, Error> {
-        let mut made = Vec::new();
+        keys: &mut Vec<KeyId>,
+    ) -> Result<(), Error> {
         for (line, spec) in lines {
+            if self.is_made(client, line, keys) {
+                continue;
+            }
             let (first, standby) = self.reserve_line(client, line).await?;
+            keys.extend([first.id, standby.id]);
+            keys.sort_unstable();
+            keys.dedup();
+            let store = self.context.keyring.store();
+            store.end_change(author.change, ChangeState::Running, keys).await.map_err(store_error)?;
             let pool = self.pool(&line.hsm)?;
             let first = self.generate(pool, &first, *spec, author).await?;
             let standby = self.generate(pool, &standby, *spec, author).await?;
-            made.extend([first.id, standby.id]);
+            for born in [&first, &standby] {
+                check_custody(pool, born, client.custody).await?;
+            }
             let changes = lifecycle::establish(first.id, standby.id);
             self.apply([first, standby].into_iter().zip(changes).collect(), author).await?;
         }
-        Ok(made)
+        Ok(())
+    }
+
+    /// Whether `keys` has one of `line` that lives.
+    fn is_made(&self, client: &Client, line: &KeyLine, keys: &[KeyId]) -> bool {
+        let all = self.context.keyring.keys();
+        let mut ours = all.of_client(client).filter(|record| keys.contains(&record.id));
+        ours.any(|record| record.alg == line.alg && record.hsm == line.hsm && record.times.activated.is_some())
     }
 
     /// Two records without keys, written before the keys are made.
@@ -254,7 +307,7 @@ impl Keys {
     async fn reserve(
         &self,
         client: Option<&ClientName>,
-        hsm: &hallmark_core::key::HsmName,
+        hsm: &HsmName,
         alg: Alg,
         purpose: Purpose,
     ) -> Result<KeyRecord, Error> {
@@ -355,10 +408,13 @@ impl Keys {
         self.context.registry.load().policy.operator(caller, role, self.context.clock.now())
     }
 
-    fn pool(&self, hsm: &hallmark_core::key::HsmName) -> Result<&Pool, Error> {
+    fn pool(&self, hsm: &HsmName) -> Result<&Pool, Error> {
         self.context.pools.get(hsm).ok_or_else(|| Error::internal(format!("no pool for HSM `{hsm}`")))
     }
 }
+
+/// How the request ids begin under which the server makes keys by itself.
+const OWN_REQUESTS: &str = "hallmark:";
 
 enum Begun {
     Go(KeyChange),
@@ -396,10 +452,35 @@ fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> Result<Option<Publi
     }
 }
 
+/// Looks at what the HSM says of a new key, before anyone relies on it: a module may make keys that can leave it.
+async fn check_custody(pool: &Pool, born: &KeyRecord, floor: Custody) -> Result<(), Error> {
+    let public = born.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
+    let key = PoolKey::new(born, public, floor).map_err(Error::internal)?;
+    let evidence = pool.evidence(Arc::new(key)).await?;
+    let why = match evidence.custody() {
+        Ok(custody) if custody <= floor => return Ok(()),
+        Ok(custody) => format!("its custody is {custody:?}, and {floor:?} is asked for"),
+        Err(why) => why.to_owned(),
+    };
+    tracing::error!(key = %born.id, hsm = %born.hsm, why, "a new key is not used: the HSM does not keep it as it should");
+    let text = "the HSM made a key that falls short of the custody asked for; it is not used, call the operator";
+    Err(Error::new(Reason::CustodyTooWeak, text).with_detail(why))
+}
+
 pub(super) fn store_error(error: StoreError) -> Error {
-    Error::new(Reason::StoreUnavailable, "the key store does not answer; try again")
-        .with_detail(error)
-        .retry_after(std::time::Duration::from_secs(1))
+    let wait = Duration::from_secs(1);
+    match &error {
+        StoreError::Unavailable(_) => {
+            Error::new(Reason::StoreUnavailable, "the key store does not answer; try again").retry_after(wait)
+        }
+        StoreError::Conflict(_) => {
+            Error::new(Reason::KeyChanged, "the keys changed meanwhile; look at them and try again").retry_after(wait)
+        }
+        StoreError::Corrupt(_) => {
+            Error::new(Reason::StoreCorrupt, "the key store holds what can't be read; call the operator")
+        }
+    }
+    .with_detail(error)
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ struct State {
     max_sessions: Option<usize>,
     wrong_tries: usize,
     forgeries: usize,
-    faults: HashMap<Call, VecDeque<FaultClass>>,
+    leaky: bool,
+    faults: HashMap<Call, VecDeque<Option<FaultClass>>>,
     latency: HashMap<Call, Duration>,
     hanging: HashMap<Call, bool>,
     inside: HashMap<Call, usize>,
@@ -77,12 +78,25 @@ impl FakeToken {
 
     /// The next `n` calls fail so, before they do anything.
     pub fn fail_next(&self, call: Call, n: usize, class: FaultClass) {
-        self.state().faults.entry(call).or_default().extend(std::iter::repeat_n(class, n));
+        self.state().faults.entry(call).or_default().extend(std::iter::repeat_n(Some(class), n));
+    }
+
+    /// The call after the next `n` fails so.
+    pub fn fail_after(&self, call: Call, n: usize, class: FaultClass) {
+        let mut state = self.state();
+        let faults = state.faults.entry(call).or_default();
+        faults.extend(std::iter::repeat_n(None, n));
+        faults.push_back(Some(class));
     }
 
     /// The next `n` signatures do not verify.
     pub fn forge_next(&self, n: usize) {
         self.state().forgeries += n;
+    }
+
+    /// From now on, keys that are generated can leave the token.
+    pub fn set_leaky(&self, leaky: bool) {
+        self.state().leaky = leaky;
     }
 
     /// Each such call takes at least so long.
@@ -153,7 +167,7 @@ impl FakeToken {
         let waiting = self.changed.wait_while(state, |state| state.hanging.get(&call) == Some(&true));
         let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
         *state.inside.entry(call).or_default() -= 1;
-        let fault = state.faults.get_mut(&call).and_then(VecDeque::pop_front);
+        let fault = state.faults.get_mut(&call).and_then(VecDeque::pop_front).flatten();
         let latency = state.latency.get(&call).copied();
         if fault == Some(FaultClass::Login) {
             state.logged_in = false;
@@ -362,8 +376,8 @@ impl HsmSession for FakeSession {
             local: yes,
             sensitive: yes,
             always_sensitive: yes,
-            extractable: Some(false),
-            never_extractable: yes,
+            extractable: Some(state.leaky),
+            never_extractable: Some(!state.leaky),
             key_gen_mechanism: Some("fake".into()),
         };
         state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence });
