@@ -30,7 +30,7 @@ use hallmark_core::{
     assertion::{SigningInput, ToBeSigned},
     client::Custody,
     error::Error,
-    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart},
+    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart, Purpose},
     ports::{Clock, Evidence, Hsm, HsmFault, HsmObject, HsmSession, KeyRef, NewKey, TokenFacts},
     public_key::{InvalidPublicKey, PublicKey, Verifier},
 };
@@ -88,6 +88,7 @@ pub struct PoolKey {
     pub id: KeyId,
     pub kid: Kid,
     pub alg: Alg,
+    purpose: Purpose,
     cka_id: Vec<u8>,
     label: String,
     public: PublicKey,
@@ -101,6 +102,7 @@ impl PoolKey {
             id: record.id,
             kid: public.kid.clone(),
             alg: record.alg,
+            purpose: record.purpose,
             cka_id: record.cka_id.clone(),
             label: record.label.clone(),
             public: public.key.clone(),
@@ -177,6 +179,9 @@ impl Pool {
     ///
     /// Refuses at once what can't be done by `deadline`, and what an HSM that is down can't do at all.
     pub async fn sign(&self, key: Arc<PoolKey>, input: SigningInput, deadline: Instant) -> Result<Signed, Error> {
+        if key.purpose != input.purpose() {
+            return Err(Error::internal(format!("a {} is not for {key:?}, of another purpose", input.kind())));
+        }
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }))?;
         tokio::select! {
@@ -190,6 +195,11 @@ impl Pool {
     /// Takes no more jobs, and answers those that wait or are under way: `SHUTTING_DOWN`.
     pub fn shut_down(&self) {
         self.shared.shut_down();
+    }
+
+    /// Refuses what [`Pool::sign`] would refuse at once, as far as can be known before. Changes nothing.
+    pub fn check(&self, key: &PoolKey, deadline: Instant) -> Result<(), Error> {
+        self.shared.check(key.id, deadline)
     }
 
     /// Makes a key pair on the HSM. RSA takes seconds.

@@ -12,7 +12,7 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::{
     client::Client,
     error::{Error, Reason},
-    key::{Alg, Kid},
+    key::{Alg, Kid, Purpose},
     policy::{Claims, Grant},
     time::Timestamp,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// Everything that an HSM is ever asked to sign. Only this crate can make one, and no RPC signs bytes.
 ///
 /// Most verifiers ignore `typ`, so any JWS under a client's key could pass for an assertion: only
-/// [`SigningInput::Assertion`] is ever signed with one.
+/// [`SigningInput::Assertion`] is ever signed with one. The pool holds each input to its [`SigningInput::purpose`].
 #[derive(Debug)]
 pub enum SigningInput {
     /// A client assertion (RFC 7523 §2.2), under the client's key.
@@ -129,6 +129,14 @@ impl SigningInput {
         match self {
             Self::Assertion(_) => "assertion",
             Self::Probe(_) => "probe",
+        }
+    }
+
+    /// The only kind of key that it may be signed with.
+    pub fn purpose(&self) -> Purpose {
+        match self {
+            Self::Assertion(_) => Purpose::Assertion,
+            Self::Probe(_) => Purpose::Custody,
         }
     }
 

@@ -148,11 +148,7 @@ impl Shared {
             self.check_quarantine(job.key.id)?;
         }
         let mut inner = lock(&self.inner);
-        match &inner.phase {
-            Phase::Down(error) => return Err(error.clone()),
-            Phase::Ended => return Err(shutting_down()),
-            Phase::Up => {}
-        }
+        inner.check_up()?;
         if let Job::Sign(job) = &job {
             self.check_room(&inner, job.deadline)?;
         }
@@ -163,6 +159,14 @@ impl Shared {
             self.work.notify_one();
         }
         Ok(())
+    }
+
+    /// What [`Shared::submit`] would say to a signature.
+    pub(super) fn check(&self, key: KeyId, deadline: Instant) -> Result<(), Error> {
+        self.check_quarantine(key)?;
+        let inner = lock(&self.inner);
+        inner.check_up()?;
+        self.check_room(&inner, deadline)
     }
 
     /// Refuses early what would only time out in the queue.
@@ -402,6 +406,14 @@ impl Shared {
 }
 
 impl Inner {
+    fn check_up(&self) -> Result<(), Error> {
+        match &self.phase {
+            Phase::Down(error) => Err(error.clone()),
+            Phase::Ended => Err(shutting_down()),
+            Phase::Up => Ok(()),
+        }
+    }
+
     fn worker_limit(&self) -> usize {
         self.facts.as_ref().and_then(|facts| facts.max_sessions).map_or(usize::MAX, |max| max.max(1))
     }

@@ -221,6 +221,15 @@ async fn many_unspecific_faults_are_a_lost_token() {
 }
 
 #[tokio::test]
+async fn a_probe_is_never_signed_with_a_clients_key() {
+    let rig = Rig::new(1).await;
+    let mut key = PoolKey::clone(&*rig.key(1).await);
+    key.purpose = Purpose::Assertion;
+    assert_eq!(rig.refusal(&Arc::new(key)).await, Reason::Internal);
+    assert_eq!(rig.token.calls(Call::Sign), 0);
+}
+
+#[tokio::test]
 async fn a_deadline_that_has_passed_never_reaches_the_token() {
     let rig = Rig::new(1).await;
     let key = rig.key(1).await;
