@@ -4,7 +4,6 @@
 
 use std::io;
 
-use tracing::Span;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter::ParseError, fmt, layer::SubscriberExt};
 
 pub mod metrics;
@@ -17,7 +16,7 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Human,
-    /// One JSON object a line; the request's id is in `span.request_id`.
+    /// One JSON object a line; a line about a request has its `request_id`.
     Json,
 }
 
@@ -47,14 +46,9 @@ where
     let lines = fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Human => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
     Ok(Registry::default().with(lines).with(filter))
-}
-
-/// The span of one request: every line that is logged in it carries the id, which the caller got too.
-pub fn request_span(request_id: &str, rpc: &'static str) -> Span {
-    tracing::info_span!("request", request_id, rpc)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::{
         keys::Keys,
         publish::Publisher,
         readiness::Readiness,
+        refusals::Refusals,
         registry::{Registered, Registry},
         sign::Sign,
     },
@@ -192,6 +193,7 @@ pub(super) async fn fronts(
     }
 
     let services = grpc::Services {
+        refusals: Arc::new(Refusals::new(&built.context, built.metrics.clone())),
         sign: Sign::new(built.context.clone(), built.metrics.clone()),
         keys: built.keys.clone(),
         publisher: built.publisher.clone(),

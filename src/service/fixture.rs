@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -152,12 +155,13 @@ impl Observer for Blind {
 pub(super) struct Recorder {
     state: Mutex<(Chain, Vec<u8>)>,
     /// Syncs never end.
-    pub(super) stuck: std::sync::atomic::AtomicBool,
+    pub(super) stuck: AtomicBool,
+    pub(super) sick: AtomicBool,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { state: Mutex::new((Chain::new("test"), Vec::new())), stuck: false.into() }
+        Self { state: Mutex::new((Chain::new("test"), Vec::new())), stuck: false.into(), sick: false.into() }
     }
 }
 
@@ -184,7 +188,7 @@ impl AuditSink for Recorder {
 
     fn append_synced(&self, event: EncodedEvent) -> Synced<'_> {
         let appended = self.append(event);
-        let stuck = self.stuck.load(std::sync::atomic::Ordering::SeqCst);
+        let stuck = self.stuck.load(Ordering::SeqCst);
         Box::pin(async move { if stuck { std::future::pending().await } else { appended } })
     }
 
@@ -193,6 +197,6 @@ impl AuditSink for Recorder {
     }
 
     fn is_healthy(&self) -> bool {
-        true
+        !self.sick.load(Ordering::SeqCst)
     }
 }

@@ -5,16 +5,19 @@
 //! - [`publish`]: the JWKS documents, in memory;
 //! - [`readiness`]: whether signatures are made and verified lately;
 //! - [`keyring`]: the records as last read, and the store lease;
+//! - [`refusals`]: counts and records what callers are refused;
 //! - [`limits`]: rate and concurrency of each workload;
 //! - [`registry`]: clients and policy, replaced as one on reload.
 
 #[cfg(test)]
 mod fixture;
+mod intent;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
 pub mod publish;
 pub mod readiness;
+pub mod refusals;
 pub mod registry;
 pub mod sign;
 

@@ -7,7 +7,7 @@ use std::{
 
 use hallmark_core::{
     assertion::{self, SignedAssertion, TokenRequest},
-    audit::{EncodedEvent, Event, Outcome, Signing},
+    audit::Signing,
     client::Client,
     error::{Error, Reason},
     key::{Alg, KeyLine},
@@ -15,7 +15,12 @@ use hallmark_core::{
     ports::AuditUnavailable,
 };
 
-use super::{Context, keyring::Keys};
+use super::{
+    Context,
+    intent::Intent,
+    keyring::Keys,
+    refusals::{Refusals, Refused},
+};
 use crate::{
     pool::{Pool, PoolKey, Signed, Timing},
     telemetry::{Metrics, metrics::JobTimes},
@@ -27,6 +32,7 @@ const OLDEST_SIGNATURE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Sign {
     context: Context,
+    refusals: Refusals,
     metrics: Arc<Metrics>,
 }
 
@@ -39,31 +45,13 @@ pub struct Reply {
 
 impl Sign {
     pub fn new(context: Context, metrics: Arc<Metrics>) -> Self {
-        Self { context, metrics }
+        Self { refusals: Refusals::new(&context, metrics.clone()), context, metrics }
     }
 
     /// Signs one assertion, or says why not.
     ///
     /// `request_id` ties the audit records together. The reply is given only once they are on the disk.
     pub async fn sign(
-        &self,
-        caller: &Caller,
-        request: AssertionRequest,
-        deadline: Instant,
-        request_id: &str,
-    ) -> Result<Reply, Error> {
-        let client = request.client.clone();
-        let result = self.authorised(caller, request, deadline, request_id).await;
-        if let Err(error) = &result {
-            self.metrics.refused(error.reason);
-            if error.reason.remedy() == hallmark_core::error::Remedy::AskPermission {
-                self.record_refusal(caller, client.as_str(), error, request_id);
-            }
-        }
-        result
-    }
-
-    async fn authorised(
         &self,
         caller: &Caller,
         request: AssertionRequest,
@@ -82,7 +70,11 @@ impl Sign {
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
         let input = assertion::prepare(grant, client, key.alg, &key.kid)?;
 
-        let intent = Event::SignIntent(Signing {
+        // Nothing that the pool would not even queue is recorded as about to be done: an outage must not fill the disk.
+        pool.check(&key, deadline).inspect_err(|error| {
+            self.refusals.record(&Refused { request: request_id, who: &who, client: client.name.as_str() }, error);
+        })?;
+        let signing = Signing {
             request: request_id,
             who: &who,
             client: client.name.as_str(),
@@ -90,12 +82,12 @@ impl Sign {
             alg: key.alg.as_str(),
             kind: input.kind(),
             audience: &audience,
-        });
-        context.audit.append(self.encode(&intent)).map_err(audit_unavailable)?;
+        };
+        let intent = Intent::record(context, signing)?;
         let signed = pool.sign(key.clone(), input, deadline).await;
         let times = signed.as_ref().map(|signed| job_times(&signed.timing)).unwrap_or_default();
         let result = signed.and_then(|signed| self.release(signed, &line, &key));
-        self.record_outcome(&result, request_id).await?;
+        let result = self.recorded(intent, result, deadline).await;
         let outcome = result.as_ref().map(|_| times).map_err(|error| error.reason);
         self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, outcome);
         let assertion = result?;
@@ -146,34 +138,28 @@ impl Sign {
         signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
     }
 
-    async fn record_outcome(&self, result: &Result<SignedAssertion, Error>, request: &str) -> Result<(), Error> {
-        let (stamp, error) = (result.as_ref().ok().map(|signed| &signed.stamp), result.as_ref().err());
-        let outcome = Event::SignOutcome {
-            request,
-            outcome: if error.is_some() { Outcome::Failed } else { Outcome::Done },
-            reason: error.map(|error| error.reason.code()),
-            jti: stamp.map(|stamp| stamp.jti.as_str()),
-            iat: stamp.map(|stamp| stamp.issued_at.secs()),
-            exp: stamp.map(|stamp| stamp.expires_at.secs()),
-        };
-        let outcome = self.encode(&outcome);
-        match error {
-            // One sync covers the intent and this.
-            None => self.context.audit.append_synced(outcome).await,
+    /// Gives `result` back once its outcome is in the log: nothing leaves before it is on the disk.
+    async fn recorded(
+        &self,
+        intent: Intent<'_>,
+        result: Result<SignedAssertion, Error>,
+        deadline: Instant,
+    ) -> Result<SignedAssertion, Error> {
+        let outcome = intent.outcome(result.as_ref().map(|signed| Some(&signed.stamp)));
+        let audit = &self.context.audit;
+        if result.is_err() {
             // Nothing leaves, so nobody needs to wait for the disk.
-            Some(_) => self.context.audit.append(outcome),
+            audit.append(outcome).map_err(audit_unavailable)?;
+            return result;
         }
-        .map_err(audit_unavailable)
-    }
-
-    fn record_refusal(&self, caller: &Caller, client: &str, error: &Error, request: &str) {
-        let who = caller.identity.to_string();
-        let event = Event::Refused { request, who: &who, client, reason: error.reason.code() };
-        self.context.audit.refused(self.context.clock.now(), &event);
-    }
-
-    fn encode(&self, event: &Event<'_>) -> EncodedEvent {
-        EncodedEvent::new(self.context.clock.now(), event)
+        // One sync covers the intent and this. A disk that hangs keeps nobody beyond the deadline.
+        match tokio::time::timeout_at(deadline.into(), audit.append_synced(outcome)).await {
+            Ok(synced) => synced.map_err(audit_unavailable).and(result),
+            Err(_) => {
+                let text = "the deadline passed before the signature was on record; it is not given out";
+                Err(Error::new(Reason::DeadlineExceeded, text))
+            }
+        }
     }
 }
 
@@ -191,3 +177,6 @@ pub(super) fn audit_unavailable(error: AuditUnavailable) -> Error {
     let text = "the audit log can't be written, and nothing is signed without it; call the operator";
     Error::new(Reason::AuditUnavailable, text).with_detail(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,8 +104,7 @@ fn logged(format: LogFormat, filter: &str) -> String {
     let writer = lines.clone();
     let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
     tracing::subscriber::with_default(subscriber, || {
-        let _entered = request_span("r-1", "SignAssertion").entered();
-        tracing::info!(client = "epic", "signed");
+        tracing::info!(request_id = "r-1", client = "epic", "refused");
         tracing::debug!("detail");
     });
     let bytes = lines.0.lock().unwrap().clone();
@@ -113,12 +112,12 @@ fn logged(format: LogFormat, filter: &str) -> String {
 }
 
 #[test]
-fn every_line_of_a_request_carries_its_id() {
+fn a_line_about_a_request_carries_its_id() {
     let json: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, "info")).unwrap();
-    assert_eq!(json["span"]["request_id"], "r-1");
-    assert_eq!((&json["message"], &json["client"]), (&"signed".into(), &"epic".into()));
+    assert_eq!(json["request_id"], "r-1");
+    assert_eq!((&json["message"], &json["client"]), (&"refused".into(), &"epic".into()));
     let human = logged(LogFormat::Human, "info");
-    assert!(human.contains("r-1") && human.contains("signed") && !human.contains("detail"), "{human}");
+    assert!(human.contains("r-1") && human.contains("refused") && !human.contains("detail"), "{human}");
 }
 
 #[test]

@@ -15,25 +15,28 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{
+    call::{Call, DEFAULT_TIMEOUT, LONGEST_TIMEOUT, refuse},
     convert,
-    scope::{DEFAULT_TIMEOUT, LONGEST_TIMEOUT, Scope},
-    status::to_status,
 };
-use crate::{service::sign::Sign, transport::listener::Peer};
+use crate::{
+    service::{refusals::Refusals, sign::Sign},
+    transport::listener::Peer,
+};
 
 /// How many items of one stream are under way at once. Further ones stay with the caller until one is answered and
 /// read, so that a caller that stops reading costs no more than these.
 const IN_FLIGHT: usize = 128;
 const MAX_CORRELATION_ID: usize = 128;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Assertions {
     sign: Sign,
+    refusals: Arc<Refusals>,
 }
 
 impl Assertions {
-    pub(super) fn new(sign: Sign) -> Self {
-        Self { sign }
+    pub(super) fn new(sign: Sign, refusals: Arc<Refusals>) -> Self {
+        Self { sign, refusals }
     }
 }
 
@@ -43,10 +46,11 @@ impl AssertionService for Assertions {
         &self,
         request: Request<SignAssertionRequest>,
     ) -> Result<Response<SignAssertionResponse>, Status> {
-        let scope = Scope::of(&request)?;
+        let call = Call::of(&self.refusals, &request)?;
         let message = request.into_inner();
-        let result = sign_one(&self.sign, &scope.caller, message, scope.deadline, &scope.request_id).await;
-        scope.answer(result)
+        let client = message.client.clone();
+        let result = sign_one(&self.sign, &call.caller, message, call.deadline, &call.id).await;
+        call.answer(&self.refusals, &client, result)
     }
 
     type SignAssertionsStream = BoxStream<'static, Result<SignAssertionsResponse, Status>>;
@@ -55,38 +59,44 @@ impl AssertionService for Assertions {
         &self,
         request: Request<Streaming<SignAssertionsRequest>>,
     ) -> Result<Response<Self::SignAssertionsStream>, Status> {
-        let caller = Scope::of(&request)?.caller;
+        let call = Call::of(&self.refusals, &request)?;
         // When the connection has to go, what is under way is answered and the stream ends.
         let closing = request.extensions().get::<Arc<Peer>>().map(|peer| peer.closing().clone()).unwrap_or_default();
         let items = request.into_inner().take_until(closing.cancelled_owned());
-        Ok(Response::new(answers(self.sign.clone(), caller, items).boxed()))
+        let answers = answers(self.clone(), call.caller.clone(), items).boxed();
+        call.answer(&self.refusals, "", Ok(answers))
     }
 }
 
 /// The answers to `items`, in the order in which they are ready. Ends with the first item that can't be read.
 fn answers(
-    sign: Sign,
+    service: Assertions,
     caller: Caller,
     items: impl Stream<Item = Result<SignAssertionsRequest, Status>>,
 ) -> impl Stream<Item = Result<SignAssertionsResponse, Status>> {
     let answer = move |item: Result<SignAssertionsRequest, Status>| {
-        let (sign, caller) = (sign.clone(), caller.clone());
-        async move { Ok(sign_item(&sign, &caller, item?).await) }
+        let (service, caller) = (service.clone(), caller.clone());
+        async move { Ok(sign_item(&service, &caller, item?).await) }
     };
     items.map(answer).buffer_unordered(IN_FLIGHT)
 }
 
-async fn sign_item(sign: &Sign, caller: &Caller, item: SignAssertionsRequest) -> SignAssertionsResponse {
-    let result = match checked(&item) {
-        Ok(deadline) => {
-            let request_id = Uuid::new_v4().to_string();
-            sign_one(sign, caller, item.request.unwrap_or_default(), deadline, &request_id).await
-        }
+/// Each item has an id of its own.
+async fn sign_item(service: &Assertions, caller: &Caller, item: SignAssertionsRequest) -> SignAssertionsResponse {
+    let id = Uuid::new_v4().to_string();
+    let checked = checked(&item);
+    let message = item.request.unwrap_or_default();
+    let client = message.client.clone();
+    let result = match checked {
+        Ok(deadline) => sign_one(&service.sign, caller, message, deadline, &id).await,
         Err(error) => Err(error),
     };
     let result = match result {
         Ok(response) => sign_assertions_response::Result::Assertion(response),
-        Err(error) => sign_assertions_response::Result::Error(as_message(&to_status(&error))),
+        Err(error) => {
+            let status = refuse(&service.refusals, &id, caller, &client, &error);
+            sign_assertions_response::Result::Error(as_message(&status))
+        }
     };
     SignAssertionsResponse { correlation_id: item.correlation_id, result: Some(result) }
 }

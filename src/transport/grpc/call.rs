@@ -13,7 +13,10 @@ use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::status::to_status;
-use crate::transport::listener::Peer;
+use crate::{
+    service::refusals::{Refusals, Refused},
+    transport::listener::{Peer, PeerAddr},
+};
 
 /// For a caller that sets no deadline.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,54 +25,83 @@ pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Response metadata with the id of the request, for support and for finding it in the audit log.
 const REQUEST_ID: &str = "x-request-id";
 
-pub(super) struct Scope {
+pub(super) struct Call {
+    pub(super) id: String,
     pub(super) caller: Caller,
     pub(super) deadline: Instant,
-    pub(super) request_id: String,
 }
 
-impl Scope {
-    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        Ok(Self {
-            caller: caller(request.extensions())?,
-            deadline: Instant::now() + timeout(request.metadata())?,
-            request_id: Uuid::new_v4().to_string(),
-        })
+impl Call {
+    /// The id comes first: what is refused here has one too.
+    pub(super) fn of<T>(refusals: &Refusals, request: &Request<T>) -> Result<Self, Status> {
+        let id = Uuid::new_v4().to_string();
+        let (extensions, arrived) = (request.extensions(), Instant::now());
+        let caller = match caller(extensions) {
+            Ok(caller) => caller,
+            Err(error) => return Err(refuse_unidentified(refusals, &id, extensions, &error)),
+        };
+        match timeout(request.metadata()) {
+            Ok(timeout) => Ok(Self { id, caller, deadline: arrived + timeout }),
+            Err(error) => Err(refuse(refusals, &id, &caller, "", &error)),
+        }
     }
 
-    /// Puts the request id on whatever goes back.
-    pub(super) fn answer<T>(&self, result: Result<T, Error>) -> Result<Response<T>, Status> {
-        let id = self.request_id.parse().ok();
-        match result {
-            Ok(message) => {
-                let mut response = Response::new(message);
-                id.map(|id| response.metadata_mut().insert(REQUEST_ID, id));
-                Ok(response)
-            }
-            Err(error) => {
-                let mut status = to_status(&error);
-                id.map(|id| status.metadata_mut().insert(REQUEST_ID, id));
-                Err(status)
-            }
-        }
+    /// Puts the request id on whatever goes back. `client` is the one that was asked for, if any.
+    pub(super) fn answer<T>(
+        &self,
+        refusals: &Refusals,
+        client: &str,
+        result: Result<T, Error>,
+    ) -> Result<Response<T>, Status> {
+        let message = result.map_err(|error| refuse(refusals, &self.id, &self.caller, client, &error))?;
+        let mut response = Response::new(message);
+        insert_id(response.metadata_mut(), &self.id);
+        Ok(response)
+    }
+}
+
+/// Turns an error into what the caller gets, having told who keeps the books: the one way to refuse a caller.
+pub(super) fn refuse(refusals: &Refusals, id: &str, caller: &Caller, client: &str, error: &Error) -> Status {
+    refuse_as(refusals, id, &caller.identity.to_string(), client, error)
+}
+
+/// As [`refuse`], where it is not known who calls: then where from.
+pub(super) fn refuse_unidentified(refusals: &Refusals, id: &str, extensions: &Extensions, error: &Error) -> Status {
+    let from = match extensions.get::<Arc<Peer>>().map(|peer| peer.addr) {
+        Some(PeerAddr::Tcp(addr)) => addr.to_string(),
+        Some(PeerAddr::Unix { uid, .. }) => format!("uid:{uid}"),
+        None => String::new(),
+    };
+    refuse_as(refusals, id, &from, "", error)
+}
+
+fn refuse_as(refusals: &Refusals, id: &str, who: &str, client: &str, error: &Error) -> Status {
+    refusals.note(&Refused { request: id, who, client }, error);
+    let mut status = to_status(error, id);
+    insert_id(status.metadata_mut(), id);
+    status
+}
+
+fn insert_id(metadata: &mut MetadataMap, id: &str) {
+    if let Ok(id) = id.parse() {
+        metadata.insert(REQUEST_ID, id);
     }
 }
 
 /// Who is on the other end of the connection.
-pub(super) fn caller(extensions: &Extensions) -> Result<Caller, Status> {
+pub(super) fn caller(extensions: &Extensions) -> Result<Caller, Error> {
     let peer = extensions.get::<Arc<Peer>>();
-    let peer = peer.ok_or_else(|| to_status(&Error::internal("a connection without a peer")))?;
-    peer.caller.clone().map_err(|error| to_status(&error))
+    peer.ok_or_else(|| Error::internal("a connection without a peer"))?.caller.clone()
 }
 
 /// `grpc-timeout`, within bounds. A deadline that has passed is one of zero.
-fn timeout(metadata: &MetadataMap) -> Result<Duration, Status> {
+fn timeout(metadata: &MetadataMap) -> Result<Duration, Error> {
     let Some(value) = metadata.get("grpc-timeout") else { return Ok(DEFAULT_TIMEOUT) };
     let parsed = value.to_str().ok().and_then(parse_timeout).ok_or_else(|| {
-        to_status(&Error::new(Reason::InvalidRequest, "`grpc-timeout` is not 1 to 8 digits and a unit of HMSmun"))
+        Error::new(Reason::InvalidRequest, "`grpc-timeout` is not 1 to 8 digits and a unit of HMSmun")
     })?;
     if parsed.is_zero() {
-        return Err(to_status(&Error::new(Reason::DeadlineExceeded, "the deadline has passed already")));
+        return Err(Error::new(Reason::DeadlineExceeded, "the deadline has passed already"));
     }
     Ok(parsed.min(LONGEST_TIMEOUT))
 }

@@ -6,25 +6,31 @@ use hallmark_core::{error::Error, key::ClientName, ports::Clock};
 use hallmark_proto::v1::{GetJwksRequest, GetJwksResponse, jwks_service_server::JwksService};
 use tonic::{Request, Response, Status};
 
-use super::{convert, scope::Scope};
-use crate::service::{publish::Publisher, registry::Registry};
+use super::{call::Call, convert};
+use crate::service::{publish::Publisher, refusals::Refusals, registry::Registry};
 
 #[derive(Debug)]
 pub(super) struct PublicKeys {
     publisher: Arc<Publisher>,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
+    refusals: Arc<Refusals>,
 }
 
 impl PublicKeys {
-    pub(super) fn new(publisher: Arc<Publisher>, registry: Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
-        Self { publisher, registry, clock }
+    pub(super) fn new(
+        publisher: Arc<Publisher>,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { publisher, registry, clock, refusals }
     }
 
-    fn get(&self, scope: &Scope, message: &GetJwksRequest) -> Result<GetJwksResponse, Error> {
+    fn get(&self, call: &Call, message: &GetJwksRequest) -> Result<GetJwksResponse, Error> {
         let name: ClientName = convert::name("client", &message.client)?;
         let registered = self.registry.load();
-        registered.policy.may_view(&scope.caller, &name, self.clock.now())?;
+        registered.policy.may_view(&call.caller, &name, self.clock.now())?;
         let client = registered.clients.get(&name);
         let client = client.ok_or_else(|| {
             Error::new(hallmark_core::error::Reason::ClientNotPermitted, format!("no client `{name}`"))
@@ -41,7 +47,8 @@ impl PublicKeys {
 #[tonic::async_trait]
 impl JwksService for PublicKeys {
     async fn get_jwks(&self, request: Request<GetJwksRequest>) -> Result<Response<GetJwksResponse>, Status> {
-        let scope = Scope::of(&request)?;
-        scope.answer(self.get(&scope, &request.into_inner()))
+        let call = Call::of(&self.refusals, &request)?;
+        let message = request.into_inner();
+        call.answer(&self.refusals, &message.client, self.get(&call, &message))
     }
 }

@@ -1,5 +1,7 @@
 //! `hallmark.v1.KeyService`.
 
+use std::sync::Arc;
+
 use hallmark_core::error::{Error, Reason};
 use hallmark_proto::v1::{
     CreateKeysRequest, CreateKeysResponse, GetKeyRequest, GetKeyResponse, ListKeysRequest, ListKeysResponse,
@@ -7,49 +9,57 @@ use hallmark_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{convert, scope::Scope};
-use crate::service::keys::{CreateRequest, Keys};
+use super::{call::Call, convert};
+use crate::service::{
+    keys::{CreateRequest, Keys},
+    refusals::Refusals,
+};
 
 const LARGEST_PAGE: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct KeyManagement {
     keys: Keys,
+    refusals: Arc<Refusals>,
 }
 
 impl KeyManagement {
-    pub(super) fn new(keys: Keys) -> Self {
-        Self { keys }
+    pub(super) fn new(keys: Keys, refusals: Arc<Refusals>) -> Self {
+        Self { keys, refusals }
     }
 }
 
 #[tonic::async_trait]
 impl KeyService for KeyManagement {
     async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        let scope = Scope::of(&request)?;
-        scope.answer(self.list(&scope, &request.into_inner()))
+        let call = Call::of(&self.refusals, &request)?;
+        let message = request.into_inner();
+        call.answer(&self.refusals, &message.client, self.list(&call, &message))
     }
 
     async fn get_key(&self, request: Request<GetKeyRequest>) -> Result<Response<GetKeyResponse>, Status> {
-        let scope = Scope::of(&request)?;
-        let found = self.keys.get(&scope.caller, &request.into_inner().kid);
-        scope.answer(found.map(|record| GetKeyResponse { key: Some(convert::key(&record)) }))
+        let call = Call::of(&self.refusals, &request)?;
+        let found = self.keys.get(&call.caller, &request.into_inner().kid);
+        call.answer(&self.refusals, "", found.map(|record| GetKeyResponse { key: Some(convert::key(&record)) }))
     }
 
     async fn create_keys(&self, request: Request<CreateKeysRequest>) -> Result<Response<CreateKeysResponse>, Status> {
-        let scope = Scope::of(&request)?;
-        let result = match create_request(request.into_inner()) {
-            Ok(request) => self.keys.create(&scope.caller, request).await,
+        let call = Call::of(&self.refusals, &request)?;
+        let message = request.into_inner();
+        let client = message.client.clone();
+        let result = match create_request(message) {
+            Ok(request) => self.keys.create(&call.caller, request).await,
             Err(error) => Err(error),
         };
-        scope.answer(result.map(|changed| CreateKeysResponse { change: Some(convert::key_change(&changed)) }))
+        let result = result.map(|changed| CreateKeysResponse { change: Some(convert::key_change(&changed)) });
+        call.answer(&self.refusals, &client, result)
     }
 }
 
 impl KeyManagement {
-    fn list(&self, scope: &Scope, message: &ListKeysRequest) -> Result<ListKeysResponse, Error> {
+    fn list(&self, call: &Call, message: &ListKeysRequest) -> Result<ListKeysResponse, Error> {
         let client = convert::optional_name("client", &message.client)?;
-        let records = self.keys.list(&scope.caller, client.as_ref())?;
+        let records = self.keys.list(&call.caller, client.as_ref())?;
         let asked = usize::try_from(message.page_size).ok().filter(|size| (1..=LARGEST_PAGE).contains(size));
         let size = asked.unwrap_or(LARGEST_PAGE);
         // The token is the id of the last key before; ids stay, whatever is added meanwhile.

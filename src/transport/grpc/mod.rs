@@ -4,10 +4,10 @@
 //! the one place where errors become gRPC status.
 
 mod assertion;
+mod call;
 mod convert;
 mod jwks;
 mod keys;
-mod scope;
 mod status;
 
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use hallmark_proto::v1::{
     key_service_server::KeyServiceServer,
 };
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
+use uuid::Uuid;
 
-use self::scope::caller;
-use crate::service::{keys::Keys, publish::Publisher, registry::Registry, sign::Sign};
+use self::call::{caller, refuse, refuse_unidentified};
+use crate::service::{keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, sign::Sign};
 
 pub use self::status::to_status;
 
@@ -31,6 +32,7 @@ const MAX_MESSAGE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Services {
     pub sign: Sign,
+    pub refusals: Arc<Refusals>,
     pub keys: Keys,
     pub publisher: Arc<Publisher>,
     pub registry: Arc<Registry>,
@@ -65,11 +67,20 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(Error::internal)?;
-    let assertions = assertion::Assertions::new(services.sign);
-    let keys = keys::KeyManagement::new(services.keys);
-    let jwks = jwks::PublicKeys::new(services.publisher, services.registry.clone(), services.clock.clone());
-    let operators_only =
-        ReflectionGuard { open: services.open_reflection, registry: services.registry, clock: services.clock };
+    let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
+    let keys = keys::KeyManagement::new(services.keys, services.refusals.clone());
+    let jwks = jwks::PublicKeys::new(
+        services.publisher,
+        services.registry.clone(),
+        services.clock.clone(),
+        services.refusals.clone(),
+    );
+    let operators_only = ReflectionGuard {
+        open: services.open_reflection,
+        registry: services.registry,
+        clock: services.clock,
+        refusals: services.refusals,
+    };
     let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
@@ -83,15 +94,20 @@ struct ReflectionGuard {
     open: bool,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
+    refusals: Arc<Refusals>,
 }
 
 impl tonic::service::Interceptor for ReflectionGuard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        if !self.open {
-            let caller = caller(request.extensions())?;
-            let policy = &self.registry.load().policy;
-            policy.operator(&caller, OperatorRole::View, self.clock.now()).map_err(|error| to_status(&error))?;
+        if self.open {
+            return Ok(request);
         }
+        let id = Uuid::new_v4().to_string();
+        let caller = caller(request.extensions())
+            .map_err(|error| refuse_unidentified(&self.refusals, &id, request.extensions(), &error))?;
+        let policy = &self.registry.load().policy;
+        let allowed = policy.operator(&caller, OperatorRole::View, self.clock.now());
+        allowed.map_err(|error| refuse(&self.refusals, &id, &caller, "", &error))?;
         Ok(request)
     }
 }

@@ -10,15 +10,19 @@ use tonic_types::{ErrorDetails, StatusExt};
 const DOMAIN: &str = "hallmark";
 
 /// What a caller may know of `error`: its message, its reason code, and when to try again. The rest goes to the log.
-pub fn to_status(error: &Error) -> Status {
+///
+/// The caller and the log get the same request id.
+pub fn to_status(error: &Error, request_id: &str) -> Status {
     if error.reason.remedy() == Remedy::ReportBug {
-        tracing::error!(%error, reason = error.reason.code(), "internal error");
+        tracing::error!(request_id, %error, reason = error.reason.code(), "internal error");
     } else {
-        tracing::info!(%error, reason = error.reason.code(), "request refused");
+        tracing::info!(request_id, %error, reason = error.reason.code(), "request refused");
     }
     let mut details = ErrorDetails::new();
     details.set_error_info(error.reason.code(), DOMAIN, HashMap::new());
-    if let Some(delay) = error.retry_after {
+    details.set_request_info(request_id, "");
+    // A delay tells callers to come back by themselves; nothing else does.
+    if let Some(delay) = error.retry_after.filter(|_| error.reason.remedy() == Remedy::RetryLater) {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(code(error.reason), error.message.clone(), details)
@@ -74,13 +78,23 @@ mod tests {
         let error = Error::new(Reason::HsmUnavailable, "not available")
             .with_detail("CKR_DEVICE_REMOVED on slot 7")
             .retry_after(Duration::from_secs(1));
-        let status = to_status(&error);
+        let status = to_status(&error, "r-1");
         assert_eq!((status.code(), status.message()), (Code::Unavailable, "not available"));
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "HSM_UNAVAILABLE");
         assert_eq!(details.error_info().unwrap().domain, "hallmark");
+        assert_eq!(details.request_info().unwrap().request_id, "r-1");
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
         assert!(!format!("{status:?}").contains("slot 7"));
+    }
+
+    #[test]
+    fn only_who_should_come_back_is_told_when() {
+        for reason in Reason::ALL {
+            let error = Error::new(*reason, "no").retry_after(Duration::from_secs(1));
+            let told = to_status(&error, "r-1").get_details_retry_info().is_some();
+            assert_eq!(told, reason.remedy() == Remedy::RetryLater, "{}", reason.code());
+        }
     }
 
     #[test]
