@@ -2,35 +2,40 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use hallmark_core::{
-    assertion,
-    audit::{EncodedEvent, Event, Outcome, Signing},
-    error::Error,
-    key::HsmName,
-};
+use hallmark_core::{assertion, audit::Signing, error::Error, key::HsmName};
+use tokio::sync::Mutex;
 
-use super::Context;
-use crate::pool::Pool;
+use super::{Context, intent::Intent};
+use crate::pool::{Pool, PoolKey};
 
 /// At most one probe in this time for each HSM.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// While probes fail: soon enough to see that it works again, and too seldom to fill the audit log.
+const FAILING_PROBE_EVERY: Duration = Duration::from_secs(3);
 /// A probe is cheap; one that takes longer shows an HSM that is of no use.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Readiness {
     context: Context,
-    /// When each HSM was probed last with success.
-    probed: Mutex<HashMap<HsmName, Instant>>,
+    /// The last probe of each HSM. Locked while one is under way: whoever asks meanwhile gets its result.
+    probes: HashMap<HsmName, Mutex<Option<Probed>>>,
+}
+
+#[derive(Debug)]
+struct Probed {
+    at: Instant,
+    result: Result<(), String>,
 }
 
 impl Readiness {
     pub fn new(context: Context) -> Self {
-        Self { context, probed: Mutex::default() }
+        let probes = context.pools.keys().map(|hsm| (hsm.clone(), Mutex::default())).collect();
+        Self { context, probes }
     }
 
     /// Ready to sign: the lease holds, the audit log can be written, and at least one HSM signs.
@@ -53,26 +58,32 @@ impl Readiness {
         if let Some(why) = pool.down_because() {
             return Err(why);
         }
-        let lately = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < PROBE_EVERY);
-        let probed = self.probed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).copied();
-        if lately(pool.last_signed()) || lately(probed) {
+        let signed_lately = || pool.last_signed().is_some_and(|at| at.elapsed() < PROBE_EVERY);
+        if signed_lately() {
             return Ok(());
         }
-        self.probe(name, pool).await.map_err(|error| error.to_string())?;
-        self.probed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.clone(), Instant::now());
-        Ok(())
+        let key = self.context.keyring.keys().custody(name).cloned();
+        let key = key.ok_or("the custody key is not there yet")?;
+        let mut last = self.probes.get(name).ok_or("it is not configured")?.lock().await;
+        if signed_lately() {
+            return Ok(());
+        }
+        if let Some(Probed { at, result }) = &*last
+            && at.elapsed() < if result.is_ok() { PROBE_EVERY } else { FAILING_PROBE_EVERY }
+        {
+            return result.clone();
+        }
+        let result = self.probe(key, pool).await.map_err(|error| error.to_string());
+        *last = Some(Probed { at: Instant::now(), result: result.clone() });
+        result
     }
 
-    async fn probe(&self, name: &HsmName, pool: &Pool) -> Result<(), Error> {
-        let keys = self.context.keyring.keys().clone();
-        let key = keys.custody(name).ok_or_else(|| Error::internal("the custody key is not there yet"))?;
+    async fn probe(&self, key: Arc<PoolKey>, pool: &Pool) -> Result<(), Error> {
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        pool.check(&key, deadline)?;
         let input = assertion::probe();
         let request = uuid::Uuid::new_v4().to_string();
-        let record = |event: &Event<'_>| {
-            let event = EncodedEvent::new(self.context.clock.now(), event);
-            self.context.audit.append(event).map_err(super::sign::audit_unavailable)
-        };
-        record(&Event::SignIntent(Signing {
+        let signing = Signing {
             request: &request,
             who: "hallmark",
             client: "",
@@ -80,16 +91,54 @@ impl Readiness {
             alg: key.alg.as_str(),
             kind: input.kind(),
             audience: "",
-        }))?;
-        let signed = pool.sign(key.clone(), input, Instant::now() + PROBE_TIMEOUT).await;
-        record(&Event::SignOutcome {
-            request: &request,
-            outcome: if signed.is_ok() { Outcome::Done } else { Outcome::Failed },
-            reason: signed.as_ref().err().map(|error| error.reason.code()),
-            jti: None,
-            iat: None,
-            exp: None,
-        })?;
+        };
+        let intent = Intent::record(&self.context, signing)?;
+        let signed = pool.sign(key.clone(), input, deadline).await;
+        let outcome = intent.outcome(signed.as_ref().map(|_| None));
+        self.context.audit.append(outcome).map_err(super::sign::audit_unavailable)?;
         signed.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use hallmark_core::ports::FaultClass;
+    use hallmark_testkit::fake_hsm::Call;
+
+    use super::*;
+    use crate::service::fixture::Rig;
+
+    async fn with_custody_key() -> (Rig, Readiness) {
+        let rig = Rig::new().await;
+        rig.keys.ensure_custody_key(&"one".parse().unwrap()).await.unwrap();
+        let readiness = Readiness::new(rig.context.clone());
+        (rig, readiness)
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_share_one_probe() {
+        let (rig, readiness) = with_custody_key().await;
+        let answers = futures_util::future::join_all((0..20).map(|_| readiness.sign())).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(rig.token("one").calls(Call::Sign), 1);
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_failed_is_not_made_again_at_once() {
+        let (rig, readiness) = with_custody_key().await;
+        rig.token("one").fail_next(Call::Sign, 1, FaultClass::Request);
+        let answers = futures_util::future::join_all((0..20).map(|_| readiness.sign())).await;
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert_eq!(rig.token("one").calls(Call::Sign), 1);
+        assert_eq!(rig.audit.all("sign-intent", "kind"), ["probe"]);
+    }
+
+    #[tokio::test]
+    async fn an_audit_log_that_can_not_be_written_is_not_ready() {
+        let (rig, readiness) = with_custody_key().await;
+        rig.audit.sick.store(true, Ordering::SeqCst);
+        assert!(readiness.sign().await.unwrap_err().contains("audit log"));
     }
 }
