@@ -55,6 +55,8 @@ pub struct AuditOptions {
     pub refusals_per_second: u32,
     /// How long a sync may wait for others to share it, where others are to be expected; zero: never.
     pub gather: Duration,
+    /// A write with its sync that takes longer makes the log unhealthy, until it returns.
+    pub hung_after: Duration,
     /// How long to wait before a file is tried again, at first and at most.
     pub retry: (Duration, Duration),
 }
@@ -69,6 +71,8 @@ impl AuditOptions {
             refusals_per_second: 10,
             // About what one or two RSA signatures take. Without it, callers served one by one sync one by one.
             gather: Duration::from_millis(1),
+            // Far beyond any disk that works; callers gave up at their deadlines.
+            hung_after: Duration::from_secs(10),
             retry: (Duration::from_millis(100), Duration::from_secs(2)),
         }
     }
@@ -124,7 +128,7 @@ impl AuditLog {
         self.inner.queue.refused(time, refusal);
     }
 
-    /// Whether events can be written.
+    /// Whether events can be written, as far as is known: no file is being looked for, and no sync hangs.
     pub fn is_healthy(&self) -> bool {
         self.inner.queue.is_healthy()
     }

@@ -8,9 +8,9 @@ use std::{
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hallmark_core::{
@@ -30,6 +30,10 @@ pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     healthy: AtomicBool,
+    /// Since when the writer is at the disk, in milliseconds after `opened`; 0 where it is not.
+    at_disk: AtomicU64,
+    opened: Instant,
+    hung_after: Duration,
     counters: AuditCounters,
     clock: Arc<dyn Clock>,
     capacity: usize,
@@ -89,6 +93,9 @@ impl Queue {
             state: Mutex::new(state),
             wake: Condvar::new(),
             healthy: AtomicBool::new(true),
+            at_disk: AtomicU64::new(0),
+            opened: Instant::now(),
+            hung_after: options.hung_after,
             counters: AuditCounters::default(),
             clock: Arc::clone(&options.clock),
             capacity: options.capacity,
@@ -132,7 +139,14 @@ impl Queue {
     }
 
     pub(super) fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.healthy.load(Ordering::Relaxed) && !self.hangs()
+    }
+
+    fn hangs(&self) -> bool {
+        match self.at_disk.load(Ordering::Relaxed) {
+            0 => false,
+            since => self.opened.elapsed().saturating_sub(Duration::from_millis(since)) > self.hung_after,
+        }
     }
 
     pub(super) fn counters(&self) -> &AuditCounters {
@@ -184,6 +198,15 @@ impl Queue {
 
 /// The writer's side.
 impl Queue {
+    /// Does what may hang: a disk that does not answer returns no error.
+    pub(super) fn at_disk<T>(&self, act: impl FnOnce() -> T) -> T {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at_disk.store(now.max(1), Ordering::Relaxed);
+        let done = act();
+        self.at_disk.store(0, Ordering::Relaxed);
+        done
+    }
+
     /// Rests until there is work, and takes all of it; `events` must be empty.
     pub(super) fn take(&self, events: &mut Vec<EncodedEvent>) -> Work {
         let (mut state, mut refused_more) = self.rest();

@@ -297,6 +297,25 @@ async fn the_real_disk_keeps_lines_too() {
     assert_eq!(text.lines().count(), 2);
 }
 
+#[tokio::test]
+async fn a_sync_that_hangs_is_told() {
+    let (folder, disk) = (TempDir::new().unwrap(), FakeDisk::default());
+    let options = AuditOptions { hung_after: Duration::from_millis(20), ..options(disk.clone()) };
+    let log = AuditLog::open(folder.path(), "a", options).unwrap();
+    assert!(log.is_healthy());
+    disk.hold_syncs();
+    let waiting = log.append_synced(event(1));
+    let told = async {
+        while log.is_healthy() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), told).await.expect("a hanging disk is no healthy one");
+    disk.release_syncs();
+    waiting.await.unwrap();
+    assert!(log.is_healthy());
+}
+
 fn open(folder: &TempDir, instance: &str, disk: FakeDisk) -> AuditLog {
     AuditLog::open(folder.path(), instance, options(disk)).unwrap()
 }

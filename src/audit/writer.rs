@@ -175,13 +175,16 @@ impl Current {
         for event in events {
             chain.link(event, &mut self.buffer);
         }
-        self.file.append(&self.buffer)?;
-        let started = Instant::now();
-        self.file.sync()?;
+        let took = queue.at_disk(|| {
+            self.file.append(&self.buffer)?;
+            let started = Instant::now();
+            self.file.sync()?;
+            Ok::<_, io::Error>(started.elapsed())
+        })?;
         self.chain = chain;
 
         let counters = queue.counters();
-        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         counters.sync_nanos.fetch_add(nanos, Relaxed);
         counters.syncs.fetch_add(1, Relaxed);
         counters.batches.fetch_add(1, Relaxed);
