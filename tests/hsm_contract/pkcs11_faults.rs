@@ -2,14 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use hallmark::hsm::pkcs11::{Module, Modules, Pkcs11Token, TokenSelector, provision_token};
 use hallmark_core::{
     client::Custody,
     key::{Alg, KeySpec},
-    ports::{FaultClass, Hsm, HsmFault, KeyRef, NewKey, PinLedger},
+    ports::{FaultClass, Hsm, HsmFault, KeyRef, NewKey, PinLedger, ResetRefused},
 };
 use hallmark_testkit::{child::in_child, p11_kit::P11Kit, pin_ledger::MemoryPinLedger, softhsm::SoftHsm};
 
@@ -101,6 +101,47 @@ fn two_tokens_of_one_library_work_side_by_side() {
         for session in &mut new {
             session.sign(&keys[0].1.as_ref(), Alg::ES256, b"message").unwrap();
         }
+    });
+}
+
+/// The keeper of the absent one asks for a new start of the library with every try; no worker of the other feels it.
+#[test]
+fn a_token_signs_on_while_another_of_its_library_is_absent() {
+    let test = "hsm_contract::pkcs11_faults::a_token_signs_on_while_another_of_its_library_is_absent";
+    in_child(test, softhsm, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap();
+        let [healthy, absent] =
+            [SoftHsm::LABEL, "absent"].map(|name| token(&module, label(name), &hsm.pin_file(), &Arc::default()));
+        healthy.connect().unwrap();
+        let key = Key::generate(&healthy);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        // A new session each time: opening and closing must be as undisturbed as signing.
+                        while !done.load(Ordering::Relaxed) {
+                            key.sign(&healthy)?;
+                        }
+                        Ok::<_, HsmFault>(())
+                    })
+                })
+                .collect();
+            let refused: Vec<_> = (0..100)
+                .map(|_| {
+                    let fault = absent.connect().unwrap_err();
+                    absent.disconnect();
+                    (fault.class, absent.reset())
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(refused.iter().all(|r| *r == (FaultClass::Gone, Err(ResetRefused::SharedLibrary))), "{refused:?}");
+            for worker in workers {
+                worker.join().unwrap().unwrap();
+            }
+        });
+        assert!(healthy.open().is_ok());
     });
 }
 

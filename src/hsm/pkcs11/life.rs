@@ -65,10 +65,9 @@ impl Life {
     /// After the end of an epoch it may still be closed, for the token may be there and count it. Once the next one
     /// has begun it is left alone: a token that was pulled out took its sessions along, and gives their numbers again.
     pub(super) fn close(&self, session: Session) {
-        let is_ours = self.latest.now() <= self.number + 1;
-        if let Ok(inside) = self.module.enter()
+        if let Some(inside) = self.module.enter_to_close()
             && inside.generation == self.generation
-            && is_ours
+            && self.latest.now() <= self.number + 1
         {
             // It failed where the session is gone, which is what was asked for.
             let _ = session.close();

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -85,10 +85,16 @@ impl Module {
         &self.path
     }
 
-    /// Enters the library, whichever its generation.
+    /// Enters the library, whichever its generation. Waits where it is just being started anew.
     pub(super) fn enter(&self) -> Result<Inside<'_>, HsmFault> {
-        let generation = self.gate.enter().ok_or_else(restarting)?;
+        let generation = self.gate.enter(ENTER_WAIT).ok_or_else(restarting)?;
         Ok(Inside { module: self, generation })
+    }
+
+    /// Enters the library to close a session. `None`: it is being started anew, which ends all sessions.
+    pub(super) fn enter_to_close(&self) -> Option<Inside<'_>> {
+        let generation = self.gate.enter_to_close(ENTER_WAIT)?;
+        Some(Inside { module: self, generation })
     }
 
     pub(super) fn making(&self) -> &Mutex<()> {
@@ -103,12 +109,14 @@ impl Module {
 
     /// `C_Finalize` and `C_Initialize`, when no token is in use and no thread inside. All handles of before are void.
     pub(super) fn reset(&self) -> Result<(), ResetRefused> {
-        if !self.owned {
+        // Asked before the gate is closed, for the keeper of an absent token comes every second, and the calls of
+        // healthy ones are not to wait for it.
+        if !self.owned || self.is_in_use() {
             return Err(ResetRefused::SharedLibrary);
         }
         let Some(mut closed) = self.gate.close(GATE_WAIT) else { return Err(ResetRefused::ThreadInside) };
-        // Asked with the gate closed: a token comes into use only from inside.
-        if *lock(&self.tokens_in_use) > 0 {
+        // And again with the gate closed: a token comes into use only from inside.
+        if self.is_in_use() {
             return Err(ResetRefused::SharedLibrary);
         }
         closed.next_generation();
@@ -117,6 +125,10 @@ impl Module {
             Err(error) => return Err(ResetRefused::Failed(fault(error))),
         }
         initialise(&self.context).map(|_| ()).map_err(ResetRefused::Failed)
+    }
+
+    fn is_in_use(&self) -> bool {
+        *lock(&self.tokens_in_use) > 0
     }
 }
 
@@ -164,11 +176,12 @@ impl Drop for Inside<'_> {
 }
 
 /// Counts the threads inside. Unlike an `RwLock` it can be closed with a time limit, and one who comes while it is
-/// closed is sent away instead of waiting behind a call that may hang.
+/// closed waits for some time only, instead of for ever behind a call that may hang.
 #[derive(Default)]
 struct Gate {
     state: Mutex<GateState>,
-    left: Condvar,
+    /// Someone left, or the gate opened.
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -179,10 +192,20 @@ struct GateState {
 }
 
 impl Gate {
-    /// `None` while the gate is closed; else the generation, and [`Gate::leave`] must follow.
-    fn enter(&self) -> Option<u64> {
-        let mut state = lock(&self.state);
-        if state.closed {
+    /// `None` where the gate stays closed for `limit`; else the generation, and [`Gate::leave`] must follow.
+    fn enter(&self, limit: Duration) -> Option<u64> {
+        self.enter_unless(limit, |state| state.closed)
+    }
+
+    /// As [`Gate::enter`], but lets in while others are inside, also where the gate is closed behind them: who closes
+    /// a session may be one of them, and who waits for them would wait for itself.
+    fn enter_to_close(&self, limit: Duration) -> Option<u64> {
+        self.enter_unless(limit, |state| state.closed && state.inside == 0)
+    }
+
+    fn enter_unless(&self, limit: Duration, shut: impl Fn(&GateState) -> bool) -> Option<u64> {
+        let mut state = self.wait_while(limit, &shut);
+        if shut(&state) {
             return None;
         }
         state.inside += 1;
@@ -191,7 +214,7 @@ impl Gate {
 
     fn leave(&self) {
         lock(&self.state).inside -= 1;
-        self.left.notify_all();
+        self.changed.notify_all();
     }
 
     /// Lets nobody in any more and waits until all have left; `None`, and open again, where that takes too long.
@@ -201,14 +224,16 @@ impl Gate {
             return None;
         }
         state.closed = true;
-        let closed = Closed(self);
-        let (state, _) = self
-            .left
-            .wait_timeout_while(state, limit, |state| state.inside > 0)
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let empty = state.inside == 0;
         drop(state);
+        let closed = Closed(self);
+        let empty = self.wait_while(limit, |state| state.inside > 0).inside == 0;
         empty.then_some(closed)
+    }
+
+    /// The state once `unwanted` is over, or after `limit`.
+    fn wait_while(&self, limit: Duration, unwanted: impl Fn(&GateState) -> bool) -> MutexGuard<'_, GateState> {
+        let waited = self.changed.wait_timeout_while(lock(&self.state), limit, |state| unwanted(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -224,6 +249,7 @@ impl Closed<'_> {
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         lock(&self.0.state).closed = false;
+        self.0.changed.notify_all();
     }
 }
 
@@ -243,3 +269,7 @@ fn restarting() -> HsmFault {
 /// How long a reset waits for threads to come out of the library. Healthy calls take milliseconds; one that hangs may
 /// take minutes, and the caller has better things to do.
 const GATE_WAIT: Duration = Duration::from_millis(250);
+
+/// How long one who comes to the closed gate waits: longer than a reset waits, and than a healthy library takes to
+/// start. Beyond that the library hangs, and the token counts as gone.
+const ENTER_WAIT: Duration = Duration::from_secs(1);
