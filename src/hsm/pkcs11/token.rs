@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cryptoki::slot::{Limit, Slot, TokenInfo};
+use cryptoki::slot::{Limit, Slot};
 use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenFacts};
 
 use super::{
@@ -103,7 +103,7 @@ impl Pkcs11Token {
         let facts = TokenFacts {
             serial: found.serial.clone(),
             model: found.info.as_ref().map(|info| info.model().to_owned()).unwrap_or_default(),
-            max_sessions: found.info.as_ref().and_then(sessions_for_workers),
+            max_sessions: found.info.as_ref().and_then(|info| sessions_for_workers(info.max_session_count())),
             algs: mechanisms.algs(),
         };
         let life = self.epochs.begin(&self.module, inside);
@@ -203,10 +203,23 @@ impl Epoch {
     }
 }
 
-/// What is left of the token's sessions once the keeper has its own.
-fn sessions_for_workers(info: &TokenInfo) -> Option<usize> {
-    match info.max_session_count() {
-        Limit::Max(max) => Some(usize::try_from(max).ok()?.saturating_sub(1)),
+/// What is left for workers of a token's sessions: the keeper has one, and making or destroying a key takes another.
+fn sessions_for_workers(max: Limit) -> Option<usize> {
+    match max {
+        // Where there are so few that none is left, one worker, and keys made when it can: better than not to sign.
+        Limit::Max(max) => Some(usize::try_from(max).ok()?.saturating_sub(2).max(1)),
         Limit::Unavailable | Limit::Infinite => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_kept_back_for_the_keeper_and_for_making_keys() {
+        let left = [1, 2, 3, 4, 10].map(|max| sessions_for_workers(Limit::Max(max)));
+        assert_eq!(left, [1, 1, 1, 2, 8].map(Some));
+        assert_eq!([Limit::Infinite, Limit::Unavailable].map(sessions_for_workers), [None, None]);
     }
 }
