@@ -228,8 +228,11 @@ pub enum PinVerdict {
     Accepted,
     /// The marker stays.
     Refused,
-    /// The token went away before it answered. The marker stays, unless this source has been accepted before.
+    /// The token went away before it answered. The marker stays, unless this source was accepted at its last try: then
+    /// it is cleared, and the source no longer counts as accepted, so that it is forgiven once in a row.
     Unknown,
+    /// The token did not look at the PIN. The marker is cleared, and the source counts as it did before.
+    NotTried,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

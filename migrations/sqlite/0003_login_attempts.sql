@@ -5,7 +5,7 @@ CREATE TABLE login_attempts (
     source   TEXT    NOT NULL,
     -- 1: a try began and was not accepted since.
     marked   INTEGER NOT NULL,
-    -- 1: the last verdict on this source was good.
+    -- 1: the last verdict on this source was good, and has not been used up by a try without a verdict.
     accepted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (token, source)
 ) STRICT, WITHOUT ROWID;

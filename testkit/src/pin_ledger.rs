@@ -50,7 +50,8 @@ impl PinLedger for MemoryPinLedger {
             match verdict {
                 PinVerdict::Accepted => (entry.marked, entry.accepted_before) = (false, true),
                 PinVerdict::Refused => entry.accepted_before = false,
-                PinVerdict::Unknown => entry.marked = !entry.accepted_before,
+                PinVerdict::Unknown => (entry.marked, entry.accepted_before) = (!entry.accepted_before, false),
+                PinVerdict::NotTried => entry.marked = false,
             }
             Ok(())
         })

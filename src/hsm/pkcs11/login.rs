@@ -11,7 +11,7 @@ use cryptoki::{
 use hallmark_core::ports::{FaultClass, HsmFault, PinLedger, PinLedgerRefusal, PinVerdict};
 
 use super::{
-    classify::{fault, is_unreadable},
+    classify::{class, fault, is_unreadable},
     objects,
 };
 use crate::hsm::pin::PinSource;
@@ -33,19 +33,17 @@ impl Credentials {
         let pin = self.source.read().map_err(|e| refused("pin-source", e))?;
         self.ledger.begin(token, &pin.source_id).map_err(|refusal| self.not_tried(refusal))?;
 
-        let (verdict, answer) = match session.login_with_raw(UserType::User, &pin.secret) {
-            // Another thread was faster. The login holds, though this PIN was not looked at.
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => (PinVerdict::Accepted, Ok(())),
-            Err(error) => match fault(error) {
-                e if e.class == FaultClass::Pin => (PinVerdict::Refused, Err(self.with_hint(e))),
-                e => (PinVerdict::Unknown, Err(e)),
-            },
-        };
+        let answer = session.login_with_raw(UserType::User, &pin.secret);
+        let verdict = verdict(&answer);
         if let Err(error) = self.ledger.end(token, &pin.source_id, verdict) {
             // The marker stays, so the PIN is not tried again: the safe side.
             tracing::warn!(token, %error, "how the login ended could not be recorded");
         }
-        answer
+        match answer {
+            Err(error) if verdict == PinVerdict::Refused => Err(self.not_accepted(fault(error))),
+            Err(error) if verdict == PinVerdict::Unknown => Err(fault(error)),
+            _ => Ok(()),
+        }
     }
 
     fn heed_flags(&self, context: &Pkcs11, slot: Slot) -> Result<(), HsmFault> {
@@ -91,12 +89,58 @@ impl Credentials {
         }
     }
 
-    fn with_hint(&self, fault: HsmFault) -> HsmFault {
-        let code = format!("{} for the PIN in `{}`\nhint: {}", fault.code, self.source, self.source.renew_hint());
-        HsmFault { code, ..fault }
+    /// Whatever it was by its return value: an operator is needed before the next try.
+    fn not_accepted(&self, fault: HsmFault) -> HsmFault {
+        let may_be = if fault.class == FaultClass::Pin { "" } else { ", which may mean that it is wrong," };
+        let (hint, source) = (self.source.renew_hint(), &self.source);
+        let code = format!("{}{may_be} for the PIN in `{source}`\nhint: {hint}", fault.code);
+        HsmFault { class: FaultClass::Pin, code, ..fault }
+    }
+}
+
+/// What the answer of `C_Login` says of the PIN.
+///
+/// Some modules report a wrong PIN as a general error or with a code of their maker, so only what says that the token
+/// is gone leaves it open.
+fn verdict(answer: &Result<(), Error>) -> PinVerdict {
+    match answer {
+        Ok(()) => PinVerdict::Accepted,
+        // Another thread was faster: the login holds, and this PIN was not looked at.
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => PinVerdict::NotTried,
+        Err(Error::Pkcs11(rv, _)) if class(*rv) == FaultClass::Gone => PinVerdict::Unknown,
+        Err(_) => PinVerdict::Refused,
     }
 }
 
 fn refused(function: &'static str, why: impl std::fmt::Display) -> HsmFault {
     HsmFault::new(FaultClass::Pin, function, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn a_pin_is_forgiven_only_where_the_token_was_gone() {
+        let of = |rv| verdict(&Err(Error::Pkcs11(rv, Function::Login)));
+        for rv in [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::CryptokiNotInitialized] {
+            assert_eq!(of(rv), PinVerdict::Unknown, "{rv:?}");
+        }
+        // Wrong PINs, as different modules report them.
+        for rv in [
+            RvError::PinIncorrect,
+            RvError::PinLocked,
+            RvError::GeneralError,
+            RvError::FunctionFailed,
+            RvError::DeviceError,
+            RvError::VendorDefined(0x8000_0001),
+        ] {
+            assert_eq!(of(rv), PinVerdict::Refused, "{rv:?}");
+        }
+        assert_eq!(verdict(&Err(Error::NullFunctionPointer)), PinVerdict::Refused);
+        assert_eq!(of(RvError::UserAlreadyLoggedIn), PinVerdict::NotTried);
+        assert_eq!(verdict(&Ok(())), PinVerdict::Accepted);
+    }
 }

@@ -27,8 +27,9 @@ impl LoginAttempts for SqliteStore {
                  ON CONFLICT (token, source) DO UPDATE SET marked = 1, accepted = 0"
             }
             PinVerdict::Unknown => {
-                "UPDATE login_attempts SET marked = 0 WHERE token = ?1 AND source = ?2 AND accepted = 1"
+                "UPDATE login_attempts SET marked = 0, accepted = 0 WHERE token = ?1 AND source = ?2 AND accepted = 1"
             }
+            PinVerdict::NotTried => "UPDATE login_attempts SET marked = 0 WHERE token = ?1 AND source = ?2",
         };
         Box::pin(async move {
             let done = sqlx::query(settle).bind(token).bind(source).execute(&self.pool).await;

@@ -12,6 +12,8 @@ pub fn pin_ledger(mut open: impl FnMut() -> Arc<dyn PinLedger>) {
     a_crash_within_a_try_counts_as_tried(&mut open);
     an_accepted_pin_may_be_tried_again(&mut open);
     an_unknown_end_is_forgiven_to_a_good_pin_only(&mut open);
+    an_unknown_end_is_forgiven_once_in_a_row(&mut open);
+    a_pin_that_was_not_looked_at_counts_as_before(&mut open);
     a_pin_that_was_good_once_is_not_for_ever(&mut open);
     of_concurrent_tries_one_begins(&open());
 }
@@ -56,6 +58,34 @@ fn an_unknown_end_is_forgiven_to_a_good_pin_only(open: &mut impl FnMut() -> Arc<
     ledger.end("unknown", "good", PinVerdict::Unknown).unwrap();
     drop(ledger);
     open().begin("unknown", "good").expect("a PIN accepted before must come back after the token does");
+}
+
+fn an_unknown_end_is_forgiven_once_in_a_row(open: &mut impl FnMut() -> Arc<dyn PinLedger>) {
+    let ledger = open();
+    for verdict in [PinVerdict::Accepted, PinVerdict::Unknown, PinVerdict::Accepted, PinVerdict::Unknown] {
+        ledger.begin("in-a-row", "a").expect("forgiven, for it was accepted in between");
+        ledger.end("in-a-row", "a", verdict).unwrap();
+    }
+    ledger.begin("in-a-row", "a").unwrap();
+    ledger.end("in-a-row", "a", PinVerdict::Unknown).unwrap();
+    drop(ledger);
+    assert_eq!(open().begin("in-a-row", "a"), TRIED, "a token that never answers may have counted two tries");
+}
+
+fn a_pin_that_was_not_looked_at_counts_as_before(open: &mut impl FnMut() -> Arc<dyn PinLedger>) {
+    let ledger = open();
+    for (source, accepted) in [("new", false), ("good", true)] {
+        if accepted {
+            ledger.begin("not-looked-at", source).unwrap();
+            ledger.end("not-looked-at", source, PinVerdict::Accepted).unwrap();
+        }
+        ledger.begin("not-looked-at", source).unwrap();
+        ledger.end("not-looked-at", source, PinVerdict::NotTried).unwrap();
+        ledger.begin("not-looked-at", source).expect("a PIN that was not looked at can be tried");
+        ledger.end("not-looked-at", source, PinVerdict::Unknown).unwrap();
+        let again = ledger.begin("not-looked-at", source);
+        assert_eq!(again.is_ok(), accepted, "`{source}`: whether it was accepted before must stay as it was");
+    }
 }
 
 fn a_pin_that_was_good_once_is_not_for_ever(open: &mut impl FnMut() -> Arc<dyn PinLedger>) {
