@@ -11,7 +11,7 @@ use std::{
 use hallmark_core::{client::Client, key::Alg};
 use serde_json::json;
 
-use self::sandbox::{Plan, Sandbox, TOKEN_LABEL, random_pin};
+use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
     DevArgs, DevClient, Failure, Prepared,
     serve::{self, Signals, Told},
@@ -99,7 +99,7 @@ impl Dev {
         }
     }
 
-    /// A token is there once its serial is written down: an attempt cut short is repeated on a free slot.
+    /// A token is there once its serial is written down: an attempt cut short is carried on where it stood.
     fn provision_token(&self) -> Result<(), Failure> {
         let marker = self.sandbox.file("token-serial");
         if marker.exists() {
@@ -107,7 +107,7 @@ impl Dev {
         }
         let hsm = self.config.hsms.first().ok_or_else(|| Failure::new("the configuration has no [[hsm]]"))?;
         let io = |error: io::Error| failed("can't set up the SoftHSM token", &error);
-        let (so_pin, pin) = (random_pin().map_err(io)?.into(), self.sandbox.pin().map_err(io)?.into());
+        let (so_pin, pin) = (self.sandbox.so_pin().map_err(io)?.into(), self.sandbox.pin().map_err(io)?.into());
         let module = pkcs11::Modules::default().load(&hsm.module);
         let module = module.map_err(|error| failed("can't load SoftHSM", &error))?;
         let serial = pkcs11::provision_token(&module, TOKEN_LABEL, &so_pin, &pin);

@@ -48,6 +48,15 @@ pub(super) fn pin_source(path: &Path) -> PinSource {
     PinSource::parse(path.to_str().unwrap(), None).unwrap()
 }
 
+/// A SoftHSM token that has no user PIN yet.
+pub(super) fn initialise_token(label: &str, so_pin: &str) {
+    let context = Pkcs11::new(SoftHsm::MODULE).unwrap();
+    initialise(&context);
+    let is_free = |slot: &_| !context.get_token_info(*slot).unwrap().token_initialized();
+    let free = context.get_slots_with_token().unwrap().into_iter().find(is_free).unwrap();
+    context.init_token(free, &AuthPin::from(so_pin), label).unwrap();
+}
+
 /// A token of a PKCS#11 module, as the backend sees it and as anyone else's program does.
 pub(super) struct Pkcs11Subject {
     token: SoftHsm,

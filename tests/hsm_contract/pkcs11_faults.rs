@@ -13,7 +13,7 @@ use hallmark_core::{
 };
 use hallmark_testkit::{child::in_child, p11_kit::P11Kit, pin_ledger::MemoryPinLedger, softhsm::SoftHsm};
 
-use super::harness::{p11_kit, pin_source, softhsm};
+use super::harness::{initialise_token, p11_kit, pin_source, softhsm};
 
 fn token(module: &Arc<Module>, selector: TokenSelector, pin: &Path, ledger: &Arc<MemoryPinLedger>) -> Pkcs11Token {
     let ledger: Arc<dyn PinLedger> = ledger.clone();
@@ -177,8 +177,8 @@ fn a_wrong_pin_is_named_and_tried_again_once_its_file_is_written_anew() {
 }
 
 #[test]
-fn a_token_can_be_provisioned_once() {
-    let test = "hsm_contract::pkcs11_faults::a_token_can_be_provisioned_once";
+fn a_token_is_provisioned_once_also_when_that_was_cut_short() {
+    let test = "hsm_contract::pkcs11_faults::a_token_is_provisioned_once_also_when_that_was_cut_short";
     let prepare = || {
         let hsm = SoftHsm::without_token();
         let env = hsm.env();
@@ -187,12 +187,24 @@ fn a_token_can_be_provisioned_once() {
     in_child(test, prepare, || {
         let hsm = SoftHsm::from_env();
         let module = Modules::default().load(SoftHsm::MODULE.as_ref()).unwrap();
-        let provision = || provision_token(&module, "dev", &SoftHsm::SO_PIN.into(), &SoftHsm::PIN.into());
-        let serial = provision().unwrap();
-        assert!(provision().unwrap_err().code.contains("`dev` already"));
-        let token = token(&module, label("dev"), &hsm.pin_file(), &Arc::default());
-        assert_eq!(token.connect().unwrap().serial, serial);
-        Key::generate(&token).sign(&token).unwrap();
+        // What a process leaves that ends before it sets the user PIN.
+        initialise_token("cut", SoftHsm::SO_PIN);
+
+        for name in ["cut", "dev"] {
+            let provision = || provision_token(&module, name, &SoftHsm::SO_PIN.into(), &SoftHsm::PIN.into());
+            let serial = provision().unwrap();
+            let token = token(&module, label(name), &hsm.pin_file(), &Arc::default());
+            assert_eq!(token.connect().unwrap().serial, serial);
+            Key::generate(&token).sign(&token).unwrap();
+            token.disconnect();
+            // And one that ends before it notes the serial.
+            assert_eq!(provision(), Ok(serial), "a finished token is found again");
+            assert!(token.connect().is_ok(), "its PIN was changed");
+        }
+
+        [(); 2].map(|()| initialise_token("twin", SoftHsm::SO_PIN));
+        let twins = provision_token(&module, "twin", &SoftHsm::SO_PIN.into(), &SoftHsm::PIN.into()).unwrap_err();
+        assert!(twins.code.contains("more than one token") && twins.code.contains("hint: "), "{twins}");
     });
 }
 

@@ -4,7 +4,8 @@
 //! .hallmark/
 //!   hallmark.toml                   the configuration; edit it as you like
 //!   workload.toml operator.toml     how the CLI connects, as each of the two
-//!   softhsm2.conf tokens/ pin       the SoftHSM token and its PIN (0600)
+//!   softhsm2.conf tokens/           the SoftHSM token
+//!   pin so-pin                      its PIN, and its security officer's (0600)
 //!   ca.pem server.* workload.* operator.*   development certificates; the CA's key is not kept
 //!   keys.db audit/                  records and audit log
 //! ```
@@ -67,6 +68,24 @@ impl Sandbox {
 
     pub(super) fn pin(&self) -> io::Result<String> {
         Ok(fs::read_to_string(self.file("pin"))?.trim_end().to_owned())
+    }
+
+    /// The security officer's PIN, made at the first call. Kept for a token whose making is cut short: without it nobody
+    /// could set its user PIN.
+    pub(super) fn so_pin(&self) -> io::Result<String> {
+        match fs::read_to_string(self.file("so-pin")) {
+            Ok(pin) if !pin.is_empty() => Ok(pin),
+            // An empty one is what a cut before the first token leaves.
+            Ok(_) => self.new_so_pin(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_so_pin(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new_so_pin(&self) -> io::Result<String> {
+        let pin = random_pin()?;
+        self.write_private("so-pin", &pin)?;
+        Ok(pin)
     }
 
     pub(super) fn create(&self, plan: &Plan<'_>) -> io::Result<()> {
@@ -222,9 +241,27 @@ fn params(common_name: &str, names: Vec<SanType>) -> CertificateParams {
 }
 
 /// 16 digits: what every PKCS#11 token takes as a PIN.
-pub(super) fn random_pin() -> io::Result<String> {
+fn random_pin() -> io::Result<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the random generator failed"))?;
     // The slight bias of the remainder does not matter at this length.
     Ok(bytes.iter().map(|byte| char::from(b'0' + byte % 10)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_officers_pin_is_made_once_and_for_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::new(dir.path().to_owned());
+        let first = sandbox.so_pin().unwrap();
+        assert_eq!((first.len(), sandbox.so_pin().unwrap()), (16, first));
+        assert_eq!(fs::metadata(sandbox.file("so-pin")).unwrap().permissions().mode() & 0o777, 0o600);
+        sandbox.write_private("so-pin", "").unwrap();
+        assert_eq!(sandbox.so_pin().unwrap().len(), 16, "an empty file is no PIN");
+    }
 }
