@@ -213,6 +213,7 @@ pub struct FakeHsm {
     pin: String,
     ledger: Arc<dyn PinLedger>,
     epoch: Arc<AtomicU64>,
+    login: Mutex<()>,
 }
 
 impl FakeHsm {
@@ -223,7 +224,7 @@ impl FakeHsm {
 
     /// The PIN is also the identity of its source: another PIN is another source.
     pub fn with_pin(token: &Arc<FakeToken>, pin: &str, ledger: Arc<dyn PinLedger>) -> Self {
-        Self { token: token.clone(), pin: pin.to_owned(), ledger, epoch: Arc::default() }
+        Self { token: token.clone(), pin: pin.to_owned(), ledger, epoch: Arc::default(), login: Mutex::default() }
     }
 
     fn is_connected(&self) -> bool {
@@ -231,6 +232,8 @@ impl FakeHsm {
     }
 
     fn log_in(&self) -> Result<(), HsmFault> {
+        // Once for all callers: who comes second finds the login done.
+        let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         if self.token.state().logged_in {
             return Ok(());
         }
