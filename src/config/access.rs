@@ -1,6 +1,9 @@
 //! Reads `[[trust]]`, `[[workload]]` and `[[operator]]`: who may call, and for what.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use hallmark_core::{
     key::ClientName,
@@ -24,7 +27,7 @@ pub(super) struct Access {
     pub(super) operators: Vec<(Identity, Vec<OperatorRole>)>,
     workload_places: HashMap<Identity, Place>,
     operator_places: HashMap<Identity, Place>,
-    /// Checked when all files are read: a workload may name a client of any.
+    /// Checked when all files are read: a workload may name a client of a later one.
     references: Vec<At<ClientName>>,
 }
 
@@ -68,13 +71,19 @@ impl Access {
     }
 
     /// What can be judged only when all sections of all files are known.
-    pub(super) fn check(&self, clients: &Clients, grpc: Option<&Grpc>, problems: &Problems) {
+    pub(super) fn check(&self, clients: &Clients, grpc: Option<&Grpc>, main: &Path, problems: &Problems) {
         let known: Vec<_> = clients.names.keys().map(ClientName::as_str).collect();
         for At { value: name, place } in &self.references {
-            if !clients.names.contains_key(name) {
+            let Some(client) = clients.names.get(name) else {
                 let add = || "add a [[client]] section".to_owned();
                 let hint = if known.is_empty() { add() } else { nearest(name.as_str(), &known) };
                 problems.error(place, format!("unknown client: `{name}`"), hint);
+                continue;
+            };
+            // Whoever may add clients can let others sign for those, and for no others.
+            if *place.file != *main && *client.file == *main {
+                let what = format!("a [[workload]] in `clients.d` names a client of the main file: `{name}`");
+                problems.error(place, what, "move this section to the main file, or the client to `clients.d`");
             }
         }
         for (name, place) in &clients.names {

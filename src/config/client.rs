@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    path::PathBuf,
+    fs::{File, Metadata},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -43,21 +45,21 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn read(&mut self, root: &Section<'_>, hsms: &Hsms) {
+    pub(super) fn read(&mut self, root: &Section<'_>, hsms: &Hsms, id_files: &IdFiles) {
         root.tables("client", |s| {
-            let client = self.read_one(s, hsms);
+            let client = self.read_one(s, hsms, id_files);
             self.list.extend(client);
         });
     }
 
-    fn read_one(&mut self, s: &Section<'_>, hsms: &Hsms) -> Option<Client> {
+    fn read_one(&mut self, s: &Section<'_>, hsms: &Hsms, id_files: &IdFiles) -> Option<Client> {
         let name = s.required::<ClientName>("name", "\"epic-prod\"");
         let twin = name.as_ref().and_then(|At { value, place }| self.names.insert(value.clone(), place.clone()));
         if let (Some(At { value, place }), Some(other)) = (&name, &twin) {
             let hint = format!("rename this one or that at {other}");
             s.error(place, format!("two clients of one name: `{value}`"), hint);
         }
-        let client_id = client_id(s);
+        let client_id = client_id(s, id_files);
         let profile = profile(s);
         let token_endpoint = token_endpoint(s);
         let hsm_names = hsm_names(s, hsms);
@@ -109,8 +111,47 @@ impl Clients {
     }
 }
 
+/// Which files a `client_id_file` may be. What they hold is published with every assertion, as `iss`.
+pub(super) struct IdFiles {
+    /// Where it must be. Whoever may add clients need not be who may read the host's other files.
+    pub(super) within: Option<PathBuf>,
+    /// What holds PINs and private keys.
+    pub(super) secrets: Vec<PathBuf>,
+}
+
+impl IdFiles {
+    fn read(&self, path: &Path) -> Result<String, Mismatch> {
+        let unreadable = |error: io::Error| {
+            let hint = "write the client_id into that file, or leave the key out until there is one";
+            Mismatch::new(format!("can't be read: `{}`: {error}", path.display()), hint)
+        };
+        let inside = |folder: &Path| io::Result::Ok(path.canonicalize()?.starts_with(folder.canonicalize()?));
+        if let Some(folder) = &self.within
+            && !inside(folder).map_err(unreadable)?
+        {
+            let what = format!("is outside of `clients.d`: `{}`", path.display());
+            let hint = format!("a client of `clients.d` has its file there too: put it into `{}`", folder.display());
+            return Err(Mismatch::new(what, hint));
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        // Asked of the open file, for another could take its name meanwhile; by identity, for it may have two names.
+        let identity = |found: Metadata| (found.dev(), found.ino());
+        let opened = identity(file.metadata().map_err(unreadable)?);
+        if self.secrets.iter().any(|secret| secret.metadata().is_ok_and(|found| identity(found) == opened)) {
+            let what = format!("is a file that holds a PIN or a private key: `{}`", path.display());
+            return Err(Mismatch::new(
+                what,
+                "name a file with the client_id and nothing else: it is published as `iss`",
+            ));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        Ok(text)
+    }
+}
+
 /// What the authorization server calls the client; absent until it is registered there.
-fn client_id(s: &Section<'_>) -> Option<String> {
+fn client_id(s: &Section<'_>, id_files: &IdFiles) -> Option<String> {
     let inline = s.get::<String>("client_id");
     let file = s.get::<PathBuf>("client_id_file");
     let At { value, place } = match (inline, file) {
@@ -120,11 +161,10 @@ fn client_id(s: &Section<'_>) -> Option<String> {
             return None;
         }
         (Some(inline), None) => inline,
-        (None, Some(At { value: path, place })) => match fs::read_to_string(&path) {
+        (None, Some(At { value: path, place })) => match id_files.read(&path) {
             Ok(text) => At { value: text.trim_end_matches(['\r', '\n']).to_owned(), place },
-            Err(error) => {
-                let what = format!("`client_id_file` in [[client]] can't be read: `{}`: {error}", path.display());
-                s.error(&place, what, "write the client_id into that file, or leave the key out until there is one");
+            Err(Mismatch { what, hint }) => {
+                s.error(&place, format!("`client_id_file` in [[client]] {what}"), hint);
                 return None;
             }
         },

@@ -42,6 +42,11 @@ impl Hsms {
         self.names.contains_key(name)
     }
 
+    /// The files that hold PINs.
+    pub(super) fn pin_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.list.iter().filter_map(|hsm| hsm.pin_source.strip_prefix("file:")).map(PathBuf::from)
+    }
+
     fn read_one(&mut self, s: &Section<'_>) -> Option<Hsm> {
         let name = s.required::<HsmName>("name", "\"main\"");
         if let Some(At { value, place }) = &name

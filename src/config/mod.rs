@@ -33,12 +33,12 @@ pub use client::{MAX_JWKS_KEYS, published_keys};
 pub use problem::{ConfigError, Problem};
 
 use access::Access;
-use client::Clients;
+use client::{Clients, IdFiles};
 use hsm::Hsms;
 use problem::{Place, Problems};
 use section::Section;
 use server::Server;
-use source::Source;
+use source::{PARTS, Source};
 
 /// Reads and checks the configuration at `path` and in `clients.d/*.toml` beside it.
 ///
@@ -210,23 +210,27 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
     let documents: Vec<_> = documents.into_iter().collect::<Option<_>>()?;
 
     let (mut server, mut hsms, mut clients, mut access) =
-        (None, Hsms::default(), Clients::default(), Access::default());
+        (None::<Server>, Hsms::default(), Clients::default(), Access::default());
+    let mut id_files = IdFiles { within: None, secrets: Vec::new() };
     for (n, (source, document)) in sources.iter().zip(&documents).enumerate() {
         Section::document(source, document, problems, |root| {
             // The first is the main file.
             if n == 0 {
-                server = Some(Server::read(root));
+                let read = Server::read(root);
                 hsms.read(root);
+                id_files.secrets = read.key_files().chain(hsms.pin_files()).collect();
+                server = Some(read);
                 access.read_trusts_and_operators(root);
             } else {
                 server::refuse_in_parts(root);
+                id_files.within = Some(source.resolve(Path::new(PARTS)));
             }
-            clients.read(root, &hsms);
+            clients.read(root, &hsms, &id_files);
             access.read_workloads(root);
         });
     }
     let server = server?;
-    access.check(&clients, server.grpc.as_ref(), problems);
+    access.check(&clients, server.grpc.as_ref(), sources[0].path(), problems);
     Some(Config {
         instance: server.instance?,
         grpc: server.grpc?,

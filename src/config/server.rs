@@ -1,6 +1,10 @@
 //! Reads `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]` and `[unsafe_testing]`.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults, problem::At, section::Section,
@@ -31,6 +35,13 @@ impl Server {
             audit: root.table_or_empty("audit", audit).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
         }
+    }
+
+    /// The files that hold private keys.
+    pub(super) fn key_files(&self) -> impl Iterator<Item = PathBuf> {
+        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
+        let jwks = self.jwks.as_ref().and_then(|jwks| jwks.tls.as_ref());
+        grpc.into_iter().chain(jwks).map(|tls| tls.key.clone())
     }
 }
 

@@ -26,7 +26,7 @@ impl Source {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned());
         let main = Self::read(path, &folder, problems);
-        let others: Vec<_> = files_in(&parent.join("clients.d"), problems)?;
+        let others: Vec<_> = files_in(&parent.join(PARTS), problems)?;
         let others = others.iter().map(|path| Self::read(path, &folder, problems));
         // Collected before it is judged, so that every unreadable file is named.
         let all: Vec<_> = [main].into_iter().chain(others).collect();
@@ -61,12 +61,20 @@ impl Source {
         Place { file: Rc::clone(&self.path), line: Some(line) }
     }
 
+    /// As the user named it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// `path`, seen from the folder of the main file.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         // By components, so that `./x` is shown and compared as `x`.
         self.folder.join(path).components().collect()
     }
 }
+
+/// The folder beside the main file that holds the others.
+pub(super) const PARTS: &str = "clients.d";
 
 fn files_in(folder: &Path, problems: &Problems) -> Option<Vec<PathBuf>> {
     let listed = fs::read_dir(folder)

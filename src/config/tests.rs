@@ -170,6 +170,54 @@ fn clients_d_adds_clients_and_workloads() {
     assert_eq!((names, config.workloads.len()), (vec!["cerner", "epic"], 1));
 }
 
+/// Whoever may write to `clients.d` must not learn what else the service can read, nor sign for other clients.
+#[test]
+fn clients_d_can_reach_nothing_but_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = dir.path().join("clients.d");
+    std::fs::create_dir(&more).unwrap();
+    let main = dir.path().join("hallmark.toml");
+    std::fs::write(&main, MINIMAL).unwrap();
+    for file in ["main.pin", "notes", "clients.d/id.txt"] {
+        std::fs::write(dir.path().join(file), "73915064\n").unwrap();
+    }
+    std::os::unix::fs::symlink("../notes", more.join("link")).unwrap();
+    std::fs::hard_link(dir.path().join("main.pin"), more.join("pin")).unwrap();
+    let load_with = |file: &str| {
+        let client = CLIENT.replace("hsm =", &format!("client_id_file = \"{file}\"\nhsm ="));
+        std::fs::write(more.join("a.toml"), [client.as_str(), WORKLOAD].concat()).unwrap();
+        load(&main).map_err(|error| error.to_string())
+    };
+    assert_eq!(load_with("clients.d/id.txt").unwrap().clients[0].client_id.as_deref(), Some("73915064"));
+    for outside in ["main.pin", "notes", "clients.d/../notes", "clients.d/link", "/etc/passwd"] {
+        let error = load_with(outside).unwrap_err();
+        assert!(error.contains("is outside of `clients.d`") && error.contains("hint: "), "{outside}: {error}");
+    }
+    let error = load_with("clients.d/pin").unwrap_err();
+    assert!(error.contains("is a file that holds a PIN or a private key: "), "{error}");
+    assert!(!error.contains("73915064"), "{error}");
+
+    std::fs::write(&main, [MINIMAL, CLIENT].concat()).unwrap();
+    std::fs::write(more.join("a.toml"), WORKLOAD).unwrap();
+    let error = load(&main).unwrap_err().to_string();
+    assert!(error.contains("names a client of the main file: `epic`") && error.contains("a.toml:4"), "{error}");
+}
+
+#[test]
+fn a_client_id_file_of_the_main_file_is_no_pin_or_private_key_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("hallmark.toml");
+    let tls =
+        "public_url = \"https://keys.example.com\"\ntls = { cert = \"server.pem\", key = \"server.key\" }\n[store]";
+    for file in ["main.pin", "server.key"] {
+        std::fs::write(dir.path().join(file), "73915064\n").unwrap();
+        let client = CLIENT.replace("hsm =", &format!("client_id_file = \"{file}\"\nhsm ="));
+        std::fs::write(&main, [MINIMAL.replace("[store]", tls), client].concat()).unwrap();
+        let error = load(&main).unwrap_err().to_string();
+        assert!(error.contains("is a file that holds a PIN or a private key: "), "{file}: {error}");
+    }
+}
+
 #[test]
 fn rates_say_how_many_in_which_time() {
     let rate = |text: &str| {
