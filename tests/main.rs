@@ -9,6 +9,7 @@ mod configuration;
 mod development;
 mod disk_full;
 mod hostile;
+mod dependencies;
 mod hsm_contract;
 mod outage;
 mod pin;

@@ -275,4 +275,23 @@ mod tests {
         assert!(!verifier.verifies(b"massage", signature.as_ref()));
         assert!(key.verifier(Alg::RS256).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn bytes_of_strangers_are_refused_or_read_back(
+            bytes: Vec<u8>,
+            exponent: Vec<u8>,
+            modulus in proptest::collection::vec(0u8.., 120..260),
+        ) {
+            let keys = [
+                PublicKey::from_spki(&bytes),
+                PublicKey::from_ec_point(Curve::P256, &bytes),
+                PublicKey::from_ed25519(&bytes),
+                PublicKey::from_rsa(&modulus, &exponent),
+            ];
+            for key in keys.into_iter().flatten() {
+                assert_eq!(PublicKey::from_spki(key.spki()).unwrap(), key);
+            }
+        }
+    }
 }

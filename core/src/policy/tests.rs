@@ -139,3 +139,13 @@ fn identities_read_back() {
         assert!(bad.parse::<Identity>().is_err(), "{bad} was taken");
     }
 }
+
+proptest::proptest! {
+    /// The audit log and the configuration name an identity by its text: it must stand for that one alone.
+    #[test]
+    fn an_identity_reads_back_as_it_is_written(text in "((spiffe|dns|uid|jwt):)?(//)?[a-zA-Z0-9#:/.*+ -]{0,12}") {
+        if let Ok(identity) = text.parse::<Identity>() {
+            assert_eq!(identity.to_string().parse::<Identity>().unwrap(), identity);
+        }
+    }
+}
