@@ -117,7 +117,7 @@ impl Sign {
         }
         fallback.ok_or_else(|| {
             let text = format!(
-                "client `{0}` has no active {alg} key; an operator can run `hallmark keys create {0}`",
+                "client `{0}` has no active {alg} key; an operator can run `hallmark keys create {0} --reason TEXT`",
                 client.name
             );
             Error::new(Reason::NoActiveKey, text)
