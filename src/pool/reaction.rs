@@ -1,4 +1,4 @@
-//! What to do about a fault: the table of the design, §3.2.
+//! What to do about a fault: the table in `docs/adr/0006-…`.
 
 use std::time::Duration;
 

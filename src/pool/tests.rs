@@ -1,4 +1,4 @@
-//! The reaction table of the design, §3.2, on a fake HSM with fault switches.
+//! The reactions of `docs/adr/0006-…`, on a fake HSM with fault switches.
 
 use std::{
     sync::{

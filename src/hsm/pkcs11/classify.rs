@@ -184,7 +184,7 @@ fn function_name(function: Function) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The table of the design, by the numbers that modules return (PKCS#11 3.1, `pkcs11t.h`).
+    /// The table in `docs/adr/0006-…`, by the numbers that modules return (PKCS#11 3.1, `pkcs11t.h`).
     #[test]
     fn return_values_ask_for_the_reaction_that_the_design_gives_them() {
         let table: &[(FaultClass, &[(u64, &str)])] = &[
