@@ -83,9 +83,8 @@ impl AuditOptions {
 pub struct AuditCounters {
     pub events: AtomicU64,
     pub bytes: AtomicU64,
-    /// Batches written and synced.
+    /// Batches written, each with one sync.
     pub batches: AtomicU64,
-    pub syncs: AtomicU64,
     /// Time spent in syncs.
     pub sync_nanos: AtomicU64,
     /// Writes, syncs and creations of files that failed.

@@ -87,6 +87,7 @@ pub(super) fn observe_audit(metrics: &Metrics, audit: &AuditLog) {
             sync: Duration::from_nanos(counters.sync_nanos.load(Ordering::Relaxed)),
             bytes: counters.bytes.load(Ordering::Relaxed),
             failures: counters.failures.load(Ordering::Relaxed),
+            refusals: counters.refusals.load(Ordering::Relaxed),
             healthy: audit.is_healthy(),
         });
     });

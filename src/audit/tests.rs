@@ -38,7 +38,7 @@ async fn one_sync_serves_all_who_wait() {
     first.await.unwrap();
     assert!(join_all(rest).await.iter().all(Result::is_ok));
     let counters = log.counters();
-    assert_eq!(counters.syncs.load(Relaxed), 3, "the start, the first, and one for the other 498");
+    assert_eq!(counters.batches.load(Relaxed), 3, "the start, the first, and one for the other 498");
     assert_eq!(counters.events.load(Relaxed), 500);
     assert_eq!(counters.bytes.load(Relaxed), fs::metadata(path(&folder, 1)).unwrap().len());
 }

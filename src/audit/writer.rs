@@ -186,7 +186,6 @@ impl Current {
         let counters = queue.counters();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         counters.sync_nanos.fetch_add(nanos, Relaxed);
-        counters.syncs.fetch_add(1, Relaxed);
         counters.batches.fetch_add(1, Relaxed);
         counters.events.fetch_add(events.len() as u64, Relaxed);
         counters.bytes.fetch_add(self.buffer.len() as u64, Relaxed);

@@ -64,10 +64,17 @@ fn handles_count_where_the_labels_say() {
 #[test]
 fn figures_of_others_are_asked_for_at_each_scrape() {
     let metrics = Metrics::new();
-    let figures = AuditFigures { batches: 3, sync: Duration::from_millis(1500), healthy: true, ..Default::default() };
+    let figures = AuditFigures {
+        batches: 3,
+        refusals: 2,
+        sync: Duration::from_millis(1500),
+        healthy: true,
+        ..Default::default()
+    };
     metrics.on_scrape(move |metrics| metrics.set_audit(&figures));
     let scrape = metrics.encode();
     assert_eq!(value(&scrape, "hallmark_audit_batches_total{}"), "3");
+    assert_eq!(value(&scrape, "hallmark_audit_refusals_total{}"), "2");
     assert_eq!(value(&scrape, "hallmark_audit_sync_seconds_total{}"), "1.5");
     assert_eq!(value(&scrape, "hallmark_audit_healthy{}"), "1");
 }

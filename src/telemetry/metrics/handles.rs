@@ -34,6 +34,8 @@ pub struct AuditFigures {
     pub sync: Duration,
     /// Writes, syncs and creations of files that failed.
     pub failures: u64,
+    /// Refusals, recorded one by one or by their number.
+    pub refusals: u64,
     pub healthy: bool,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct AuditMetrics {
     batches: Counter,
     sync_seconds: Counter<f64, AtomicU64>,
     failures: Counter,
+    refusals: Counter,
     healthy: Gauge,
 }
 
@@ -54,6 +57,7 @@ impl AuditMetrics {
             events: d.counter("audit_events", "Lines written to the audit log", []).of([]),
             bytes: d.counter("audit_bytes", "Bytes written to the audit log", []).of([]),
             batches: d.counter("audit_batches", "Batches written to the audit log, each with one sync", []).of([]),
+            refusals: d.counter("audit_refusals", "Refusals for the audit log, recorded one by one or by their number", []).of([]),
             sync_seconds: d.float_counter("audit_sync_seconds", "Time spent in syncs of the audit log", []).of([]),
             failures: d.counter("audit_failures", "Writes, syncs and creations of audit files that failed", []).of([]),
             healthy: d.gauge("audit_healthy", "1 while the audit log can be written; at 0 nothing is signed", []).of([]),
@@ -66,6 +70,7 @@ impl AuditMetrics {
         store(&self.bytes, figures.bytes);
         store(&self.batches, figures.batches);
         store(&self.failures, figures.failures);
+        store(&self.refusals, figures.refusals);
         self.sync_seconds.inner().store(figures.sync.as_secs_f64().to_bits(), Ordering::Relaxed);
         self.healthy.set(figures.healthy.into());
     }
