@@ -27,13 +27,6 @@ use crate::{
     service::registry::Registered,
 };
 
-/// What `hallmark dev` and `hallmark serve` differ in.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Reflection for all callers, not only for operators.
-    pub open_reflection: bool,
-}
-
 /// Where the server listens: as configured, or as the system chose for port 0.
 #[derive(Clone, Debug)]
 pub struct Addresses {
@@ -73,16 +66,22 @@ impl Hopeless {
     }
 }
 
-/// For the supervisor: start me again (EX_TEMPFAIL of sysexits).
-const EXIT_TEMPORARY: u8 = 75;
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was told to.
+    Told,
+    /// For an HSM that only a new process can bring back.
+    Hopeless,
+}
 
 /// Starts everything. The HSMs are connected in the background: the server answers, and says so, while they are not.
-pub async fn start(config: &Config, options: &Options) -> Result<Running, StartError> {
+pub async fn start(config: &Config) -> Result<Running, StartError> {
     let hopeless = Arc::new(Hopeless::default());
     let mut built = Built::new(config, &hopeless).await?;
     let (draining, end) = (CancellationToken::new(), CancellationToken::new());
     let (mut fronts, mut chores) = (JoinSet::new(), JoinSet::new());
-    let fronts_started = build::fronts(config, options, &mut built, &draining, &end, &mut fronts).await?;
+    let fronts_started = build::fronts(config, &mut built, &draining, &end, &mut fronts).await?;
     let keys_made = Arc::new(Notify::new());
 
     chores.spawn(chores::renew_lease(built.keys.clone(), config.store.lease, end.clone()));
@@ -163,10 +162,10 @@ impl Running {
         }
     }
 
-    /// Answers what is under way, for at most `grace`, then ends everything. Gives the exit code.
+    /// Answers what is under way, for at most `grace`, then ends everything.
     ///
     /// What the HSM has not done shortly before the end of the grace is answered too: `SHUTTING_DOWN`.
-    pub async fn stop(mut self, grace: Duration) -> u8 {
+    pub async fn stop(mut self, grace: Duration) -> Ended {
         self.draining.cancel();
         if !self.drained(grace.saturating_sub(LAST_ANSWERS)).await {
             self.built.refuse_the_rest();
@@ -182,9 +181,9 @@ impl Running {
         if closed.await.is_err() {
             tracing::error!("something did not end in time; the process ends without it");
         }
-        let temporary = self.hopeless.is.load(Ordering::SeqCst);
+        let hopeless = self.hopeless.is.load(Ordering::SeqCst);
         tracing::info!("stopped");
-        if temporary { EXIT_TEMPORARY } else { 0 }
+        if hopeless { Ended::Hopeless } else { Ended::Told }
     }
 
     async fn drained(&mut self, patience: Duration) -> bool {

@@ -22,7 +22,7 @@ pub enum LogFormat {
 
 /// A log filter that does not parse.
 #[derive(Debug, thiserror::Error)]
-#[error("not a log filter: `{filter}`: {cause}; hint: try `info` or `info,hallmark=debug`")]
+#[error("not a log filter: `{filter}`: {cause}\nhint: try `info` or `info,hallmark=debug`")]
 pub struct InvalidFilter {
     filter: String,
     cause: ParseError,

@@ -8,7 +8,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Addresses, Hopeless, Options,
+    Addresses, Hopeless,
     clock::SystemClock,
     disk,
     observe::{PoolObserver, ServerHealth, observe_audit, observe_keys},
@@ -43,7 +43,7 @@ use crate::{
         identity::{Scope, TrustSpec, Trusts},
         listener::{Callers, Limits, Listener, Protocol, Socket},
         reload::{Reload, Reloading, watch_files},
-        tls::{self, Clients, TlsSpec},
+        tls::{self, PeerCertificates, TlsSpec},
     },
 };
 
@@ -163,7 +163,6 @@ pub(super) struct Fronts {
 /// Opens every port, and serves it until `drain`.
 pub(super) async fn fronts(
     config: &Config,
-    options: &Options,
     built: &mut Built,
     drain: &CancellationToken,
     end: &CancellationToken,
@@ -172,8 +171,11 @@ pub(super) async fn fronts(
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
 
     let health: Arc<dyn Health> = Arc::new(ServerHealth { readiness: built.readiness.clone() });
-    let jwks_tls =
-        config.jwks.tls.as_ref().map(|pair| follow(pair, Clients::Anonymous, "jwks", &built.metrics, &mut files));
+    let jwks_tls = config
+        .jwks
+        .tls
+        .as_ref()
+        .map(|pair| follow(pair, PeerCertificates::NotAsked, "jwks", &built.metrics, &mut files));
     let jwks_tls = jwks_tls.transpose()?;
     if let Some(socket) = built.jwks_socket.take() {
         let front = listener(built, "jwks", socket, jwks_tls, Callers::Anyone, Protocol::Http);
@@ -199,7 +201,7 @@ pub(super) async fn fronts(
         publisher: built.publisher.clone(),
         registry: built.context.registry.clone(),
         clock: built.context.clock.clone(),
-        open_reflection: options.open_reflection,
+        open_reflection: config.grpc.reflection,
     };
     let (routes, reporter) =
         grpc::routes(services).map_err(|error| StartError::new("can't set up the gRPC services", error))?;
@@ -211,7 +213,7 @@ pub(super) async fn fronts(
         let trusts = trusts(config, &built.metrics, &mut files)?;
         let tls = config.grpc.tls.as_ref();
         let tls =
-            tls.map(|pair| follow(pair, Clients::ShowCertificates, "grpc", &built.metrics, &mut files)).transpose()?;
+            tls.map(|pair| follow(pair, PeerCertificates::Asked, "grpc", &built.metrics, &mut files)).transpose()?;
         let front = listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2);
         let routes = routes.clone();
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
@@ -290,12 +292,12 @@ fn trusts(
 
 fn follow(
     pair: &TlsFiles,
-    clients: Clients,
+    peer_certificates: PeerCertificates,
     name: &str,
     metrics: &Metrics,
     files: &mut Vec<Arc<dyn Reload>>,
 ) -> Result<Arc<Reloading<rustls::ServerConfig>>, StartError> {
-    let spec = TlsSpec { cert: pair.cert.clone(), key: pair.key.clone(), clients };
+    let spec = TlsSpec { cert: pair.cert.clone(), key: pair.key.clone(), peer_certificates };
     let followed = tls::follow(name, spec, metrics.reload(name));
     let followed =
         followed.map_err(|error| StartError::new(format!("can't use the certificate of [{name}]"), error))?;

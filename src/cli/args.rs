@@ -34,46 +34,46 @@ pub(super) enum KeysCommand {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub(super) config: PathBuf,
     /// Accepts a configuration with `[unsafe_testing]`
     #[arg(long)]
-    pub unsafe_testing: bool,
+    pub(super) unsafe_testing: bool,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct CheckConfigArgs {
+pub(super) struct CheckConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct DevArgs {
+pub(super) struct DevArgs {
     /// Where its token, certificates, keys and configuration are kept
     #[arg(long, value_name = "DIR", default_value = ".hallmark", conflicts_with = "ephemeral")]
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// Keeps everything in a folder that is removed at the end, and takes free ports
     #[arg(long)]
-    pub ephemeral: bool,
+    pub(super) ephemeral: bool,
     /// Ends when standard input does: when the process that started it is gone
     #[arg(long)]
-    pub exit_with_stdin: bool,
+    pub(super) exit_with_stdin: bool,
     /// A client to sign for, such as `clinic:ES384`; may be repeated
     #[arg(long = "client", value_name = "NAME:ALG")]
-    pub clients: Vec<DevClient>,
+    pub(super) clients: Vec<DevClient>,
     /// The token endpoint of the authorization server: it becomes the audience
     #[arg(long, value_name = "URL")]
-    pub token_endpoint: Option<String>,
+    pub(super) token_endpoint: Option<String>,
 }
 
 /// `NAME:ALG` of `hallmark dev --client`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DevClient {
-    pub name: String,
-    pub alg: String,
+pub(super) struct DevClient {
+    pub(super) name: String,
+    pub(super) alg: String,
 }
 
 impl FromStr for DevClient {

@@ -5,28 +5,26 @@ use std::{fmt::Write, path::Path};
 use hallmark_core::client::Client;
 use serde_json::{Value, json};
 
+use super::failure;
 use crate::config::{self, Config, ConfigError, MAX_JWKS_KEYS, published_keys};
-
-/// What bad configuration exits with: `EX_CONFIG` of `sysexits.h`.
-pub const EX_CONFIG: u8 = 78;
 
 /// What to print, and how to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub(super) struct Checked {
     /// For standard output; ends in a newline.
-    pub text: String,
-    /// 0, or [`EX_CONFIG`].
-    pub exit_code: u8,
+    pub(super) text: String,
+    /// 0, or [`failure::CONFIG`].
+    pub(super) exit_code: u8,
 }
 
 /// Checks the configuration at `path`. With `json`, the text is one JSON object:
 /// `{"ok": bool, "problems": [{"file", "line", "what", "hint"}], "warnings": […], "clients": […]}`.
-pub fn run(path: &Path, json: bool) -> Checked {
+pub(super) fn run(path: &Path, json: bool) -> Checked {
     match config::load(path) {
         Ok(config) if json => Checked { text: format!("{}\n", good_json(&config)), exit_code: 0 },
         Ok(config) => Checked { text: good_text(path, &config), exit_code: 0 },
-        Err(error) if json => Checked { text: format!("{}\n", bad_json(&error)), exit_code: EX_CONFIG },
-        Err(error) => Checked { text: format!("error: {error}\n"), exit_code: EX_CONFIG },
+        Err(error) if json => Checked { text: format!("{}\n", bad_json(&error)), exit_code: failure::CONFIG },
+        Err(error) => Checked { text: format!("error: {error}\n"), exit_code: failure::CONFIG },
     }
 }
 

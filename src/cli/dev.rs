@@ -13,11 +13,13 @@ use serde_json::json;
 
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
-    DevArgs, DevClient, Failure, Prepared,
+    Failure, Prepared,
+    args::{DevArgs, DevClient},
+    failure,
     serve::{self, Signals, Told},
 };
 use crate::{
-    app::{self, Options, Running},
+    app::{self, Running},
     config::{self, Config},
     hsm::pkcs11,
 };
@@ -70,7 +72,7 @@ impl Dev {
             create(&sandbox, &args)?;
         } else if !args.clients.is_empty() || args.token_endpoint.is_some() {
             let text = format!("`{}` is there already, with its own clients", sandbox.config().display());
-            return Err(Failure::new(text).hint("edit that file, or use another --dir").with_exit_code(super::USAGE));
+            return Err(Failure::new(text).hint("edit that file, or use another --dir").with_exit_code(failure::USAGE));
         }
         let config = config::load(&sandbox.config()).map_err(serve::bad_config)?;
         Ok(Self { sandbox, config, fresh, args, json, _remove: temporary })
@@ -83,10 +85,10 @@ impl Dev {
         self.provision_token()?;
         self.progress("starting the server, and making keys where there are none");
         let mut signals = Signals::listen(self.args.exit_with_stdin)?;
-        let running = app::start(&self.config, &Options { open_reflection: true }).await.map_err(serve::not_started)?;
+        let running = app::start(&self.config).await.map_err(serve::not_started)?;
         let ready = tokio::select! {
             ready = running.wait_until_ready(PATIENCE) => ready,
-            Told::Stop(grace) = signals.next() => return Ok(running.stop(grace).await),
+            Told::Stop(grace) = signals.next() => return Ok(serve::exit_code(running.stop(grace).await)),
         };
         ready.map_err(|why| Failure::new("the server did not get ready").because(why))?;
         self.announce(&running)?;

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 /// Bad usage (EX_USAGE of sysexits).
 pub const USAGE: u8 = 64;
 /// Not now: the supervisor is to start us again (EX_TEMPFAIL).
-pub const TEMPORARY: u8 = 75;
+pub(super) const TEMPORARY: u8 = 75;
 /// The configuration is wrong (EX_CONFIG).
-pub const CONFIG: u8 = 78;
+pub(super) const CONFIG: u8 = 78;
 
 /// Why a command failed: what happened, why, and what to type next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! in the environment; then it runs.
 
 mod args;
-pub mod check_config;
+mod check_config;
 mod connect;
 mod dev;
 mod failure;
@@ -19,10 +19,7 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 
 use clap::Parser;
 
-pub use self::{
-    args::{CheckConfigArgs, DevArgs, DevClient, ServeArgs},
-    failure::{CONFIG, Failure, TEMPORARY, USAGE},
-};
+pub use self::failure::{Failure, USAGE};
 use self::{
     args::{Command, KeysCommand},
     check_config::Checked,

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Prepared, ServeArgs};
+use super::{Failure, Prepared, args::ServeArgs, failure};
 use crate::{
-    app::{self, Options, Running},
+    app::{self, Ended, Running},
     config::{self, Config, ConfigError},
     telemetry::{self, LogFormat},
 };
@@ -60,7 +60,7 @@ pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> 
         let text = format!("`{}` has [unsafe_testing]", args.config.display());
         return Err(Failure::new(text)
             .hint("remove the section; only tests pass --unsafe-testing")
-            .with_exit_code(super::CONFIG));
+            .with_exit_code(failure::CONFIG));
     }
     let environment = environment(&config);
     Ok(Prepared::new(async move || serve(config, args.config, json).await).with_environment(environment))
@@ -72,8 +72,7 @@ async fn serve(config: Config, file: PathBuf, json: bool) -> Result<u8, Failure>
         tracing::warn!("{warning}");
     }
     let signals = Signals::listen(false)?;
-    let options = Options { open_reflection: config.grpc.reflection };
-    let mut running = app::start(&config, &options).await.map_err(not_started)?;
+    let mut running = app::start(&config).await.map_err(not_started)?;
     running.reload_from(file);
     Ok(until_stopped(running, signals).await)
 }
@@ -83,7 +82,7 @@ pub(super) fn start_log(json: bool, default: &str) -> Result<(), Failure> {
     let filter = std::env::var("HALLMARK_LOG").unwrap_or_else(|_| default.to_owned());
     let format = if json { LogFormat::Json } else { LogFormat::Human };
     let started = telemetry::start_log(format, &filter);
-    started.map_err(|error| Failure::new("can't start the log").caused_by(&error).with_exit_code(super::USAGE))
+    started.map_err(|error| Failure::new("can't start the log").caused_by(&error).with_exit_code(failure::USAGE))
 }
 
 /// What the PKCS#11 modules want in the environment.
@@ -92,7 +91,7 @@ pub(super) fn environment(config: &Config) -> Vec<(String, String)> {
 }
 
 pub(super) fn bad_config(error: ConfigError) -> Failure {
-    Failure::new(error.to_string()).with_exit_code(super::CONFIG)
+    Failure::new(error.to_string()).with_exit_code(failure::CONFIG)
 }
 
 pub(super) fn not_started(error: app::StartError) -> Failure {
@@ -113,7 +112,14 @@ pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) ->
         }
     };
     tracing::info!(grace_s = grace.as_secs(), "stopping: requests under way are answered first");
-    running.stop(grace).await
+    exit_code(running.stop(grace).await)
+}
+
+pub(super) fn exit_code(ended: Ended) -> u8 {
+    match ended {
+        Ended::Told => 0,
+        Ended::Hopeless => failure::TEMPORARY,
+    }
 }
 
 async fn end_of_stdin() {

@@ -44,7 +44,7 @@ fn help() {
 fn a_failure_for_people_and_for_programs() {
     let source = std::io::Error::other("disk on fire");
     let failure = Failure::new("can't write the audit log: `/var/log/x`").caused_by(&source);
-    let failure = failure.hint("free some space").detail("reason", "AUDIT").with_exit_code(TEMPORARY);
+    let failure = failure.hint("free some space").detail("reason", "AUDIT").with_exit_code(failure::TEMPORARY);
     insta::assert_snapshot!(failure.render(false) + &failure.render(true));
     assert_eq!(failure.exit_code(), 75);
 }

@@ -270,7 +270,7 @@ fn check_size(s: &Section<'_>, client: &Client) {
 }
 
 /// Where health and metrics are answered.
-const RESERVED_PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/healthz"];
+const RESERVED_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 366);

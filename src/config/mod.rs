@@ -14,7 +14,7 @@ use std::{
 use hallmark_core::{
     client::Client,
     key::{Alg, ClientName, HsmName},
-    policy::{Identity, OperatorRole, Policy, Roles, Workload},
+    policy::{Identity, OperatorRole, Roles, Workload},
 };
 
 mod access;
@@ -80,10 +80,6 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn policy(&self) -> Policy {
-        Policy::new(self.workloads.iter().cloned(), self.operators.iter().cloned())
-    }
-
     /// What all HSM modules want in the environment. Read by C libraries with `getenv`, so it must be set while the
     /// process has a single thread.
     pub fn module_env(&self) -> BTreeMap<&str, &str> {

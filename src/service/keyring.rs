@@ -76,10 +76,6 @@ impl Keyring {
     pub fn store(&self) -> &Arc<dyn KeyStore> {
         &self.store
     }
-
-    pub fn lease(&self) -> Duration {
-        self.lease
-    }
 }
 
 impl Keys {

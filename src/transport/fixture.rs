@@ -23,7 +23,7 @@ use super::{
     identity::{Scope, TrustSpec, Trusts},
     listener::{Callers, Limits, Listener, Peer, Protocol, Socket},
     reload::Reloading,
-    tls::{self, Clients, TlsSpec},
+    tls::{self, PeerCertificates, TlsSpec},
 };
 use crate::telemetry::Metrics;
 
@@ -101,8 +101,12 @@ impl Files {
         std::fs::write(self.path("server.key"), key.serialize_pem()).unwrap();
     }
 
-    pub(super) fn tls(&self, clients: Clients, metrics: &Metrics) -> Arc<Reloading<rustls::ServerConfig>> {
-        let spec = TlsSpec { cert: self.path("server.pem"), key: self.path("server.key"), clients };
+    pub(super) fn tls(
+        &self,
+        peer_certificates: PeerCertificates,
+        metrics: &Metrics,
+    ) -> Arc<Reloading<rustls::ServerConfig>> {
+        let spec = TlsSpec { cert: self.path("server.pem"), key: self.path("server.key"), peer_certificates };
         tls::follow("server", spec, metrics.reload("server")).unwrap()
     }
 

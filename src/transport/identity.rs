@@ -80,7 +80,7 @@ impl Trusts {
         vouchers.retain(|(trust, _)| trust.scope.covers(&identity));
         if vouchers.is_empty() {
             let text = format!("the authority of the certificate may not vouch for `{identity}`");
-            return Err(invalid(text + "; hint: compare `trust_domain` or `dns_suffixes` of its [[trust]]"));
+            return Err(invalid(text + "\nhint: compare `trust_domain` or `dns_suffixes` of its [[trust]]"));
         }
         let mut caller = Caller { identity, roles: Roles::default(), not_after: None };
         for (trust, path) in &vouchers {
@@ -100,14 +100,14 @@ pub fn unix_caller(uid: u32) -> Caller {
 
 /// The answer to whoever showed no credential.
 pub fn not_authenticated() -> Error {
-    let text = "no client certificate was shown; hint: connect with one from an authority in a [[trust]], or over the \
+    let text = "no client certificate was shown\nhint: connect with one from an authority in a [[trust]], or over the \
                 Unix socket";
     Error::new(Reason::NotAuthenticated, text)
 }
 
 /// A trust bundle that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("trust bundle `{path}`: {why}; hint: it must be a PEM file of CA certificates")]
+#[error("trust bundle `{path}`: {why}\nhint: it must be a PEM file of CA certificates")]
 pub struct InvalidBundle {
     path: PathBuf,
     why: String,
@@ -175,10 +175,10 @@ fn is_within(name: &str, suffix: &str) -> bool {
 fn why_untrusted(error: webpki::Error) -> Error {
     use webpki::Error as E;
     let what = match &error {
-        E::CertExpired { .. } => "or one of its chain has expired; hint: get a new one and connect again",
-        E::CertNotValidYet { .. } => "or one of its chain is not valid yet; hint: compare the clocks",
+        E::CertExpired { .. } => "or one of its chain has expired\nhint: get a new one and connect again",
+        E::CertNotValidYet { .. } => "or one of its chain is not valid yet\nhint: compare the clocks",
         E::UnknownIssuer => {
-            "comes from an issuer that no [[trust]] knows; hint: send the intermediate certificates too, or ask an \
+            "comes from an issuer that no [[trust]] knows\nhint: send the intermediate certificates too, or ask an \
              operator to add the authority"
         }
         E::RequiredEkuNotFoundContext(_) => "is not for client authentication (extended key usage)",

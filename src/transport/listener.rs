@@ -126,7 +126,7 @@ impl Listener {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     metrics.refused(Refusal::Accept);
-                    tracing::warn!(%error, "can't accept connections; hint: raise the limit of open files");
+                    tracing::warn!(%error, "can't accept connections\nhint: raise the limit of open files");
                     // Nothing tells when a descriptor is free again; those who wait stay in the kernel's queue.
                     let _ = time::timeout(ACCEPT_BACKOFF, drain.cancelled()).await;
                 }

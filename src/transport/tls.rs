@@ -30,16 +30,16 @@ pub struct TlsSpec {
     pub cert: PathBuf,
     /// PEM file: its private key (PKCS#8, SEC1 or PKCS#1).
     pub key: PathBuf,
-    pub clients: Clients,
+    pub peer_certificates: PeerCertificates,
 }
 
-/// Whether clients show certificates, and with that which port it is.
+/// Whether whoever connects is asked for a certificate, and with that which port it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clients {
-    /// gRPC: a certificate is asked for, HTTP/2 only.
-    ShowCertificates,
-    /// HTTP: none is asked for, HTTP/2 and 1.1.
-    Anonymous,
+pub enum PeerCertificates {
+    /// gRPC, HTTP/2 only.
+    Asked,
+    /// HTTP/2 and 1.1.
+    NotAsked,
 }
 
 /// A configuration that follows its files.
@@ -58,9 +58,9 @@ pub fn server_config(spec: &TlsSpec) -> Result<ServerConfig, InvalidTlsFile> {
     let chain = chain.map_err(|error| InvalidTlsFile::new(&spec.cert, error))?;
     let key = PrivateKeyDer::from_pem_file(&spec.key).map_err(|error| InvalidTlsFile::new(&spec.key, error))?;
 
-    let (verifier, protocols): (Arc<dyn ClientCertVerifier>, &[&[u8]]) = match spec.clients {
-        Clients::ShowCertificates => (Arc::new(Possession::new(&provider)), &[b"h2"]),
-        Clients::Anonymous => (Arc::new(NoClientAuth), &[b"h2", b"http/1.1"]),
+    let (verifier, protocols): (Arc<dyn ClientCertVerifier>, &[&[u8]]) = match spec.peer_certificates {
+        PeerCertificates::Asked => (Arc::new(Possession::new(&provider)), &[b"h2"]),
+        PeerCertificates::NotAsked => (Arc::new(NoClientAuth), &[b"h2", b"http/1.1"]),
     };
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -75,7 +75,7 @@ pub fn server_config(spec: &TlsSpec) -> Result<ServerConfig, InvalidTlsFile> {
 /// A certificate or key that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "TLS file `{path}`: {why}; hint: `cert` is a PEM file with the server's certificate first, `key` its private key"
+    "TLS file `{path}`: {why}\nhint: `cert` is a PEM file with the server's certificate first, `key` its private key"
 )]
 pub struct InvalidTlsFile {
     path: PathBuf,

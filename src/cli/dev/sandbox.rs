@@ -22,7 +22,7 @@ use rcgen::{
     SanType, date_time_ymd,
 };
 
-use crate::cli::DevClient;
+use super::super::args::DevClient;
 
 /// The trust domain of the development certificates.
 const TRUST_DOMAIN: &str = "dev.hallmark.internal";

@@ -27,7 +27,7 @@ use crate::{
     transport::{
         fixture::{Files, Running, certified, closed, connect_tls, exchange, plain, root, run, uri, whoami},
         reload::Reload,
-        tls::Clients,
+        tls::PeerCertificates,
     },
 };
 
@@ -47,7 +47,7 @@ fn refused(metrics: &Metrics, cause: &str) -> u64 {
 /// A TLS listener that asks for certificates, and speaks HTTP/1.1 too, so that tests can write requests by hand.
 async fn secured(files: &Files, metrics: &Metrics) -> Listener {
     Listener {
-        tls: Some(files.tls(Clients::ShowCertificates, metrics)),
+        tls: Some(files.tls(PeerCertificates::Asked, metrics)),
         callers: Callers::Certificate(files.trusts(metrics)),
         ..plain(metrics).await
     }
@@ -359,7 +359,7 @@ async fn a_client_that_does_not_read_holds_nobody() {
 #[tokio::test]
 async fn new_files_count_for_new_connections_and_end_the_old() {
     let (files, metrics) = (Files::new(), Metrics::new());
-    let (tls, trusts) = (files.tls(Clients::ShowCertificates, &metrics), files.trusts(&metrics));
+    let (tls, trusts) = (files.tls(PeerCertificates::Asked, &metrics), files.trusts(&metrics));
     let listener =
         Listener { tls: Some(tls.clone()), callers: Callers::Certificate(trusts.clone()), ..plain(&metrics).await };
     let server = whoami(listener);
