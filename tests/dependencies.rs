@@ -14,7 +14,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Named by generated code only.
-const GENERATED: &[(&str, &str)] = &[("proto", "prost-types"), ("proto", "tonic-prost")];
+const GENERATED: &[(&str, &str)] = &[("proto", "prost-types"), ("proto", "tonic-prost"), ("proto", "tonic-types")];
 
 #[test]
 fn the_page_lists_what_the_manifests_do() {
