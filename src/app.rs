@@ -81,7 +81,15 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let mut built = Built::new(config, &hopeless).await?;
     let (draining, end) = (CancellationToken::new(), CancellationToken::new());
     let (mut fronts, mut chores) = (JoinSet::new(), JoinSet::new());
-    let fronts_started = build::fronts(config, &mut built, &draining, &end, &mut fronts).await?;
+    let fronts_started = match build::fronts(config, &mut built, &draining, &end, &mut fronts).await {
+        Ok(started) => started,
+        Err(error) => {
+            // A login that is cut off with the process counts as a PIN tried and not accepted: let it end.
+            end.cancel();
+            built.close().await;
+            return Err(error);
+        }
+    };
     let keys_made = Arc::new(Notify::new());
 
     chores.spawn(chores::renew_lease(built.keys.clone(), config.store.lease, end.clone()));
