@@ -105,6 +105,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 }
 
 impl Running {
+    /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }

@@ -62,6 +62,7 @@ pub struct AuditOptions {
 }
 
 impl AuditOptions {
+    /// On the real disk, with the limits of production.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,

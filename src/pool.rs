@@ -55,6 +55,7 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The limits of production.
     pub fn new(hsm: HsmName, workers: usize) -> Self {
         Self {
             hsm,
@@ -97,6 +98,7 @@ pub struct PoolKey {
 }
 
 impl PoolKey {
+    /// Parses the public key once, for all signatures to come. `custody` is the least that the key must show.
     pub fn new(record: &KeyRecord, public: &PublicPart, custody: Custody) -> Result<Self, InvalidPublicKey> {
         Ok(Self {
             id: record.id,
@@ -217,6 +219,7 @@ impl Pool {
         self.task(move |session| session.evidence(&key.key_ref())).await
     }
 
+    /// Whether signatures may be asked for now: the breaker is closed.
     pub fn is_up(&self) -> bool {
         self.shared.is_up()
     }

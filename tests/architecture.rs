@@ -99,6 +99,27 @@ fn the_rules_know_no_clock_no_randomness_and_no_io() {
     }
 }
 
+/// Not rustc's `missing_docs`, which would have a comment on each field and variant too: most names say it all.
+#[test]
+fn public_items_say_their_contract() {
+    let kinds = ["fn ", "async fn ", "const ", "struct ", "enum ", "trait ", "type "];
+    let mut silent = Vec::new();
+    for (file, text) in ["src", "core/src", "clients/rust/src"].into_iter().flat_map(sources) {
+        let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+        for (at, line) in lines.iter().enumerate().filter(|_| !is_test(&file)) {
+            let is_public =
+                line.strip_prefix("pub ").is_some_and(|item| kinds.iter().any(|kind| item.starts_with(kind)));
+            // Attributes may stand between.
+            let begins = lines[..at].iter().rposition(|line| line.is_empty() || line.ends_with(['{', '}', ';']));
+            let above = &lines[begins.map_or(0, |begins| begins + 1)..at];
+            if is_public && !above.iter().any(|line| line.starts_with("///") || line.contains("$doc")) {
+                silent.push(format!("{}:{}: {line}", file.display(), at + 1));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "public items without a doc comment:\n{}", silent.join("\n"));
+}
+
 /// Compiled for tests alone: may make certificates and the like.
 fn is_of_tests(file: &Path) -> bool {
     file.ends_with("tests.rs") || file.ends_with("fixture.rs")

@@ -77,6 +77,7 @@ pub struct KeyEvent<'a> {
     pub reason: &'a str,
 }
 
+/// How what was intended ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -90,6 +91,8 @@ pub enum Outcome {
 pub struct EncodedEvent(String);
 
 impl EncodedEvent {
+    /// Encodes all but the place in the chain, which the writer adds.
+    #[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
     pub fn new(time: Timestamp, event: &Event<'_>) -> Self {
         #[derive(Serialize)]
         struct Stamped<'a> {
@@ -144,6 +147,7 @@ impl Chain {
         out.push(b'\n');
     }
 
+    /// The number of the last line; 0 before the first.
     pub fn seq(&self) -> u64 {
         self.seq
     }

@@ -46,6 +46,7 @@ impl Client {
         self.keys.first().map(|spec| spec.alg)
     }
 
+    /// The path of its JWKS, with a slash at the beginning.
     pub fn jwks_path(&self) -> String {
         self.jwks_path.clone().unwrap_or_else(|| format!("/clients/{}/jwks.json", self.name))
     }

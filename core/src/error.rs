@@ -18,16 +18,19 @@ pub struct Error {
 }
 
 impl Error {
+    /// `message` is for the caller: it may hold nothing that the caller must not know.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), detail: None, retry_after: None }
     }
 
+    /// Adds what only the log may hold.
     #[must_use]
     pub fn with_detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = Some(detail.to_string());
         self
     }
 
+    /// Tells the caller when to try again.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -70,6 +73,7 @@ macro_rules! reasons {
         pub enum Reason { $($(#[doc = $doc])+ $name,)* }
 
         impl Reason {
+            /// In the order of `docs/errors.md`.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The stable code, as in `google.rpc.ErrorInfo.reason`.
@@ -82,6 +86,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
 
+            /// What the receiver should do.
             pub fn remedy(self) -> Remedy {
                 match self { $(Self::$name => Remedy::$remedy,)* }
             }

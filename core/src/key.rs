@@ -54,6 +54,7 @@ pub struct KeyTimes {
 }
 
 impl KeyTimes {
+    /// Of a key that has been nothing but created.
     pub fn created(now: Timestamp) -> Self {
         Self {
             created: now,
@@ -86,9 +87,11 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// In the order of a key's life.
     pub const ALL: [Self; 6] =
         [Self::PreActive, Self::Active, Self::Deactivated, Self::Compromised, Self::Retired, Self::Destroyed];
 
+    /// The name in records, the audit log and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PreActive => "pre-active",
@@ -126,6 +129,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// The name in records and the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Assertion => "assertion",
@@ -158,6 +162,7 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The name in records and the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Generated => "generated",
@@ -197,6 +202,7 @@ pub enum Alg {
 }
 
 impl Alg {
+    /// In the order of a JWKS: RSA first.
     pub const ALL: [Self; 9] = [
         Self::RS256,
         Self::RS384,
@@ -209,6 +215,7 @@ impl Alg {
         Self::EdDSA,
     ];
 
+    /// The JWS name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -223,6 +230,7 @@ impl Alg {
         }
     }
 
+    /// Whether it takes an RSA key.
     pub fn is_rsa(self) -> bool {
         self <= Self::PS512
     }
@@ -290,6 +298,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
+            /// The text as it was configured.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

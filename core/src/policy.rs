@@ -102,6 +102,7 @@ pub struct Policy {
     operators: HashMap<Identity, Vec<OperatorRole>>,
 }
 
+/// What an operator may do; each role contains those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorRole {
@@ -145,10 +146,12 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Who may sign.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
+    /// What was asked for, and found permitted.
     pub fn request(&self) -> &AssertionRequest {
         &self.request
     }
@@ -163,6 +166,7 @@ pub fn is_reserved_claim(name: &str) -> bool {
 }
 
 impl Policy {
+    /// Identities must be unique; of two alike the later one counts.
     pub fn new(
         workloads: impl IntoIterator<Item = Workload>,
         operators: impl IntoIterator<Item = (Identity, Vec<OperatorRole>)>,

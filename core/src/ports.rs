@@ -15,6 +15,7 @@ use crate::{
 
 /// The wall clock.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall clock's time.
     fn now(&self) -> Timestamp;
 }
 
@@ -141,6 +142,7 @@ pub struct HsmFault {
 }
 
 impl HsmFault {
+    /// `function` is the call that failed, `code` what it returned or what is wrong.
     pub fn new(class: FaultClass, function: &'static str, code: impl fmt::Display) -> Self {
         Self { class, function, code: code.to_string() }
     }
@@ -180,6 +182,7 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
+    /// Every class once.
     pub const ALL: [Self; 10] = [
         Self::Request,
         Self::Session,
@@ -193,6 +196,7 @@ impl FaultClass {
         Self::Unsupported,
     ];
 
+    /// The name in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -222,6 +226,7 @@ pub trait PinLedger: Send + Sync + 'static {
     fn end(&self, token: &str, source: &str, verdict: PinVerdict) -> Result<(), StoreError>;
 }
 
+/// What became of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinVerdict {
     /// The marker is cleared, and the source is remembered as good.
@@ -235,6 +240,7 @@ pub enum PinVerdict {
     NotTried,
 }
 
+/// Why a PIN must not be tried now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinLedgerRefusal {
     #[error("this PIN was tried before and not accepted")]
@@ -312,6 +318,7 @@ pub struct KeyChange {
     pub keys: Vec<KeyId>,
 }
 
+/// How far a change has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
     Running,
@@ -321,6 +328,7 @@ pub enum ChangeState {
 }
 
 impl ChangeState {
+    /// The name in the store.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -341,6 +349,7 @@ impl std::str::FromStr for ChangeState {
     }
 }
 
+/// What the store had under a change's `request_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BegunChange {
     New,
@@ -348,6 +357,7 @@ pub enum BegunChange {
     Existing(KeyChange),
 }
 
+/// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database did not answer, or answered with an error.

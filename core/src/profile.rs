@@ -49,12 +49,15 @@ const PROFILES: &[Profile] = &[
 ];
 
 impl Profile {
+    /// The profile of a client that names none.
     pub const DEFAULT: &'static str = "generic";
 
+    /// The profile of that name.
     pub fn find(name: &str) -> Option<&'static Self> {
         PROFILES.iter().find(|profile| profile.name == name)
     }
 
+    /// All names, for the hint to a wrong one.
     pub fn names() -> impl Iterator<Item = &'static str> {
         PROFILES.iter().map(|profile| profile.name)
     }

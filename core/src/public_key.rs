@@ -25,6 +25,7 @@ pub enum Numbers {
     Ed25519 { x: Vec<u8> },
 }
 
+/// An elliptic curve of JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Curve {
     P256,
@@ -75,6 +76,7 @@ struct RsaPublicKey<'a> {
 pub struct InvalidPublicKey(String);
 
 impl PublicKey {
+    /// From a DER SubjectPublicKeyInfo, which is kept byte for byte.
     pub fn from_spki(spki: &[u8]) -> Result<Self, InvalidPublicKey> {
         let parsed = SubjectPublicKeyInfoOwned::from_der(spki).map_err(|e| InvalidPublicKey(e.to_string()))?;
         let key = parsed.subject_public_key.raw_bytes();
@@ -129,10 +131,12 @@ impl PublicKey {
         Self::encode(AlgorithmIdentifierOwned { oid: ED25519, parameters: None }, x, Numbers::Ed25519 { x: x.to_vec() })
     }
 
+    /// The DER SubjectPublicKeyInfo.
     pub fn spki(&self) -> &[u8] {
         &self.spki
     }
 
+    /// What a JWK shows of it.
     pub fn numbers(&self) -> &Numbers {
         &self.numbers
     }
@@ -149,6 +153,7 @@ impl PublicKey {
     }
 
     /// The RFC 7638 SHA-256 thumbprint, which is the `kid` of a key unless an older one is kept.
+    #[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
     pub fn thumbprint(&self) -> Kid {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         // RFC 7638 §3.2: the required members only, in lexicographic order, no white space.
@@ -203,6 +208,7 @@ impl fmt::Debug for PublicKey {
 pub struct Verifier(signature::ParsedPublicKey);
 
 impl Verifier {
+    /// Whether `signature` is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.0.verify_sig(message, signature).is_ok()
     }

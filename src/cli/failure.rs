@@ -57,6 +57,7 @@ impl Failure {
         self
     }
 
+    /// What the process ends with.
     #[must_use]
     pub fn with_exit_code(mut self, code: u8) -> Self {
         self.exit_code = code;
@@ -69,6 +70,7 @@ impl Failure {
         self
     }
 
+    /// What the process ends with.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }

@@ -93,6 +93,7 @@ impl Prepared {
         self
     }
 
+    /// What [`Self::with_environment`] added.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }

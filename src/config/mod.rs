@@ -46,6 +46,7 @@ use source::{PARTS, Source};
 ///
 /// # Errors
 /// Every problem of every file. What is allowed but looks unintended is in [`Config::warnings`].
+#[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let problems = Problems::default();
     let config = read(path, &problems);

@@ -20,6 +20,7 @@ use hallmark_core::{
 use super::registry::{Registered, Registry};
 use crate::pool::PoolKey;
 
+/// The reading in force, and where the next one comes from.
 pub struct Keyring {
     store: Arc<dyn KeyStore>,
     lease: Duration,
@@ -59,6 +60,7 @@ impl Keyring {
         Ok(())
     }
 
+    /// The last reading, however old.
     pub fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
         self.current.load()
     }
@@ -73,6 +75,7 @@ impl Keyring {
         Err(Error::new(Reason::StoreUnavailable, text).retry_after(Duration::from_secs(1)))
     }
 
+    /// Where records are changed. A [`Self::refresh`] afterwards makes it seen.
     pub fn store(&self) -> &Arc<dyn KeyStore> {
         &self.store
     }
@@ -104,6 +107,7 @@ impl Keys {
         self.active.get(line)
     }
 
+    /// The key that signs for Hallmark itself on `hsm`.
     pub fn custody(&self, hsm: &HsmName) -> Option<&Arc<PoolKey>> {
         self.custody.get(hsm)
     }
@@ -113,6 +117,7 @@ impl Keys {
         self.active.get(line).is_some_and(|active| active.id == key)
     }
 
+    /// All of the client's records, in any state.
     pub fn of_client<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = &'a KeyRecord> {
         self.records.iter().filter(|record| record.client.as_ref() == Some(&client.name))
     }

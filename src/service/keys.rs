@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{Context, publish::Publisher, sign::audit_unavailable};
 use crate::pool::{Pool, PoolKey};
 
+/// The use cases about keys; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Keys {
     context: Context,
@@ -64,6 +65,7 @@ struct Author<'a> {
 }
 
 impl Keys {
+    /// `publisher` is told of every reading of the store.
     pub fn new(context: Context, publisher: Arc<Publisher>) -> Self {
         Self { context, publisher, changing: Arc::default(), reloading: Arc::default() }
     }
@@ -289,6 +291,7 @@ impl Keys {
     }
 
     /// Two records without keys, written before the keys are made.
+    #[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
     async fn reserve_line(&self, client: &Client, line: &KeyLine) -> Result<(KeyRecord, KeyRecord), Error> {
         let keys = self.context.keyring.keys().clone();
         let records: Vec<_> = keys.of_client(client).cloned().collect();

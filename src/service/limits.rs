@@ -9,6 +9,7 @@ use hallmark_core::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// What each workload has under way and has used up.
 #[derive(Debug, Default)]
 pub struct Limits(HashMap<Identity, Limit>);
 
@@ -23,6 +24,7 @@ struct Limit {
 pub struct Admitted(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
 impl Limits {
+    /// With nothing used up.
     pub fn new(workloads: &[Workload]) -> Self {
         let limit = |workload: &Workload| Limit {
             rate: workload.rate.and_then(quota).map(RateLimiter::direct),

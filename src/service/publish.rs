@@ -56,6 +56,7 @@ pub struct Published {
     pub etag: String,
 }
 
+/// What is asked for about a client's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A JWK Set.
@@ -170,6 +171,7 @@ impl Set {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
 fn jwks(records: &[&KeyRecord]) -> Bytes {
     // Unwrap safety: strings and vectors of them; such a value always has a JSON form.
     serde_json::to_vec(&JwkSet::of(records.iter().copied())).unwrap().into()

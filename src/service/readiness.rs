@@ -19,6 +19,7 @@ const FAILING_PROBE_EVERY: Duration = Duration::from_secs(3);
 /// A probe is cheap; one that takes longer shows an HSM that is of no use.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Knows of the last signatures, and makes a probe where there were none lately.
 #[derive(Debug)]
 pub struct Readiness {
     context: Context,
@@ -33,6 +34,7 @@ struct Probed {
 }
 
 impl Readiness {
+    /// Asks nothing of any HSM yet.
     pub fn new(context: Context) -> Self {
         let probes = context.pools.keys().map(|hsm| (hsm.clone(), Mutex::default())).collect();
         Self { context, probes }

@@ -11,9 +11,11 @@ use hallmark_core::{
 
 use super::limits::Limits;
 
+/// The clients, workloads and operators in force, read without a lock and replaced as one.
 #[derive(Debug)]
 pub struct Registry(ArcSwap<Registered>);
 
+/// What one reading of the configuration says of clients, workloads and operators.
 #[derive(Debug)]
 pub struct Registered {
     pub clients: HashMap<ClientName, Client>,
@@ -22,6 +24,7 @@ pub struct Registered {
 }
 
 impl Registered {
+    /// Limits start anew with it.
     pub fn new(clients: Vec<Client>, workloads: Vec<Workload>, operators: Vec<(Identity, Vec<OperatorRole>)>) -> Self {
         Self {
             clients: clients.into_iter().map(|client| (client.name.clone(), client)).collect(),
@@ -32,10 +35,12 @@ impl Registered {
 }
 
 impl Registry {
+    /// With `registered` in force.
     pub fn new(registered: Registered) -> Self {
         Self(ArcSwap::from_pointee(registered))
     }
 
+    /// For a look within one step; it must not be held over an await.
     pub fn load(&self) -> Guard<Arc<Registered>> {
         self.0.load()
     }
@@ -45,6 +50,7 @@ impl Registry {
         self.0.load_full()
     }
 
+    /// Puts `registered` in force for whatever is asked from now on.
     pub fn replace(&self, registered: Registered) {
         self.0.store(Arc::new(registered));
     }

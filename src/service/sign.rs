@@ -29,6 +29,7 @@ use crate::{
 /// A signature older than this is not given out: its key may have been revoked elsewhere meanwhile.
 const OLDEST_SIGNATURE: Duration = Duration::from_secs(30);
 
+/// The use case; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Sign {
     context: Context,
@@ -44,6 +45,7 @@ pub struct Reply {
 }
 
 impl Sign {
+    /// `metrics` are told of each signature and refusal.
     pub fn new(context: Context, metrics: Arc<Metrics>) -> Self {
         Self { refusals: Refusals::new(&context, metrics.clone()), context, metrics }
     }

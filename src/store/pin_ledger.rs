@@ -23,6 +23,7 @@ pub struct StorePinLedger<S> {
 }
 
 impl<S: LoginAttempts> StorePinLedger<S> {
+    /// `runtime` runs the store's queries while the calling thread, which must not be one of its own, waits.
     pub fn new(store: Arc<S>, runtime: Handle) -> Self {
         Self { store, runtime }
     }

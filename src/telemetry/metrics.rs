@@ -69,6 +69,7 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    /// Declares every metric; each process has one of these.
     #[rustfmt::skip] // a table
     pub fn new() -> Self {
         let mut d = Declarations::new();
@@ -179,16 +180,19 @@ impl Metrics {
         self.audit.set(figures);
     }
 
+    /// Handles for the listener of that name.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         ListenerMetrics::new(self.connections.of([listener]), self.accepted.of([listener]), |cause| {
             self.refused.of([listener, cause.as_str()])
         })
     }
 
+    /// Handles for the files called `what`.
     pub fn reload(&self, what: &str) -> ReloadMetrics {
         ReloadMetrics { done: self.reloads.of([what, "done"]), failed: self.reloads.of([what, "failed"]) }
     }
 
+    /// Handles for the JWKS port.
     pub fn jwks(&self) -> JwksMetrics {
         JwksMetrics::new(JWKS_STATUS.map(|status| self.jwks_requests.of([&status.to_string()])))
     }

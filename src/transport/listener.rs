@@ -51,6 +51,7 @@ pub enum Callers {
     PeerCredentials,
 }
 
+/// What is spoken on the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// For gRPC.
@@ -68,6 +69,7 @@ pub struct Peer {
     closing: CancellationToken,
 }
 
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAddr {
     Tcp(SocketAddr),

@@ -43,6 +43,7 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         Ok(Arc::new(Self { what: what.to_owned(), files, load, current, changed, seen, metrics }))
     }
 
+    /// The value in force.
     pub fn current(&self) -> Arc<T> {
         self.current.load_full()
     }

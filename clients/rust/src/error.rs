@@ -77,6 +77,7 @@ impl Error {
         &self.0.reason
     }
 
+    /// What to do about it.
     pub fn remedy(&self) -> Remedy {
         self.0.remedy
     }

@@ -58,6 +58,7 @@ pub struct KeyChange {
     pub keys: Vec<Key>,
 }
 
+/// How far a change has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeState {
@@ -151,6 +152,7 @@ impl Client {
 const GENERATION: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl KeyState {
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PreActive => "pre-active",
@@ -171,6 +173,7 @@ impl fmt::Display for KeyState {
 }
 
 impl ChangeState {
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",

@@ -75,6 +75,7 @@ impl TestHallmark {
         Self::builder().start()
     }
 
+    /// With one client, `demo`, unless the builder is told otherwise.
     pub fn builder() -> Builder {
         let binary = env::var_os("HALLMARK_BIN").filter(|path| !path.is_empty()).unwrap_or_else(|| "hallmark".into());
         let arguments = ["dev", "--ephemeral", "--json", "--exit-with-stdin"].map(OsString::from).into();
@@ -124,6 +125,7 @@ impl TestHallmark {
         &self.ready.grpc
     }
 
+    /// The process id of the server.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

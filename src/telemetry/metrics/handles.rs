@@ -138,6 +138,7 @@ impl ListenerMetrics {
         OpenConnection(self.open.clone())
     }
 
+    /// Counts a connection that was not served.
     pub fn refused(&self, cause: Refusal) {
         // Unwrap safety: an index by an enum into an array of its length.
         self.refused[cause as usize].inc();
@@ -202,6 +203,7 @@ impl JwksMetrics {
         Self(counters)
     }
 
+    /// Counts an answer by its HTTP status.
     pub fn answered(&self, status: u16) {
         if let Some(n) = JWKS_STATUS.iter().position(|known| *known == status) {
             self.0[n].inc();

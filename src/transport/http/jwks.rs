@@ -39,6 +39,7 @@ struct Shared {
 }
 
 impl Jwks {
+    /// `health` answers for the process at the same port.
     pub fn new(
         publisher: Arc<Publisher>,
         health: Arc<dyn Health>,

@@ -29,6 +29,7 @@ enum Kind {
 }
 
 impl Socket {
+    /// Binds; port 0 takes a free one.
     pub async fn tcp(addr: SocketAddr) -> io::Result<Self> {
         Ok(Self(Kind::Tcp(TcpListener::bind(addr).await?)))
     }
