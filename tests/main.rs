@@ -2,6 +2,8 @@
 //!
 //! One binary, so that everything is linked once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
+
 mod architecture;
 mod audit;
 mod cli;

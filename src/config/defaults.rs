@@ -56,6 +56,7 @@ pub(super) fn workers() -> u32 {
 }
 
 /// What RFC 7523 and OpenID Connect Core ask for, without the additions of any one authorization server.
+#[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
 pub(super) fn profile() -> &'static Profile {
     // Unwrap safety: core names its own default.
     Profile::find(Profile::DEFAULT).unwrap()

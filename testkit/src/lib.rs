@@ -1,6 +1,8 @@
 //! Fakes, fixtures and contract suites for Hallmark's tests. A dev-dependency only: the released binary has no software
 //! signer that could be enabled by mistake.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
+
 pub mod child;
 pub mod fake_hsm;
 pub mod hsm_contract;
