@@ -132,4 +132,13 @@ mod tests {
         }
         assert_eq!(documented, expected, "docs/errors.md should have\n{}", expected.join("\n"));
     }
+
+    #[test]
+    fn operators_find_what_to_do_for_each_reason_that_calls_them() {
+        let page = include_str!("../../../docs/OPERATIONS.md");
+        let theirs = Reason::ALL.iter().filter(|reason| reason.remedy() == Remedy::CallOperator);
+        let missing: Vec<_> =
+            theirs.map(|reason| reason.code()).filter(|code| !page.contains(&format!("`{code}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/OPERATIONS.md: {missing:?}");
+    }
 }
