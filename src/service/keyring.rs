@@ -24,12 +24,12 @@ use crate::pool::PoolKey;
 pub struct Keyring {
     store: Arc<dyn KeyStore>,
     lease: Duration,
-    current: ArcSwap<Keys>,
+    current: ArcSwap<Reading>,
 }
 
 /// One reading of the store.
 #[derive(Debug)]
-pub struct Keys {
+pub struct Reading {
     pub records: Vec<KeyRecord>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
@@ -46,7 +46,7 @@ impl Keyring {
     /// Reads the store for the first time.
     pub async fn open(store: Arc<dyn KeyStore>, lease: Duration, registry: &Registry) -> Result<Self, StoreError> {
         let asked = Instant::now();
-        let keys = Keys::new(store.records().await?, &registry.load_full(), asked);
+        let keys = Reading::new(store.records().await?, &registry.load_full(), asked);
         Ok(Self { store, lease, current: ArcSwap::from_pointee(keys) })
     }
 
@@ -56,17 +56,17 @@ impl Keyring {
         // The lease runs from before the question: what was true then is what the answer shows.
         let asked = Instant::now();
         let records = self.store.records().await?;
-        self.current.store(Arc::new(Keys::new(records, registered, asked)));
+        self.current.store(Arc::new(Reading::new(records, registered, asked)));
         Ok(())
     }
 
     /// The last reading, however old.
-    pub fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
+    pub fn keys(&self) -> arc_swap::Guard<Arc<Reading>> {
         self.current.load()
     }
 
     /// The keys, while the lease holds.
-    pub fn leased(&self) -> Result<arc_swap::Guard<Arc<Keys>>, Error> {
+    pub fn leased(&self) -> Result<arc_swap::Guard<Arc<Reading>>, Error> {
         let keys = self.current.load();
         if keys.read_at.elapsed() <= self.lease {
             return Ok(keys);
@@ -81,7 +81,7 @@ impl Keyring {
     }
 }
 
-impl Keys {
+impl Reading {
     fn new(records: Vec<KeyRecord>, registered: &Registered, read_at: Instant) -> Self {
         let (mut active, mut custody) = (HashMap::new(), HashMap::new());
         for record in records.iter().filter(|record| record.state == KeyState::Active) {

@@ -18,7 +18,7 @@ use hallmark_core::{
 use super::{
     Context,
     intent::Intent,
-    keyring::Keys,
+    keyring::Reading,
     refusals::{Refusals, Refused},
 };
 use crate::{
@@ -103,7 +103,7 @@ impl Sign {
         &'a self,
         client: &Client,
         alg: Option<Alg>,
-        keys: &Keys,
+        keys: &Reading,
     ) -> Result<(KeyLine, Arc<PoolKey>, &'a Pool), Error> {
         let alg = alg.or_else(|| client.default_alg());
         let spec = client.keys.iter().find(|spec| Some(spec.alg) == alg);
