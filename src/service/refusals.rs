@@ -37,6 +37,7 @@ impl std::fmt::Debug for Refusals {
 }
 
 impl Refusals {
+    /// Counts in `metrics`, and records in the audit log of `context`.
     pub fn new(context: &Context, metrics: Arc<Metrics>) -> Self {
         Self { clock: context.clock.clone(), audit: context.audit.clone(), metrics }
     }
