@@ -72,8 +72,9 @@ impl TokenCache {
                     Some(result) => return result.clone(),
                     None => {}
                 },
-                // The task is gone with the runtime that it ran on: the next turn starts another on ours.
-                Ok(Err(_)) => {}
+                // Its task panicked, or is gone with the runtime that it ran on. Not started anew for this caller: what
+                // panics once would do so again at once. The next call starts another.
+                Ok(Err(_)) => return Err(Error::unexpected("the token request under way ended without an outcome")),
                 Err(_) => return Err(Error::deadline("there was no access token in time")),
             }
         }

@@ -34,7 +34,8 @@ impl Retry {
     fn delay(&self, told: Option<Duration>, chance: f64) -> Duration {
         let step = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         match told {
-            Some(told) => told + (told / 5).min(LONGEST).mul_f64(chance),
+            // Bounded, for it comes from outside, and times that are too far off can't be added up.
+            Some(told) => told.min(LONGEST_TOLD) + (told / 5).min(LONGEST).mul_f64(chance),
             None => step.mul_f64(0.5 + chance / 2.0),
         }
     }
@@ -42,6 +43,8 @@ impl Retry {
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
+/// As good as never: no caller waits that long for an access token.
+pub(crate) const LONGEST_TOLD: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -54,6 +57,8 @@ mod tests {
         assert_eq!(retry.delay(None, 0.0), Duration::from_millis(25));
         assert_eq!(retry.delay(Some(Duration::from_secs(5)), 0.0), Duration::from_secs(5));
         assert_eq!(retry.delay(Some(Duration::from_secs(5)), 0.5), Duration::from_millis(5_500));
+        let told = retry.delay(Some(Duration::MAX), 1.0);
+        assert!(told >= LONGEST_TOLD && Instant::now().checked_add(told).is_some(), "{told:?}");
         retry.failures = 3;
         assert_eq!(retry.delay(None, 1.0), Duration::from_millis(400));
         retry.failures = 60;

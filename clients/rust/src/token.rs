@@ -7,13 +7,19 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use reqwest::{Certificate, Method, Response, StatusCode, Url, header, redirect};
+use reqwest::{
+    Certificate, Method, Response, StatusCode, Url,
+    header::{self, HeaderMap},
+    redirect,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::{
-    Client, Error, Refusal, Remedy, SignRequest, SignedAssertion, TokenRequest, cache::Patience, error::reason,
-    retry::Retry,
+    Client, Error, Refusal, Remedy, SignRequest, SignedAssertion, TokenRequest,
+    cache::Patience,
+    error::reason,
+    retry::{LONGEST_TOLD, Retry},
 };
 
 mod answer;
@@ -129,7 +135,7 @@ impl Client {
         let form: Vec<_> = described.form.iter().map(|field| (&field.name, &field.value)).collect();
         let request = headers.header(header::CONTENT_TYPE, content_type(described)?).form(&form);
         let response = request.send().await.map_err(|error| unavailable(&described.url, error))?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = read_body(response).await.map_err(|error| unavailable(&described.url, error))?;
         let body = body.ok_or_else(|| answer::invalid(&described.url, "it is too large"))?;
         match status {
@@ -214,10 +220,12 @@ fn unavailable(url: &str, error: reqwest::Error) -> Error {
     Error::new(Remedy::RetryLater, reason::TOKEN_ENDPOINT_UNAVAILABLE, text).with_source(error.without_url())
 }
 
-/// RFC 9110 §10.2.3, in its form with seconds.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// RFC 9110 §10.2.3, in its form with seconds. At most an hour: callers add it to the time that it is.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // A number that does not fit is a long time all the same.
+    is_number.then(|| text.parse().map_or(LONGEST_TOLD, Duration::from_secs).min(LONGEST_TOLD))
 }
 
 /// `None` where it is longer than [`LARGEST_BODY`].

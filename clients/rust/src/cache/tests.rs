@@ -106,6 +106,24 @@ fn a_flight_that_died_with_its_runtime_is_replaced() {
     assert_eq!(runtime().block_on(issuer.ask(&cache, Some(100))), "token-1");
 }
 
+#[tokio::test]
+async fn a_flight_that_dies_is_an_error_and_not_started_again_at_once() {
+    let (cache, issuer) = (TokenCache::default(), Issuer::default());
+    let started = Arc::new(AtomicUsize::new(0));
+    let fetch = |_| {
+        let started = started.clone();
+        async move {
+            match started.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("on purpose"),
+                _ => Ok(AccessToken::sample("second", None)),
+            }
+        }
+    };
+    let error = cache.get(key(), soon(), fetch).await.expect_err("the flight died");
+    assert_eq!((error.remedy(), started.load(Ordering::Relaxed)), (Remedy::ReportBug, 1));
+    assert_eq!(issuer.ask(&cache, Some(100)).await, "token-1", "the next caller has a flight of its own");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_has_ended_does_not_pile_up() {
     let cache = TokenCache::default();

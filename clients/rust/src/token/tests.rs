@@ -42,3 +42,14 @@ fn lives_are_read_as_servers_write_them() {
     assert!(life(r#"{"access_token":""}"#).is_err());
     assert!(life("<html>").is_err());
 }
+
+#[test]
+fn retry_after_is_an_hour_at_most() {
+    let after = |text: &str| {
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, text.parse().expect("a header"))]);
+        retry_after(&headers).map(|after| after.as_secs())
+    };
+    assert_eq!([after("0"), after(" 30 "), after("3601")], [Some(0), Some(30), Some(3600)]);
+    assert_eq!([after("18446744073709551615"), after("99999999999999999999")], [Some(3600); 2]);
+    assert_eq!([after(""), after("-1"), after("1.5"), after("Wed, 21 Oct 2015 07:28:00 GMT")], [None; 4]);
+}
