@@ -47,7 +47,10 @@ pub enum PinError {
     Form(String),
     #[error("`{0}`: there is no credentials directory\nhint: add `LoadCredential=` to the systemd unit")]
     NoCredentials(PinSource),
-    #[error("can't read the PIN from `{0}`: {1}")]
+    #[error(
+        "can't read the PIN from `{0}`: {1}\n\
+         hint: `pin_source` must name a file that exists and that the user who runs hallmark can read"
+    )]
     Read(PinSource, #[source] io::Error),
     #[error(
         "`{0}` is no regular file, and can be read only once\n\
@@ -60,9 +63,9 @@ pub enum PinError {
     Owner { source_: PinSource, uid: u32 },
     #[error("`{0}` is empty\nhint: write the PIN into it")]
     Empty(PinSource),
-    #[error("`{0}` is longer than {MAX_PIN} bytes: it does not hold a PIN")]
+    #[error("`{0}` is longer than {MAX_PIN} bytes: it does not hold a PIN\nhint: let `pin_source` name the file with the PIN")]
     TooLong(PinSource),
-    #[error("`{0}` changed while it was read")]
+    #[error("`{0}` changed while it was read\nhint: hallmark reads it again; write it once, and leave it alone")]
     Changed(PinSource),
 }
 

@@ -66,6 +66,10 @@ fn files_without_a_pin_are_refused() {
     assert!(matches!(place.source(&"1".repeat(256), 0o600).read(), Err(PinError::TooLong(_))));
     let missing = PinSource::parse("/nonexistent/pin", None).unwrap();
     assert!(matches!(missing.read(), Err(PinError::Read(..))));
+    let long = place.source(&"1".repeat(256), 0o600);
+    for error in [long.read().unwrap_err(), missing.read().unwrap_err(), PinError::Changed(long)] {
+        assert!(error.to_string().contains("\nhint: "), "{error}");
+    }
     let directory = PinSource::parse(place.0.path().to_str().unwrap(), None).unwrap();
     assert!(matches!(directory.read(), Err(PinError::NotAFile(_))));
 }
