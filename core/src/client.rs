@@ -48,8 +48,23 @@ impl Client {
 
     /// The path of its JWKS, with a slash at the beginning.
     pub fn jwks_path(&self) -> String {
-        self.jwks_path.clone().unwrap_or_else(|| format!("/clients/{}/jwks.json", self.name))
+        self.jwks_path.clone().unwrap_or_else(|| default_jwks_path(&self.name))
     }
+}
+
+/// Where a client's key set is that says nothing else.
+pub fn default_jwks_path(client: &ClientName) -> String {
+    format!("/clients/{client}/jwks.json")
+}
+
+/// Where the active key's PEM is, beside a client's key set: `…/public_key.pem` where the set's name is `jwks.json`, else
+/// below the set's own name, so that sets in one folder have each their own.
+pub fn pem_path(jwks_path: &str) -> String {
+    let folder = match jwks_path.strip_suffix("/jwks.json") {
+        Some(folder) => folder,
+        None => jwks_path.strip_suffix(".json").unwrap_or(jwks_path),
+    };
+    format!("{folder}/public_key.pem")
 }
 
 /// What a key must be able to show of its birth, strongest first.

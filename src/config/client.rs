@@ -10,7 +10,7 @@ use std::{
 };
 
 use hallmark_core::{
-    client::{Client, Custody, MAX_CLIENT_ID},
+    client::{Client, Custody, MAX_CLIENT_ID, pem_path},
     key::{Alg, ClientName, HsmName},
     profile::Profile,
 };
@@ -40,8 +40,8 @@ pub(super) struct Clients {
     pub(super) rotation: BTreeMap<(ClientName, Alg), Duration>,
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
     pub(super) names: BTreeMap<ClientName, Place>,
-    /// Of each client's documents: the path of its JWKS, and where that was said.
-    folders: HashMap<String, (String, Place)>,
+    /// By the path of the active key's PEM: that of the JWKS, and where it was said.
+    pems: HashMap<String, (String, Place)>,
 }
 
 impl Clients {
@@ -100,10 +100,10 @@ impl Clients {
     fn check_paths(&mut self, s: &Section<'_>, client: &Client) {
         let path = client.jwks_path();
         let place = s.place_of(if client.jwks_path.is_some() { "jwks_path" } else { "name" });
-        // The active key as PEM lies in the folder of `jwks.json`, or below the name of any other document.
-        let folder = path.strip_suffix("/jwks.json").or(path.strip_suffix(".json")).unwrap_or(&path);
-        if let Some((other, at)) = self.folders.insert(folder.to_owned(), (path.clone(), place.clone())) {
-            let shared = if other == path { path } else { format!("{folder}/public_key.pem") };
+        // What keeps the PEMs apart keeps the key sets apart too.
+        let pem = pem_path(&path);
+        if let Some((other, at)) = self.pems.insert(pem.clone(), (path.clone(), place.clone())) {
+            let shared = if other == path { path } else { pem };
             let what = format!("two clients would publish at one path: `{shared}`");
             let hint = format!("give each a folder of its own, as in `/k/7f3a/jwks.json`; the other is at {at}");
             s.error(&place, what, hint);

@@ -14,7 +14,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hallmark_core::{
-    client::Client,
+    client::{Client, default_jwks_path, pem_path},
     jwk::{self, JwkSet},
     key::{ClientName, KeyRecord, KeyState, Purpose},
     time::Timestamp,
@@ -68,16 +68,6 @@ pub enum Kind {
 /// When the published set of a client is known to change next.
 pub type NextChanges = HashMap<ClientName, Timestamp>;
 
-/// Where the active key's PEM is, beside a client's key set: `…/public_key.pem` where the set's name is `jwks.json`, else
-/// below the set's own name, so that sets in one folder have each their own.
-pub fn pem_path(jwks_path: &str) -> String {
-    let folder = match jwks_path.strip_suffix("/jwks.json") {
-        Some(folder) => folder,
-        None => jwks_path.strip_suffix(".json").unwrap_or(jwks_path),
-    };
-    format!("{folder}/public_key.pem")
-}
-
 impl Publisher {
     /// Without clients. `public_url` is how the outside reaches the listener, without a slash at the end; `max_age` is
     /// the longest time that a verifier may keep a set.
@@ -116,7 +106,7 @@ impl Publisher {
         }
         for (name, records) in by_client {
             let set = Set::new(None, &records, next_changes.get(name).copied());
-            published.push((format!("/clients/{name}/jwks.json"), Arc::new(set)));
+            published.push((default_jwks_path(name), Arc::new(set)));
         }
         let mut sets = Sets::new();
         for (path, set) in &published {
