@@ -44,17 +44,41 @@ impl fmt::Display for Identity {
     }
 }
 
+impl Identity {
+    /// The SPIFFE ID of a workload (SPIFFE-ID §2): lower-case trust domain, path of non-empty segments, nothing else; at
+    /// most 2048 bytes. A workload's path is never empty (X.509-SVID §4.1).
+    pub fn spiffe(uri: &str) -> Option<Self> {
+        let (domain, path) = uri.strip_prefix("spiffe://")?.split_once('/')?;
+        let domain_ok = (1..=255).contains(&domain.len())
+            && domain.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        let segment_ok = |segment: &str| {
+            let allowed = |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+            !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed)
+        };
+        (uri.len() <= 2048 && domain_ok && path.split('/').all(segment_ok)).then(|| Self::Spiffe(uri.to_owned()))
+    }
+
+    /// A DNS name, without wildcards; kept in lower case.
+    pub fn dns(name: &str) -> Option<Self> {
+        let label_ok = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        (name.len() <= 253 && name.split('.').all(label_ok)).then(|| Self::Dns(name.to_ascii_lowercase()))
+    }
+}
+
 impl FromStr for Identity {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let rule = "spiffe://DOMAIN/PATH, dns:NAME, uid:NUMBER or jwt:ISSUER#SUBJECT";
         let invalid = || InvalidName::new("identity", text, rule);
-        if text.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-            return Ok(Self::Spiffe(text.to_owned()));
-        }
         match text.split_once(':') {
-            Some(("dns", name)) if !name.is_empty() && !name.contains('*') => Ok(Self::Dns(name.to_ascii_lowercase())),
+            Some(("spiffe", _)) => Self::spiffe(text).ok_or_else(invalid),
+            Some(("dns", name)) => Self::dns(name).ok_or_else(invalid),
             Some(("uid", uid)) => uid.parse().map(Self::Uid).map_err(|_| invalid()),
             Some(("jwt", rest)) => match rest.rsplit_once('#') {
                 Some((issuer, subject)) if !issuer.is_empty() && !subject.is_empty() => {

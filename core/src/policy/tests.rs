@@ -149,3 +149,30 @@ proptest::proptest! {
         }
     }
 }
+
+/// What no certificate can show must not stand in a configuration, where it would wait for a caller that never comes.
+#[test]
+fn identities_that_no_caller_can_have_are_refused() {
+    for good in ["spiffe://prod.example/billing", "spiffe://d/a/B.c_d-e", "dns:a.example", "dns:a", "uid:0"] {
+        assert!(good.parse::<Identity>().is_ok(), "{good}");
+    }
+    assert_eq!("dns:A.Example".parse(), Ok(Identity::Dns("a.example".to_owned())));
+    for bad in [
+        "spiffe://Prod.example/a",
+        "spiffe://d",
+        "spiffe://d/",
+        "spiffe://d/a//b",
+        "spiffe://d/a/../b",
+        "spiffe://d/a?b",
+        "SPIFFE://d/a",
+        "dns:foo bar",
+        "dns:*.example",
+        "dns:a..b",
+        "dns:-a.example",
+        "dns:",
+        "uid:-1",
+        "billing",
+    ] {
+        assert!(bad.parse::<Identity>().is_err(), "{bad}");
+    }
+}

@@ -68,36 +68,15 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
     Certificate::from_der(certificate).map_err(|error| invalid("the certificate does not parse").with_detail(error))
 }
 
-/// SPIFFE-ID §2: lower-case trust domain, path of non-empty segments, nothing else; at most 2048 bytes.
-/// A workload's path is never empty (X.509-SVID §4.1).
 fn spiffe(uri: &str) -> Result<Identity, Error> {
-    let valid = || {
-        let (domain, path) = uri.strip_prefix("spiffe://")?.split_once('/')?;
-        let domain_ok = (1..=255).contains(&domain.len())
-            && domain.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
-        let segment_ok = |segment: &str| {
-            let allowed = |b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_');
-            !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed)
-        };
-        (uri.len() <= 2048 && domain_ok && path.split('/').all(segment_ok)).then(|| Identity::Spiffe(uri.to_owned()))
-    };
-    valid().ok_or_else(|| invalid(format!("not a SPIFFE ID of a workload: `{}`", shown(uri))))
+    Identity::spiffe(uri).ok_or_else(|| invalid(format!("not a SPIFFE ID of a workload: `{}`", shown(uri))))
 }
 
 fn dns_name(name: &str) -> Result<Identity, Error> {
     if name.contains('*') {
         return Err(invalid(format!("a wildcard is no identity: `{}`", shown(name))));
     }
-    let label_ok = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(label_ok) {
-        return Ok(Identity::Dns(name.to_ascii_lowercase()));
-    }
-    Err(invalid(format!("not a DNS name: `{}`", shown(name))))
+    Identity::dns(name).ok_or_else(|| invalid(format!("not a DNS name: `{}`", shown(name))))
 }
 
 /// Names come from whoever made the certificate: bounded, and without control characters.
