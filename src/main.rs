@@ -1,10 +1,10 @@
 //! The story of a run: parse, load, build, run, drain, exit code.
 
-use std::process::ExitCode;
+use std::{io, num::NonZero, process::ExitCode, thread};
 
 use clap::Parser;
 use hallmark::cli::{Cli, Failure, Prepared, USAGE};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -24,10 +24,17 @@ fn main() -> ExitCode {
 /// Carries the command out. Whatever hangs in a library at the end does not keep the process.
 fn run(prepared: Prepared) -> Result<u8, Failure> {
     set_environment(prepared.environment());
-    let runtime = Runtime::new().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
+    let runtime = runtime().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
     let outcome = runtime.block_on(prepared.run());
     runtime.shutdown_background();
     outcome
+}
+
+/// Half of the cores for what is asynchronous: the other half makes and checks signatures. On two cores a second thread
+/// is worse than none: the two wake each other for work that one does in the meantime.
+fn runtime() -> io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    Builder::new_multi_thread().worker_threads((cores / 2).max(1)).enable_all().build()
 }
 
 /// What PKCS#11 modules read, such as `SOFTHSM2_CONF`: they know of no other way to be told. The one place that sets it.
