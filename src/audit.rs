@@ -20,9 +20,10 @@ use std::{
 
 use hallmark_core::{
     audit::{EncodedEvent, Event},
-    ports::{AuditSink, AuditUnavailable, Clock, Synced},
+    ports::{AuditSink, AuditUnavailable, Clock, Synced, WhenSynced},
     time::Timestamp,
 };
+use tokio::sync::oneshot;
 
 mod batch;
 mod disk;
@@ -118,8 +119,17 @@ impl AuditLog {
         &self,
         event: EncodedEvent,
     ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
-        let batch = self.inner.queue.push_awaited(event);
-        async move { batch?.synced().await }
+        let (told, synced) = oneshot::channel();
+        // Whoever no longer waits need not be told.
+        self.append_then(event, Box::new(|outcome| drop(told.send(outcome))));
+        async move { synced.await.unwrap_or_else(|_| Err(AuditUnavailable("the writer has ended".into()))) }
+    }
+
+    /// Queues an event, at once and in order, and has `then` called when it and all before it are on the disk.
+    ///
+    /// The writer's thread calls it, or this one where the event can't be queued: it must not block.
+    pub fn append_then(&self, event: EncodedEvent, then: WhenSynced) {
+        self.inner.queue.push_then(event, then);
     }
 
     /// Counts a refusal, and records it as far as the bounded rate goes. Never fails: what can't be recorded now is
@@ -142,7 +152,7 @@ impl AuditLog {
     pub fn close(&self) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
         self.inner.queue.close();
         let queue = Arc::clone(&self.inner.queue);
-        async move { queue.ended().synced().await }
+        async move { queue.ended().wait().await }
     }
 }
 
@@ -153,6 +163,10 @@ impl AuditSink for AuditLog {
 
     fn append_synced(&self, event: EncodedEvent) -> Synced<'_> {
         Box::pin(Self::append_synced(self, event))
+    }
+
+    fn append_then(&self, event: EncodedEvent, then: WhenSynced) {
+        Self::append_then(self, event, then);
     }
 
     fn refused(&self, time: Timestamp, refusal: &Event<'_>) {

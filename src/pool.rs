@@ -36,7 +36,7 @@ use hallmark_core::{
 };
 use tokio::sync::oneshot;
 
-use self::state::{Job, Shared, SignJob, TaskJob};
+use self::state::{Caller, Job, Shared, SignJob, TaskJob};
 
 /// How a pool behaves.
 #[derive(Clone, Debug)]
@@ -132,6 +132,9 @@ pub struct Signed {
     pub timing: Timing,
 }
 
+/// Where the answer to a caller goes.
+pub type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
 /// Where the time of one job went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
@@ -181,14 +184,29 @@ impl Pool {
     ///
     /// Refuses at once what can't be done by `deadline`, and what an HSM that is down can't do at all.
     pub async fn sign(&self, key: Arc<PoolKey>, input: SigningInput, deadline: Instant) -> Result<Signed, Error> {
+        // Nobody waits any more where this fails.
+        self.sign_then(key, input, deadline, |result, answer| drop(answer.send(result))).await
+    }
+
+    /// As [`Pool::sign`], with `then` called on the worker's thread: it makes the answer of the result, then or later
+    /// and wherever it likes, so that the caller is woken once. It is called for every input (on this thread where
+    /// the HSM can't do it at all), and must not block.
+    pub async fn sign_then<T: Send + 'static>(
+        &self,
+        key: Arc<PoolKey>,
+        input: SigningInput,
+        deadline: Instant,
+        then: impl FnOnce(Result<Signed, Error>, Answer<T>) + Send + 'static,
+    ) -> Result<T, Error> {
         if key.purpose != input.purpose() {
             return Err(Error::internal(format!("a {} is not for {key:?}, of another purpose", input.kind())));
         }
-        let (reply, answer) = oneshot::channel();
-        self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }))?;
+        let (answer, answered) = oneshot::channel();
+        let reply = Box::new(Caller { answer, then });
+        self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }));
         tokio::select! {
             biased;
-            answer = answer => answer.map_err(|_| Error::internal("a worker dropped its job"))?,
+            answer = answered => answer.map_err(|_| Error::internal("a worker dropped its job"))?,
             () = tokio::time::sleep_until(deadline.into()) => Err(state::deadline_passed()),
             () = self.shared.ended() => Err(state::shutting_down()),
         }
@@ -267,7 +285,7 @@ impl Pool {
         run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.shared.submit(Job::Task(TaskJob::new(run, reply)))?;
+        self.shared.submit(Job::Task(TaskJob::new(run, reply)));
         tokio::select! {
             answer = answer => answer.map_err(|_| Error::internal("a worker dropped its task"))?,
             () = tokio::time::sleep(self.shared.settings.task_limit) => Err(state::task_overdue()),

@@ -257,6 +257,11 @@ pub trait AuditSink: Send + Sync + 'static {
     /// Queues an event and resolves once it and all before it are on the disk.
     fn append_synced(&self, event: EncodedEvent) -> Synced<'_>;
 
+    /// Queues an event, and has `then` called once it and all before it are on the disk, or can't get there. For what
+    /// happens on other threads, which so need not be woken before. `then` must not block: the log's writer calls it,
+    /// or this thread where the event can't be queued.
+    fn append_then(&self, event: EncodedEvent, then: WhenSynced);
+
     /// Counts a refusal, and records it as far as the bounded rate goes.
     fn refused(&self, time: Timestamp, refusal: &Event<'_>);
 
@@ -266,6 +271,9 @@ pub trait AuditSink: Send + Sync + 'static {
 
 /// Resolves once an event is on the disk.
 pub type Synced<'a> = Pin<Box<dyn Future<Output = Result<(), AuditUnavailable>> + Send + 'a>>;
+
+/// What is done once an event is on the disk.
+pub type WhenSynced = Box<dyn FnOnce(Result<(), AuditUnavailable>) + Send>;
 
 /// The audit log can't be written; nothing may be signed without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,19 +1,53 @@
-//! Those who wait for one sync, and the writer's promise to them. One allocation for all of them.
+//! Those who wait for one sync, and the writer's promise to them.
 
-use std::sync::{Arc, OnceLock};
+use std::{mem, sync::OnceLock};
 
-use hallmark_core::ports::AuditUnavailable;
+use hallmark_core::ports::{AuditUnavailable, WhenSynced};
 use tokio::sync::Notify;
 
-/// Those who wait for the same sync.
+/// Those who wait for the same sync. They are told even if it is only dropped.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct Waiting(Vec<WhenSynced>);
+
+impl Waiting {
+    pub(super) fn push(&mut self, then: WhenSynced) {
+        self.0.push(then);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn finish(mut self, outcome: &Result<(), AuditUnavailable>) {
+        self.tell(outcome);
+    }
+
+    fn tell(&mut self, outcome: &Result<(), AuditUnavailable>) {
+        mem::take(&mut self.0).into_iter().for_each(|then| then(outcome.clone()));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            self.tell(&Err(AuditUnavailable("the writer has ended".into())));
+        }
+    }
+}
+
+/// How the writer ended, once it has.
+#[derive(Default)]
+pub(super) struct Ended {
     outcome: OnceLock<Result<(), AuditUnavailable>>,
     done: Notify,
 }
 
-impl Batch {
-    pub(super) async fn synced(&self) -> Result<(), AuditUnavailable> {
+impl Ended {
+    pub(super) async fn wait(&self) -> Result<(), AuditUnavailable> {
         loop {
             // Before looking: a completion in between is then not missed.
             let done = self.done.notified();
@@ -28,26 +62,5 @@ impl Batch {
         // The first outcome counts.
         let _ = self.outcome.set(outcome);
         self.done.notify_waiters();
-    }
-}
-
-/// The writer's promise to a batch: kept even if it is only dropped.
-pub(super) struct Completion(Arc<Batch>);
-
-impl Completion {
-    pub(super) fn of(batch: Arc<Batch>) -> Self {
-        Self(batch)
-    }
-
-    pub(super) fn finish(self, outcome: Result<(), AuditUnavailable>) {
-        self.0.complete(outcome);
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        if self.0.outcome.get().is_none() {
-            self.0.complete(Err(AuditUnavailable("the writer has ended".into())));
-        }
     }
 }

@@ -15,13 +15,13 @@ use std::{
 
 use hallmark_core::{
     audit::{EncodedEvent, Event},
-    ports::{AuditUnavailable, Clock},
+    ports::{AuditUnavailable, Clock, WhenSynced},
     time::Timestamp,
 };
 
 use super::{
     AuditCounters, AuditOptions,
-    batch::{Batch, Completion},
+    batch::{Ended, Waiting},
     gather::Gather,
     refusals::Refusals,
 };
@@ -38,15 +38,13 @@ pub(super) struct Queue {
     clock: Arc<dyn Clock>,
     capacity: usize,
     gather: Duration,
-    ended: Arc<Batch>,
+    ended: Arc<Ended>,
 }
 
 struct State {
     events: Vec<EncodedEvent>,
-    /// Whom the next sync will wake, if anyone.
-    batch: Option<Arc<Batch>>,
-    /// How many those are.
-    waiters: usize,
+    /// Whom the next sync will be told to.
+    waiting: Waiting,
     writer: WriterIs,
     gather: Gather,
     refusals: Refusals,
@@ -72,7 +70,7 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// What the writer has to do.
 pub(super) struct Work {
-    pub(super) waiting: Option<Completion>,
+    pub(super) waiting: Waiting,
     pub(super) refused_more: u64,
     pub(super) closing: bool,
 }
@@ -81,8 +79,7 @@ impl Queue {
     pub(super) fn new(options: &AuditOptions) -> Arc<Self> {
         let state = State {
             events: Vec::new(),
-            batch: None,
-            waiters: 0,
+            waiting: Waiting::default(),
             writer: WriterIs::Working,
             gather: Gather::new(),
             refusals: Refusals::new(options.refusals_per_second),
@@ -112,17 +109,18 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) fn push_awaited(&self, event: EncodedEvent) -> Result<Arc<Batch>, AuditUnavailable> {
+    pub(super) fn push_then(&self, event: EncodedEvent, then: WhenSynced) {
         let mut state = self.lock();
-        self.enqueue(&mut state, event)?;
-        let batch = Arc::clone(state.batch.get_or_insert_default());
-        state.waiters += 1;
+        if let Err(refused) = self.enqueue(&mut state, event) {
+            drop(state);
+            return then(Err(refused));
+        }
+        state.waiting.push(then);
         let wanted = match state.writer {
-            WriterIs::Gathering(wanted) => state.waiters >= wanted,
+            WriterIs::Gathering(wanted) => state.waiting.len() >= wanted,
             WriterIs::Working | WriterIs::Napping | WriterIs::Asleep => true,
         };
         self.wake_if(wanted, state);
-        Ok(batch)
     }
 
     pub(super) fn refused(&self, time: Timestamp, refusal: &Event<'_>) {
@@ -161,7 +159,7 @@ impl Queue {
     }
 
     /// Completed when the writer has ended.
-    pub(super) fn ended(&self) -> Arc<Batch> {
+    pub(super) fn ended(&self) -> Arc<Ended> {
         Arc::clone(&self.ended)
     }
 
@@ -210,15 +208,14 @@ impl Queue {
     /// Rests until there is work, and takes all of it; `events` must be empty.
     pub(super) fn take(&self, events: &mut Vec<EncodedEvent>) -> Work {
         let (mut state, mut refused_more) = self.rest();
-        if state.batch.is_some() && !state.closing {
+        if !state.waiting.is_empty() && !state.closing {
             state = self.gather(state);
         }
         if state.closing {
             refused_more += state.refusals.take_all();
         }
-        state.waiters = 0;
         mem::swap(events, &mut state.events);
-        Work { waiting: state.batch.take().map(Completion::of), refused_more, closing: state.closing }
+        Work { waiting: mem::take(&mut state.waiting), refused_more, closing: state.closing }
     }
 
     /// Waits until something should be written; with it, the number of refusals to record.
@@ -229,7 +226,7 @@ impl Queue {
             let refused_more = if state.refusals.are_counted() { state.refusals.take(self.clock.now()) } else { 0 };
             let full = state.events.len() >= self.plenty();
             let overdue = napped && !state.events.is_empty();
-            if state.batch.is_some() || state.closing || full || overdue || refused_more > 0 {
+            if !state.waiting.is_empty() || state.closing || full || overdue || refused_more > 0 {
                 return (state, refused_more);
             }
             if napped && !state.refusals.are_counted() {
@@ -247,15 +244,15 @@ impl Queue {
 
     /// Waits for company, if there is reason to expect it.
     fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let waiters = state.waiters;
+        let waiters = state.waiting.len();
         let wanted = if self.gather.is_zero() { None } else { state.gather.wanted(waiters) };
         let Some(wanted) = wanted else { return state };
         state.writer = WriterIs::Gathering(wanted);
-        let alone = |state: &mut State| state.waiters < wanted && !state.closing;
+        let alone = |state: &mut State| state.waiting.len() < wanted && !state.closing;
         let waited = self.wake.wait_timeout_while(state, self.gather, alone);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.writer = WriterIs::Working;
-        let waiters = state.waiters;
+        let waiters = state.waiting.len();
         state.gather.ended(waiters);
         state
     }
@@ -264,15 +261,12 @@ impl Queue {
     pub(super) fn stop(&self, reason: AuditUnavailable) {
         self.healthy.store(false, Ordering::Relaxed);
         let mut state = self.lock();
-        let waiting = state.batch.take().map(Completion::of);
-        state.waiters = 0;
+        let waiting = mem::take(&mut state.waiting);
         if !state.closing {
             state.stopped = Some(reason.clone());
         }
         drop(state);
-        if let Some(waiting) = waiting {
-            waiting.finish(Err(reason));
-        }
+        waiting.finish(&Err(reason));
     }
 
     /// Events are taken again.

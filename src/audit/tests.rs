@@ -250,7 +250,7 @@ async fn what_was_queued_is_written_before_the_end() {
     drop(log);
     other.append(event(3)).expect("a clone keeps it open");
     drop(other);
-    queue.ended().synced().await.unwrap();
+    queue.ended().wait().await.unwrap();
     assert_eq!(counts(&folder), [1, 3]);
 }
 

@@ -91,9 +91,7 @@ impl Writer {
             }
             let written = if self.events.is_empty() { Ok(()) } else { self.current.write(&self.events, &self.queue) };
             let failure = written.map_err(|cause| format!("writing `{}` failed: {cause}", self.current.name));
-            if let Some(waiting) = work.waiting {
-                waiting.finish(failure.clone().map_err(AuditUnavailable));
-            }
+            work.waiting.finish(&failure.clone().map_err(AuditUnavailable));
             if let Err(cause) = failure {
                 self.move_on(&cause)?;
             }

@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Observer, PoolKey, Settings, Signed,
+    Answer, Observer, PoolKey, Settings, Signed,
     busy::{Busy, InCall},
     judge::{Judge, Verdict},
     reaction,
@@ -35,7 +35,31 @@ pub(super) struct SignJob {
     pub(super) input: SigningInput,
     pub(super) deadline: Instant,
     pub(super) queued_at: Instant,
-    pub(super) reply: oneshot::Sender<Result<Signed, Error>>,
+    pub(super) reply: Box<dyn Reply>,
+}
+
+/// Where the result of a signature goes.
+pub(super) trait Reply: Send {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
+
+    fn finish(self: Box<Self>, result: Result<Signed, Error>);
+}
+
+/// A caller that waits, and what makes its answer of the result.
+pub(super) struct Caller<T, F> {
+    pub(super) answer: Answer<T>,
+    pub(super) then: F,
+}
+
+impl<T: Send, F: FnOnce(Result<Signed, Error>, Answer<T>) + Send> Reply for Caller<T, F> {
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn finish(self: Box<Self>, result: Result<Signed, Error>) {
+        (self.then)(result, self.answer);
+    }
 }
 
 type TaskRun = Box<dyn FnMut(&mut dyn HsmSession) -> Result<(), HsmFault> + Send>;
@@ -72,7 +96,7 @@ impl TaskJob {
 impl Job {
     pub(super) fn fail(self, error: Error) {
         match self {
-            Self::Sign(job) => drop(job.reply.send(Err(error))),
+            Self::Sign(job) => job.reply.finish(Err(error)),
             Self::Task(job) => (job.finish)(Err(error)),
         }
     }
@@ -143,30 +167,40 @@ impl Shared {
 
     // The async side.
 
-    pub(super) fn submit(&self, job: Job) -> Result<(), Error> {
-        if let Job::Sign(job) = &job {
-            self.check_quarantine(job.key.id)?;
-        }
-        let mut inner = lock(&self.inner);
-        inner.check_up()?;
-        if let Job::Sign(job) = &job {
-            self.check_room(&inner, job.deadline)?;
-        }
+    /// Queues a job. One that can't be done fails at once.
+    pub(super) fn submit(&self, job: Job) {
+        let mut inner = match self.admit(&job) {
+            Ok(inner) => inner,
+            Err(error) => return job.fail(error),
+        };
         inner.queue.push_back(job);
         let wake = inner.idle > 0;
         drop(inner);
         if wake {
             self.work.notify_one();
         }
-        Ok(())
+    }
+
+    fn admit(&self, job: &Job) -> Result<MutexGuard<'_, Inner>, Error> {
+        if let Job::Sign(job) = job {
+            return self.admit_signature(job.key.id, job.deadline);
+        }
+        let inner = lock(&self.inner);
+        inner.check_up()?;
+        Ok(inner)
+    }
+
+    fn admit_signature(&self, key: KeyId, deadline: Instant) -> Result<MutexGuard<'_, Inner>, Error> {
+        self.check_quarantine(key)?;
+        let inner = lock(&self.inner);
+        inner.check_up()?;
+        self.check_room(&inner, deadline)?;
+        Ok(inner)
     }
 
     /// What [`Shared::submit`] would say to a signature.
     pub(super) fn check(&self, key: KeyId, deadline: Instant) -> Result<(), Error> {
-        self.check_quarantine(key)?;
-        let inner = lock(&self.inner);
-        inner.check_up()?;
-        self.check_room(&inner, deadline)
+        self.admit_signature(key, deadline).map(drop)
     }
 
     /// Refuses early what would only time out in the queue.

@@ -111,16 +111,11 @@ impl Worker {
 
     fn sign<'a>(&'a self, open: &mut Option<Open<'a>>, job: SignJob) {
         let started = Instant::now();
-        if job.reply.is_closed() {
-            return;
-        }
-        if job.deadline <= started {
-            drop(job.reply.send(Err(deadline_passed())));
-            return;
+        if job.deadline <= started || job.reply.is_abandoned() {
+            return job.reply.finish(Err(deadline_passed()));
         }
         if !self.shared.begin_try(job.key.id) {
-            drop(job.reply.send(Err(quarantined())));
-            return;
+            return job.reply.finish(Err(quarantined()));
         }
         let queued = started - job.queued_at;
         let result = self.attempt(open, &job, queued).or_else(|first| self.try_again(open, &job, queued, first));
@@ -128,7 +123,7 @@ impl Worker {
             self.shared.observe_service_time(started.elapsed());
             self.shared.key_succeeded(job.key.id);
         }
-        drop(job.reply.send(result.map_err(Failure::into_error)));
+        job.reply.finish(result.map_err(Failure::into_error));
     }
 
     fn try_again<'a>(

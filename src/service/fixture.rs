@@ -14,7 +14,7 @@ use hallmark_core::{
     client::{Client, Custody, Provision},
     key::{Alg, HsmName, KeyId, KeySpec},
     policy::{Caller, Identity, OperatorRole, Roles, Workload},
-    ports::{AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced},
+    ports::{AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced, WhenSynced},
     profile::Profile,
     time::Timestamp,
 };
@@ -157,11 +157,14 @@ pub(super) struct Recorder {
     /// Syncs never end.
     pub(super) stuck: AtomicBool,
     pub(super) sick: AtomicBool,
+    /// Who waits for them.
+    never: Mutex<Vec<WhenSynced>>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { state: Mutex::new((Chain::new("test"), Vec::new())), stuck: false.into(), sick: false.into() }
+        let state = Mutex::new((Chain::new("test"), Vec::new()));
+        Self { state, stuck: false.into(), sick: false.into(), never: Mutex::default() }
     }
 }
 
@@ -190,6 +193,11 @@ impl AuditSink for Recorder {
         let appended = self.append(event);
         let stuck = self.stuck.load(Ordering::SeqCst);
         Box::pin(async move { if stuck { std::future::pending().await } else { appended } })
+    }
+
+    fn append_then(&self, event: EncodedEvent, then: WhenSynced) {
+        let appended = self.append(event);
+        if self.stuck.load(Ordering::SeqCst) { self.never.lock().unwrap().push(then) } else { then(appended) }
     }
 
     fn refused(&self, time: Timestamp, refusal: &Event<'_>) {

@@ -1,5 +1,7 @@
 //! A signature that is about to be made, in the audit log: no intent stays without an outcome while the process lives.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use hallmark_core::{
     assertion::Stamp,
     audit::{EncodedEvent, Event, Outcome, Signing},
@@ -9,19 +11,19 @@ use hallmark_core::{
 use super::{Context, sign::audit_unavailable};
 
 /// Recorded as about to be made. Where whoever asked hangs up before the outcome, that is the outcome.
-pub(super) struct Intent<'a> {
-    context: &'a Context,
-    request: &'a str,
+pub(super) struct Intent {
+    context: Context,
+    request: String,
     open: bool,
 }
 
-impl<'a> Intent<'a> {
+impl Intent {
     /// Appends the intent; the sync of the outcome covers it.
-    pub(super) fn record(context: &'a Context, signing: Signing<'a>) -> Result<Self, Error> {
-        let request = signing.request;
+    pub(super) fn record(context: &Context, signing: Signing<'_>) -> Result<Self, Error> {
+        let request = signing.request.to_owned();
         let event = EncodedEvent::new(context.clock.now(), &Event::SignIntent(signing));
         context.audit.append(event).map_err(audit_unavailable)?;
-        Ok(Self { context, request, open: true })
+        Ok(Self { context: context.clone(), request, open: true })
     }
 
     /// The outcome, to be appended at once.
@@ -35,7 +37,7 @@ impl<'a> Intent<'a> {
 
     fn encode(&self, outcome: Outcome, reason: Option<&str>, stamp: Option<&Stamp>) -> EncodedEvent {
         let event = Event::SignOutcome {
-            request: self.request,
+            request: &self.request,
             outcome,
             reason,
             jti: stamp.map(|stamp| stamp.jti.as_str()),
@@ -46,7 +48,31 @@ impl<'a> Intent<'a> {
     }
 }
 
-impl Drop for Intent<'_> {
+/// An intent that two may end: the worker with the outcome, or whoever waited for it. The first one does.
+#[derive(Clone)]
+pub(super) struct SharedIntent(Arc<Mutex<Option<Intent>>>);
+
+impl SharedIntent {
+    pub(super) fn new(intent: Intent) -> Self {
+        Self(Arc::new(Mutex::new(Some(intent))))
+    }
+
+    /// `None` where it has ended.
+    pub(super) fn take(&self) -> Option<Intent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Held by whoever waits for the outcome. Dropped before there is one, it ends the intent.
+pub(super) struct Waiting(pub(super) SharedIntent);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Intent {
     fn drop(&mut self) {
         if self.open {
             // A log that can't be written can't have this either; signing has stopped then.

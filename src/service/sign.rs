@@ -17,12 +17,12 @@ use hallmark_core::{
 
 use super::{
     Context,
-    intent::Intent,
+    intent::{Intent, SharedIntent, Waiting},
     keyring::Reading,
     refusals::{Refusals, Refused},
 };
 use crate::{
-    pool::{Pool, PoolKey, Signed, Timing},
+    pool::{Answer, Pool, PoolKey, Signed, Timing},
     telemetry::{Metrics, metrics::JobTimes},
 };
 
@@ -85,14 +85,18 @@ impl Sign {
             kind: input.kind(),
             audience: &audience,
         };
-        let intent = Intent::record(context, signing)?;
-        let signed = pool.sign(key.clone(), input, deadline).await;
-        let times = signed.as_ref().map(|signed| job_times(&signed.timing)).unwrap_or_default();
-        let result = signed.and_then(|signed| self.release(signed, &line, &key));
-        let result = self.recorded(intent, result, deadline).await;
-        let outcome = result.as_ref().map(|_| times).map_err(|error| error.reason);
-        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, outcome);
-        let assertion = result?;
+        let intent = SharedIntent::new(Intent::record(context, signing)?);
+        let waiting = Waiting(intent.clone());
+        let job = Job { context: context.clone(), intent, line: line.clone(), key: key.clone() };
+        let signed =
+            pool.sign_then(key.clone(), input, deadline, move |signed, answer| job.finish(signed, answer)).await;
+        if let (Err(error), Some(intent)) = (&signed, waiting.0.take()) {
+            // The job has not ended yet, and what comes of it is not given out.
+            context.audit.append(intent.outcome(Err(error))).map_err(audit_unavailable)?;
+        }
+        let counted = signed.as_ref().map(|(_, times)| *times).map_err(|error| error.reason);
+        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, counted);
+        let (assertion, _) = signed?;
         let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
         Ok(Reply { assertion, token_request })
     }
@@ -125,11 +129,47 @@ impl Sign {
             Error::new(Reason::NoActiveKey, text)
         })
     }
+}
+
+/// What is still to be done with a signature, on the thread of the worker that made it.
+struct Job {
+    context: Context,
+    intent: SharedIntent,
+    line: KeyLine,
+    key: Arc<PoolKey>,
+}
+
+impl Job {
+    /// Records how it ended, and answers: with an assertion only once that is on the disk. One sync covers the intent
+    /// and the outcome.
+    fn finish(self, signed: Result<Signed, Error>, answer: Answer<(SignedAssertion, JobTimes)>) {
+        // Where it has ended, nobody waits any more.
+        let Some(intent) = self.intent.take() else { return };
+        let times = signed.as_ref().map(|signed| job_times(&signed.timing)).unwrap_or_default();
+        let result = signed.and_then(|signed| self.release(signed));
+        let outcome = intent.outcome(result.as_ref().map(|signed| Some(&signed.stamp)));
+        let audit = &self.context.audit;
+        match result {
+            Ok(assertion) => audit.append_then(
+                outcome,
+                Box::new(move |synced| {
+                    let assertion = synced.map(|()| (assertion, times));
+                    // The caller may have gone.
+                    let _ = answer.send(assertion.map_err(audit_unavailable));
+                }),
+            ),
+            // Nothing leaves, so nobody needs to wait for the disk.
+            Err(error) => {
+                let recorded = audit.append(outcome).map_err(audit_unavailable);
+                let _ = answer.send(Err(recorded.err().unwrap_or(error)));
+            }
+        }
+    }
 
     /// Looks once more before the signature leaves: the key may have been revoked while the HSM worked.
-    fn release(&self, signed: Signed, line: &KeyLine, key: &PoolKey) -> Result<SignedAssertion, Error> {
-        let keys = self.context.keyring.leased()?;
-        if !keys.is_active(line, key.id) {
+    fn release(&self, signed: Signed) -> Result<SignedAssertion, Error> {
+        let (keys, key) = (self.context.keyring.leased()?, &self.key);
+        if !keys.is_active(&self.line, key.id) {
             let text = "the key stopped being active while it signed; ask again";
             return Err(Error::new(Reason::KeyChanged, text).retry_after(Duration::from_millis(10)));
         }
@@ -138,30 +178,6 @@ impl Sign {
             return Err(Error::new(Reason::HsmUnavailable, text).retry_after(Duration::from_secs(1)));
         }
         signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
-    }
-
-    /// Gives `result` back once its outcome is in the log: nothing leaves before it is on the disk.
-    async fn recorded(
-        &self,
-        intent: Intent<'_>,
-        result: Result<SignedAssertion, Error>,
-        deadline: Instant,
-    ) -> Result<SignedAssertion, Error> {
-        let outcome = intent.outcome(result.as_ref().map(|signed| Some(&signed.stamp)));
-        let audit = &self.context.audit;
-        if result.is_err() {
-            // Nothing leaves, so nobody needs to wait for the disk.
-            audit.append(outcome).map_err(audit_unavailable)?;
-            return result;
-        }
-        // One sync covers the intent and this. A disk that hangs keeps nobody beyond the deadline.
-        match tokio::time::timeout_at(deadline.into(), audit.append_synced(outcome)).await {
-            Ok(synced) => synced.map_err(audit_unavailable).and(result),
-            Err(_) => {
-                let text = "the deadline passed before the signature was on record; it is not given out";
-                Err(Error::new(Reason::DeadlineExceeded, text))
-            }
-        }
     }
 }
 
