@@ -63,7 +63,9 @@ pub enum PinError {
     Owner { source_: PinSource, uid: u32 },
     #[error("`{0}` is empty\nhint: write the PIN into it")]
     Empty(PinSource),
-    #[error("`{0}` is longer than {MAX_PIN} bytes: it does not hold a PIN\nhint: let `pin_source` name the file with the PIN")]
+    #[error(
+        "`{0}` is longer than {MAX_PIN} bytes: it does not hold a PIN\nhint: let `pin_source` name the file with the PIN"
+    )]
     TooLong(PinSource),
     #[error("`{0}` changed while it was read\nhint: hallmark reads it again; write it once, and leave it alone")]
     Changed(PinSource),
