@@ -215,6 +215,7 @@ impl Server {
             if Instant::now() > patience {
                 return Err("the server did not get ready within 60 s".into());
             }
+            #[expect(clippy::disallowed_methods, reason = "another process tells nobody when it is ready")]
             thread::sleep(Duration::from_millis(50));
         }
         Ok(())
