@@ -50,6 +50,9 @@ pub struct Settings {
     pub stuck_after: Duration,
     /// As `stuck_after`, for anything but signing: some tokens take a minute to make an RSA key.
     pub task_limit: Duration,
+    /// How long the library may be kept from being started anew by a call that does not return, with the HSM down.
+    /// A new process is back within seconds.
+    pub reset_patience: Duration,
     /// With a call inside the library for so long, and no signature meanwhile, only a new process helps.
     pub give_up_after: Duration,
 }
@@ -64,6 +67,7 @@ impl Settings {
             queue_per_worker: 512,
             stuck_after: Duration::from_secs(10),
             task_limit: Duration::from_secs(180),
+            reset_patience: Duration::from_secs(30),
             give_up_after: Duration::from_secs(300),
         }
     }

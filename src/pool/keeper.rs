@@ -39,8 +39,10 @@ impl Keeper {
         let began = Instant::now();
         let mut delay = FIRST_DELAY;
         let mut last = String::new();
+        // Since when the library could not be started anew because a call into it does not return.
+        let mut kept_from_reset: Option<Instant> = None;
         loop {
-            match self.try_once() {
+            match self.try_once(&mut kept_from_reset) {
                 Ok(facts) => {
                     tracing::info!(
                         hsm = %self.shared.settings.hsm, serial = facts.serial, model = facts.model,
@@ -51,6 +53,10 @@ impl Keeper {
                 }
                 Err(fault) => self.note(&fault, &mut last),
             }
+            if kept_from_reset.is_some_and(|since| since.elapsed() > self.shared.settings.reset_patience) {
+                self.shared.give_up("its library must be started anew, and a call into it does not return");
+                kept_from_reset = None;
+            }
             if !self.shared.pause(jittered(delay)) {
                 return;
             }
@@ -59,7 +65,7 @@ impl Keeper {
     }
 
     /// First the gentle way; then a new start of the library, which many modules need before they see a returned token.
-    fn try_once(&self) -> Result<TokenFacts, HsmFault> {
+    fn try_once(&self, kept_from_reset: &mut Option<Instant>) -> Result<TokenFacts, HsmFault> {
         if self.shared.all_stuck() {
             // A token that connects is of no use while nobody can work with it.
             return Err(HsmFault::new(FaultClass::Gone, "C_Sign", "no worker has come back from its call"));
@@ -70,7 +76,13 @@ impl Keeper {
             Err(fault) => fault,
         };
         self.hsm.disconnect();
-        match self.hsm.reset() {
+        let reset = self.hsm.reset();
+        if reset == Err(ResetRefused::ThreadInside) {
+            kept_from_reset.get_or_insert_with(Instant::now);
+        } else {
+            *kept_from_reset = None;
+        }
+        match reset {
             Ok(()) => self.connect(),
             Err(ResetRefused::Failed(reset)) => Err(reset),
             Err(ResetRefused::SharedLibrary | ResetRefused::ThreadInside) => Err(fault),

@@ -297,6 +297,20 @@ async fn a_signature_that_never_returns_needs_a_new_process() {
 }
 
 #[tokio::test]
+async fn a_thread_left_in_a_lost_library_needs_a_new_process() {
+    let rig = Rig::with(2, |settings| settings.reset_patience = Duration::from_millis(50)).await;
+    let key = rig.key(1).await;
+    let hanging = rig.token.hang(Call::Sign);
+    let left_inside = rig.pool.sign(key.clone(), probe(), Instant::now() + Duration::from_millis(100)).await;
+    assert!(left_inside.is_err());
+    rig.token.fail_next(Call::List, 1, FaultClass::Gone);
+    rig.token.fail_next(Call::Connect, 1000, FaultClass::Gone);
+    let _ = rig.pool.list().await;
+    tokio::time::timeout(PATIENCE, rig.watcher.gave_up.notified()).await.expect("it says so");
+    drop(hanging);
+}
+
+#[tokio::test]
 async fn a_connection_that_never_returns_needs_a_new_process() {
     let rig = Rig::with(1, |settings| settings.give_up_after = Duration::from_millis(50)).await;
     let hanging = rig.token.hang(Call::Connect);
