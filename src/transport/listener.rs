@@ -13,13 +13,14 @@ use hyper::{
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, time};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use super::{identity::Trusts, reload::Reloading};
 use crate::telemetry::metrics::{ListenerMetrics, Refusal};
 
 mod connection;
 mod limits;
+mod linger;
 mod socket;
 
 pub use limits::Limits;
@@ -144,7 +145,7 @@ impl Listener {
 fn accept<F, S, B>(
     connections: &Arc<Connections<F>>,
     tracker: &TaskTracker,
-    stream: Plain,
+    mut stream: Plain,
     addr: PeerAddr,
     generation: &CancellationToken,
 ) where
@@ -158,6 +159,9 @@ fn accept<F, S, B>(
 {
     if let Some(place) = connections.place() {
         let closing = generation.child_token();
+        if let Either::Left(tcp) = &mut stream {
+            tcp.linger_in(tracker);
+        }
         tracker.spawn(Arc::clone(connections).run(place, stream, addr, closing));
     }
 }

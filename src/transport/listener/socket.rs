@@ -10,13 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
-use super::PeerAddr;
+use super::{PeerAddr, linger::Lingering};
 
 /// A stream without TLS.
-pub(super) type Plain = Either<TcpStream, UnixStream>;
+pub(super) type Plain = Either<Lingering, UnixStream>;
 
 /// A bound socket. The file of a Unix socket is removed when it is dropped.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Socket {
                 let (stream, addr) = listener.accept().await?;
                 // Replies are small and must not wait for more; a socket that can't is still good.
                 let _ = stream.set_nodelay(true);
-                Ok((Either::Left(stream), PeerAddr::Tcp(addr)))
+                Ok((Either::Left(Lingering::new(stream)), PeerAddr::Tcp(addr)))
             }
             Kind::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
