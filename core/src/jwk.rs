@@ -115,6 +115,7 @@ mod tests {
             public: Some(PublicPart { kid: format!("k{n}").parse().unwrap(), key }),
             state,
             served_for_ms: 0,
+            kept_for_ms: 0,
             times,
             origin: Origin::Generated,
             certificate_chain: Vec::new(),

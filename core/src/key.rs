@@ -28,6 +28,8 @@ pub struct KeyRecord {
     pub state: KeyState,
     /// For how long a JWKS with this key in it was observed to be served, in milliseconds.
     pub served_for_ms: u64,
+    /// For how long it was observed to be deactivated, in milliseconds; starts anew with each deactivation.
+    pub kept_for_ms: u64,
     pub times: KeyTimes,
     pub origin: Origin,
     /// DER certificates, leaf first; empty where the client has none.

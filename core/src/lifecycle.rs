@@ -120,6 +120,7 @@ mod tests {
             public: None,
             state: KeyState::PreActive,
             served_for_ms: 0,
+            kept_for_ms: 0,
             times: KeyTimes::created(Timestamp::from_secs(0)),
             origin: Origin::Generated,
             certificate_chain: vec![],

@@ -105,6 +105,7 @@ impl Rig {
             public: Some(public.clone()),
             state: KeyState::Active,
             served_for_ms: 0,
+            kept_for_ms: 0,
             times: KeyTimes::created(Timestamp::from_secs(0)),
             origin: Origin::Generated,
             certificate_chain: vec![],

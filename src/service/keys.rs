@@ -326,6 +326,7 @@ impl Keys {
             public: None,
             state: KeyState::PreActive,
             served_for_ms: 0,
+            kept_for_ms: 0,
             times: KeyTimes::created(self.context.clock.now()),
             origin: Origin::Generated,
             certificate_chain: Vec::new(),

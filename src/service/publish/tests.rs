@@ -45,6 +45,7 @@ fn record(client: &str, n: u8, alg: Alg, state: KeyState) -> KeyRecord {
         public: Some(PublicPart { kid: format!("k{n}").parse().unwrap(), key }),
         state,
         served_for_ms: 0,
+        kept_for_ms: 0,
         times,
         origin: Origin::Generated,
         certificate_chain: Vec::new(),

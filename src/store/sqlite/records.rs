@@ -78,14 +78,14 @@ async fn write_chain(tx: &mut SqliteConnection, record: &KeyRecord) -> Result<()
 }
 
 const INSERT: &str = "INSERT INTO keys (id, client, alg, hsm, purpose, cka_id, label, kid, spki, state, served_for_ms,
-    created, published, activated, deactivated, retired, compromised, destroyed, origin)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    created, published, activated, deactivated, retired, compromised, destroyed, origin, kept_for_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 /// A `kid` is fixed at birth and never pointed at another key, whatever the new version of the record says.
 const UPDATE: &str = "UPDATE keys SET client = ?2, alg = ?3, hsm = ?4, purpose = ?5, cka_id = ?6, label = ?7, kid = ?8,
     spki = ?9, state = ?10, served_for_ms = ?11, created = ?12, published = ?13, activated = ?14, deactivated = ?15,
-    retired = ?16, compromised = ?17, destroyed = ?18, origin = ?19
-    WHERE id = ?1 AND state = ?20 AND (kid IS NULL OR (kid = ?8 AND spki = ?9))";
+    retired = ?16, compromised = ?17, destroyed = ?18, origin = ?19, kept_for_ms = ?20
+    WHERE id = ?1 AND state = ?21 AND (kid IS NULL OR (kid = ?8 AND spki = ?9))";
 
 type Sql<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -103,8 +103,7 @@ fn bind<'q>(query: Sql<'q>, record: &'q KeyRecord) -> Sql<'q> {
         .bind(public.map(|public| public.kid.as_str()))
         .bind(public.map(|public| public.key.spki()))
         .bind(record.state.as_str())
-        // More than 292 million years: no gate asks for that.
-        .bind(i64::try_from(record.served_for_ms).unwrap_or(i64::MAX))
+        .bind(stored_millis(record.served_for_ms))
         .bind(times.created.millis())
         .bind(millis(times.published))
         .bind(millis(times.activated))
@@ -113,6 +112,12 @@ fn bind<'q>(query: Sql<'q>, record: &'q KeyRecord) -> Sql<'q> {
         .bind(millis(times.compromised))
         .bind(millis(times.destroyed))
         .bind(record.origin.as_str())
+        .bind(stored_millis(record.kept_for_ms))
+}
+
+/// More than 292 million years: no gate asks for that.
+fn stored_millis(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 fn from_row(row: &SqliteRow, chains: &mut HashMap<String, Vec<Vec<u8>>>) -> Result<KeyRecord, StoreError> {
@@ -139,7 +144,8 @@ fn parse(row: &SqliteRow, id: &str, certificate_chain: Vec<Vec<u8>>) -> Result<K
         label: row.try_get("label").map_err(text)?,
         public: public_part(row)?,
         state: name(row, "state")?,
-        served_for_ms: u64::try_from(row.try_get::<i64, _>("served_for_ms").map_err(text)?).map_err(text)?,
+        served_for_ms: millis(row, "served_for_ms")?,
+        kept_for_ms: millis(row, "kept_for_ms")?,
         times: KeyTimes {
             created,
             published: time(row, "published")?,
@@ -177,6 +183,10 @@ fn name<T: FromStr<Err: Display>>(row: &SqliteRow, column: &str) -> Result<T, St
 
 fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, String> {
     Ok(row.try_get::<Option<i64>, _>(column).map_err(text)?.map(Timestamp::from_millis))
+}
+
+fn millis(row: &SqliteRow, column: &str) -> Result<u64, String> {
+    u64::try_from(row.try_get::<i64, _>(column).map_err(text)?).map_err(text)
 }
 
 fn text(error: impl Display) -> String {

@@ -61,6 +61,7 @@ fn active(client: &str) -> KeyRecord {
         public: Some(PublicPart { kid: "k1".parse().unwrap(), key: PublicKey::from_ed25519(&[7; 32]).unwrap() }),
         state: KeyState::Active,
         served_for_ms: 0,
+        kept_for_ms: 0,
         times,
         origin: Origin::Generated,
         certificate_chain: Vec::new(),

@@ -29,6 +29,7 @@ pub(super) async fn updates_replace_every_field(store: &impl KeyStore) {
         public: Some(public()),
         state: KeyState::Active,
         served_for_ms: 77,
+        kept_for_ms: 78,
         origin: Origin::Adopted,
         certificate_chain: vec![vec![1], vec![2]],
         ..record(1)

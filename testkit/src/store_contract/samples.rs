@@ -23,6 +23,7 @@ pub fn record(n: u128) -> KeyRecord {
         public: None,
         state: KeyState::PreActive,
         served_for_ms: 0,
+        kept_for_ms: 0,
         times: KeyTimes::created(Timestamp::from_millis(1_700_000_000_000)),
         origin: Origin::Generated,
         certificate_chain: vec![],
