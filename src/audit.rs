@@ -71,8 +71,8 @@ impl AuditOptions {
             // About 8 MiB of events, and a second of signatures at full speed.
             capacity: 16_384,
             refusals_per_second: 10,
-            // About what one or two RSA signatures take. Without it, callers served one by one sync one by one.
-            gather: Duration::from_millis(1),
+            // About what ten RSA signatures take. Without it, callers served one by one sync one by one.
+            gather: Duration::from_millis(3),
             // Far beyond any disk that works; callers gave up at their deadlines.
             hung_after: Duration::from_secs(10),
             retry: (Duration::from_millis(100), Duration::from_secs(2)),

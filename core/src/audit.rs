@@ -88,7 +88,18 @@ pub enum Outcome {
 /// An event as JSON, without the members that tie it into the chain. Encoding is the caller's work, so that many
 /// threads share it; [`Chain::link`] is all that must happen in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodedEvent(String);
+pub struct EncodedEvent {
+    json: String,
+    /// Whether a signing begins or ends with it: a log that knows what is under way knows how much will follow soon.
+    pub signing: Option<Phase>,
+}
+
+/// What an event means for the signing that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Begins,
+    Ends,
+}
 
 impl EncodedEvent {
     /// Encodes all but the place in the chain, which the writer adds.
@@ -100,8 +111,13 @@ impl EncodedEvent {
             #[serde(flatten)]
             event: &'a Event<'a>,
         }
+        let signing = match event {
+            Event::SignIntent(_) => Some(Phase::Begins),
+            Event::SignOutcome { .. } => Some(Phase::Ends),
+            _ => None,
+        };
         // Unwrap safety: strings and integers only; such a value always has a JSON form.
-        Self(serde_json::to_string(&Stamped { time, event }).unwrap())
+        Self { json: serde_json::to_string(&Stamped { time, event }).unwrap(), signing }
     }
 }
 
@@ -142,7 +158,7 @@ impl Chain {
         let instance = serde_json::Value::from(self.instance.as_str());
         let head = format!(r#"{{"seq":{},"prev":"{}","instance":{instance},"#, self.seq, self.prev);
         out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(&event.0.as_bytes()[1..]);
+        out.extend_from_slice(&event.json.as_bytes()[1..]);
         self.prev = hash(&out[start..]);
         out.push(b'\n');
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{EncodedEvent, Event},
+    audit::{EncodedEvent, Event, Phase},
     ports::{AuditUnavailable, Clock, WhenSynced},
     time::Timestamp,
 };
@@ -45,6 +45,8 @@ struct State {
     events: Vec<EncodedEvent>,
     /// Whom the next sync will be told to.
     waiting: Waiting,
+    /// Signings whose outcome is still to come, and with it most often somebody who waits.
+    under_way: usize,
     writer: WriterIs,
     gather: Gather,
     refusals: Refusals,
@@ -80,6 +82,7 @@ impl Queue {
         let state = State {
             events: Vec::new(),
             waiting: Waiting::default(),
+            under_way: 0,
             writer: WriterIs::Working,
             gather: Gather::new(),
             refusals: Refusals::new(options.refusals_per_second),
@@ -171,6 +174,12 @@ impl Queue {
             let text = format!("the disk can't keep up: {} events are waiting", self.capacity);
             return Err(AuditUnavailable(text));
         }
+        match event.signing {
+            Some(Phase::Begins) => state.under_way += 1,
+            // An intent that was refused, or of before a failure, was not counted.
+            Some(Phase::Ends) => state.under_way = state.under_way.saturating_sub(1),
+            None => {}
+        }
         state.events.push(event);
         Ok(())
     }
@@ -245,7 +254,8 @@ impl Queue {
     /// Waits for company, if there is reason to expect it.
     fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let waiters = state.waiting.len();
-        let wanted = if self.gather.is_zero() { None } else { state.gather.wanted(waiters) };
+        let under_way = state.under_way;
+        let wanted = if self.gather.is_zero() { None } else { state.gather.wanted(waiters, under_way) };
         let Some(wanted) = wanted else { return state };
         state.writer = WriterIs::Gathering(wanted);
         let alone = |state: &mut State| state.waiting.len() < wanted && !state.closing;
@@ -253,7 +263,7 @@ impl Queue {
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.writer = WriterIs::Working;
         let waiters = state.waiting.len();
-        state.gather.ended(waiters);
+        state.gather.ended(waiters, wanted);
         state
     }
 
@@ -262,6 +272,8 @@ impl Queue {
         self.healthy.store(false, Ordering::Relaxed);
         let mut state = self.lock();
         let waiting = mem::take(&mut state.waiting);
+        // Their outcomes can't be queued, so they would count for ever.
+        state.under_way = 0;
         if !state.closing {
             state.stopped = Some(reason.clone());
         }
