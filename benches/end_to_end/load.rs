@@ -52,7 +52,7 @@ impl Mode {
     }
 
     /// Requests under way at any time.
-    fn under_way(self) -> usize {
+    pub(crate) fn under_way(self) -> usize {
         match self {
             Self::Unary1 => 1,
             Self::Unary8 => 8,
@@ -97,6 +97,10 @@ impl Callers {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(async { Client::connect(server.workload()) })?;
         Ok(Self { runtime, client })
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// Waits until the key for `alg` is made, and shows it.
@@ -188,16 +192,16 @@ async fn stream(
 
 /// What falls into the window.
 #[derive(Default)]
-struct Counted(RefCell<Option<Vec<Duration>>>);
+pub(crate) struct Counted(RefCell<Option<Vec<Duration>>>);
 
 impl Counted {
-    fn add(&self, asked: Instant) {
+    pub(crate) fn add(&self, asked: Instant) {
         if let Some(latencies) = self.0.borrow_mut().as_mut() {
             latencies.push(asked.elapsed());
         }
     }
 
-    async fn watch(self: Rc<Self>, pid: u32, window: Window) -> io::Result<Served> {
+    pub(crate) async fn watch(self: Rc<Self>, pid: u32, window: Window) -> io::Result<Served> {
         tokio::time::sleep(window.warm_up).await;
         let (server_before, client_before) = (ThreadTimes::of(pid)?, cpu::of_this_thread()?);
         let opened = Instant::now();

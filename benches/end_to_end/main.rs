@@ -6,6 +6,7 @@
 
 mod bare;
 mod cpu;
+mod empty;
 mod load;
 mod report;
 mod sandbox;
@@ -111,7 +112,10 @@ impl Args {
         for alg in algs {
             let task = server.task(*alg)?;
             for mode in self.modes() {
-                let mut here = servers.iter().map(|server| server.row(*alg, mode)).collect::<Result<Vec<_>, _>>()?;
+                let mut here = servers
+                    .iter()
+                    .map(|server| server.row(*alg, mode, self.window()))
+                    .collect::<Result<Vec<_>, _>>()?;
                 for n in 1..=self.pairs() {
                     for (server, row) in servers.iter().zip(&mut here) {
                         let pair = (bare.measure(&task, self.window())?, server.measure(*alg, mode, self.window())?);

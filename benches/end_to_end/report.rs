@@ -6,6 +6,7 @@ use hallmark_core::key::Alg;
 
 use crate::{
     bare::Reached,
+    empty::Empty,
     load::{Mode, Served},
     timing::median,
 };
@@ -17,6 +18,8 @@ pub(crate) struct Row {
     pub(crate) mode: Mode,
     /// CPU time of one verification, in microseconds.
     pub(crate) verify_cpu: f64,
+    /// What the front alone costs.
+    pub(crate) empty: Empty,
     pub(crate) pairs: Vec<(Reached, Served)>,
 }
 
@@ -64,6 +67,10 @@ impl Row {
         self.median(|bare, served| served.per_second / bare.per_second)
     }
 
+    fn ceiling(&self) -> f64 {
+        self.empty.ceiling(self.median(|bare, _| bare.cpu_micros), self.verify_cpu)
+    }
+
     fn added(&self) -> f64 {
         self.median(|bare, served| served.server_cpu - bare.cpu_micros) - self.verify_cpu
     }
@@ -81,8 +88,8 @@ impl Row {
 /// Signatures per second beside the bare loop, and latencies. Targets are for a real disk's own sync.
 pub(crate) fn speed(rows: &[Row], with_targets: bool) -> String {
     let mut out = String::from(
-        "| | alg | callers | bare/s | served/s | ratio | target | p50 ms | p99 ms |\n\
-         |---|---|---|--:|--:|--:|--:|--:|--:|\n",
+        "| | alg | callers | bare/s | served/s | ratio | target | ceiling | p50 ms | p99 ms |\n\
+         |---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -93,11 +100,12 @@ pub(crate) fn speed(rows: &[Row], with_targets: bool) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {bare:.0} | {served:.0} | {:.2} | {target} | {p50:.2} | {p99:.2} |",
+            "| {} | {} | {} | {bare:.0} | {served:.0} | {:.2} | {target} | {:.2} | {p50:.2} | {p99:.2} |",
             row.server,
             row.alg,
             row.mode.as_str(),
-            row.ratio()
+            row.ratio(),
+            row.ceiling()
         );
     }
     out
@@ -106,8 +114,8 @@ pub(crate) fn speed(rows: &[Row], with_targets: bool) -> String {
 /// CPU time for one signature, in microseconds.
 pub(crate) fn cpu(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| | alg | callers | server | HSM | verify | pool | transport | audit | rest | added | target | client |\n\
-         |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        "| | alg | callers | server | HSM | verify | pool | transport | audit | rest | added | target | client | empty call |\n\
+         |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
         let verify = row.verify_cpu;
@@ -124,8 +132,9 @@ pub(crate) fn cpu(rows: &[Row]) -> String {
         let columns: String = columns.iter().map(|micros| format!(" {micros:.0} |")).collect();
         let target = row.added_target().map(|target| verdict(target, row.added() <= target, 0)).unwrap_or_default();
         let client = row.median(|_, served| served.client_cpu);
-        let _ =
-            writeln!(out, "| {} | {} | {} |{columns} {target} | {client:.0} |", row.server, row.alg, row.mode.as_str());
+        let (server, alg, mode) = (row.server, row.alg, row.mode.as_str());
+        let empty = format!("{:.0} + {:.0}", row.empty.server_cpu, row.empty.client_cpu);
+        let _ = writeln!(out, "| {server} | {alg} | {mode} |{columns} {target} | {client:.0} | {empty} |");
     }
     out
 }

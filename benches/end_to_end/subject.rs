@@ -11,6 +11,7 @@ use hallmark_core::key::Alg;
 use crate::{
     bare::Task,
     cpu,
+    empty::Empty,
     load::{ActiveKey, Callers, Mode, Served},
     report::{Memory, Row},
     sandbox::{Sandbox, Server},
@@ -64,9 +65,14 @@ impl Subject {
 
 impl Running<'_> {
     /// An empty row for it.
-    pub(crate) fn row(&self, alg: Alg, mode: Mode) -> Result<Row, Box<dyn Error>> {
+    pub(crate) fn row(&self, alg: Alg, mode: Mode, window: Window) -> Result<Row, Box<dyn Error>> {
         let verify_cpu = verify::cpu_micros(alg, self.key(alg)?)?;
-        Ok(Row { server: self.subject.name, alg, mode, verify_cpu, pairs: Vec::new() })
+        let empty = match mode {
+            // An item of a stream is no call of its own.
+            Mode::Streamed => Empty::default(),
+            _ => Empty::measure(&self.callers, &self.server, mode.under_way(), window)?,
+        };
+        Ok(Row { server: self.subject.name, alg, mode, verify_cpu, empty, pairs: Vec::new() })
     }
 
     /// What the bare loop has to do to be compared with it.
