@@ -8,9 +8,16 @@ use std::{fmt, future::Future, pin::Pin};
 use crate::{
     audit::{EncodedEvent, Event},
     client::Custody,
-    key::{Alg, ClientName, KeyId, KeyRecord, KeySpec, KeyState},
+    key::{Alg, KeySpec},
     public_key::PublicKey,
     time::Timestamp,
+};
+
+mod store;
+
+pub use store::{
+    BegunChange, ChangeState, ClientPolicy, ClientState, KeyChange, KeyStore, Lead, MaxAge, Observation, Pending,
+    PolicyDifference, Pulse, RecordUpdate, Replica, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
 };
 
 /// The wall clock.
@@ -279,102 +286,3 @@ pub type WhenSynced = Box<dyn FnOnce(Result<(), AuditUnavailable>) + Send>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("audit log: {0}")]
 pub struct AuditUnavailable(pub String);
-
-/// The answer of a store, later.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
-
-/// Key records and key changes. Every method is one transaction.
-pub trait KeyStore: Send + Sync + 'static {
-    /// All records, in the order of creation.
-    fn records(&self) -> Pending<'_, Vec<KeyRecord>>;
-
-    /// Adds `insert` and writes `update` over the records of the same id, all or nothing. An update holds only where
-    /// the stored state is still `from`; otherwise [`StoreError::Conflict`].
-    fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()>;
-
-    /// Starts an operator's change, or finds the one that came with the same `request_id`.
-    fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange>;
-
-    /// Records how a change stands or ended, and which keys it touched so far.
-    fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()>;
-
-    /// Whether the store answers.
-    fn ping(&self) -> Pending<'_, ()>;
-}
-
-/// A new version of a record, and the state that it must still be in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordUpdate {
-    pub from: KeyState,
-    pub record: KeyRecord,
-}
-
-/// A change that an operator asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyChange {
-    pub id: String,
-    /// The caller's idempotency key; unique.
-    pub request_id: String,
-    /// What was asked for, to tell a repeated request from another one with the same `request_id`.
-    pub request: String,
-    pub client: ClientName,
-    pub operator: String,
-    pub reason: String,
-    pub state: ChangeState,
-    pub created: Timestamp,
-    /// The keys that it made or moved.
-    pub keys: Vec<KeyId>,
-}
-
-/// How far a change has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeState {
-    Running,
-    AwaitingApproval,
-    Applied,
-    Failed,
-}
-
-impl ChangeState {
-    /// The name in the store.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::AwaitingApproval => "awaiting-approval",
-            Self::Applied => "applied",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl std::str::FromStr for ChangeState {
-    type Err = crate::key::InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Running, Self::AwaitingApproval, Self::Applied, Self::Failed];
-        let found = all.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| crate::key::InvalidName::new("change state", text, "running, applied, …"))
-    }
-}
-
-/// What the store had under a change's `request_id`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BegunChange {
-    New,
-    /// The same `request_id` came before. A [`ChangeState::Failed`] one may be tried again: it is set back to running.
-    Existing(KeyChange),
-}
-
-/// Why the store did not do it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The database did not answer, or answered with an error.
-    #[error("store: {0}")]
-    Unavailable(String),
-    /// A record is no longer in the state that the update started from, or is there already.
-    #[error("store: conflict: {0}")]
-    Conflict(String),
-    /// What is stored does not read as a record.
-    #[error("store: corrupt: {0}")]
-    Corrupt(String),
-}

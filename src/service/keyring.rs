@@ -46,7 +46,7 @@ impl Keyring {
     /// Reads the store for the first time.
     pub async fn open(store: Arc<dyn KeyStore>, lease: Duration, registry: &Registry) -> Result<Self, StoreError> {
         let asked = Instant::now();
-        let keys = Reading::new(store.records().await?, &registry.load_full(), asked);
+        let keys = Reading::new(store.records().await?.records, &registry.load_full(), asked);
         Ok(Self { store, lease, current: ArcSwap::from_pointee(keys) })
     }
 
@@ -55,7 +55,7 @@ impl Keyring {
     pub async fn refresh(&self, registered: &Registered) -> Result<(), StoreError> {
         // The lease runs from before the question: what was true then is what the answer shows.
         let asked = Instant::now();
-        let records = self.store.records().await?;
+        let records = self.store.records().await?.records;
         self.current.store(Arc::new(Reading::new(records, registered, asked)));
         Ok(())
     }

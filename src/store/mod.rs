@@ -1,15 +1,43 @@
 //! Where key records, key changes and login attempts are kept: SQLite for one replica.
 //!
 //! ```text
-//! sqlite.rs          open, migrate, `KeyStore` over one connection
-//!   sqlite/records.rs   key records, read and written
-//!   sqlite/changes.rs   operators' changes
-//!   sqlite/logins.rs    login attempts
+//! sqlite.rs          open, migrate; one connection
+//!   sqlite/lead.rs      the sweep lock
+//! sql/               the ports, in statements that both databases know: each compiles them for itself
+//!   sql/records.rs      key records
+//!   sql/changes.rs      operators' changes
+//!   sql/sweep.rs        observed time, and what verifiers were told
+//!   sql/replicas.rs     who lives, and with which policy
+//!   sql/logins.rs       login attempts
+//! rows.rs            what a row says, and the record that it stands for
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
+use std::time::Duration;
+
+use hallmark_core::ports::StoreError;
+use sqlx::migrate::Migrator;
+
 mod pin_ledger;
+mod rows;
 pub mod sqlite;
 
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
 pub use sqlite::SqliteStore;
+
+/// Who runs the changes that are begun here.
+#[derive(Debug)]
+struct Runner {
+    instance: String,
+    /// After what silence another instance's running changes count as failed; `None` where there is no other.
+    gone_after: Option<Duration>,
+}
+
+/// The refusal of tables that a newer Hallmark has changed.
+fn newer_schema(url: &str, found: i64, known: &Migrator) -> StoreError {
+    let known = known.iter().map(|migration| migration.version).max().unwrap_or_default();
+    StoreError::Unavailable(format!(
+        "the tables of `{url}` are of version {found}, and this Hallmark knows them up to version {known}\n\
+         hint: a newer Hallmark made them; run that version, or restore a backup"
+    ))
+}

@@ -2,28 +2,79 @@
 
 use std::{
     fmt, fs, io,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use hallmark_core::{
-    key::{KeyId, KeyRecord},
-    ports::{BegunChange, ChangeState, KeyChange, KeyStore, Pending, RecordUpdate, StoreError},
-};
+use hallmark_core::ports::{Pending, StoreError};
 use sqlx::{
-    SqlitePool,
-    migrate::MigrateError,
+    Sqlite, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migrator},
+    pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use super::{Runner, newer_schema};
 use crate::lock::{LockError, ProcessLock};
 
+/// The time, in milliseconds since the Unix epoch: the machine's.
+macro_rules! now {
+    () => {
+        "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER)"
+    };
+}
+
+/// What takes part in a row that is read until the transaction ends: there is one writer.
+macro_rules! for_update {
+    () => {
+        ""
+    };
+}
+
+/// The elements of the JSON array `$1`, each as `value`.
+macro_rules! rows {
+    () => {
+        "json_each($1)"
+    };
+}
+
+/// A `value` that is a text.
+macro_rules! text_row {
+    () => {
+        "value"
+    };
+}
+
+// One set of statements, compiled for each database.
+#[path = "sql/changes.rs"]
 mod changes;
+mod lead;
+#[path = "sql/logins.rs"]
 mod logins;
+#[path = "sql/ports.rs"]
+mod ports;
+#[path = "sql/records.rs"]
 mod records;
+#[path = "sql/replicas.rs"]
+mod replicas;
+#[path = "sql/sweep.rs"]
+mod sweep;
 #[cfg(test)]
 mod tests;
+
+use SqliteStore as Store;
+
+type Database = Sqlite;
+type Connection = SqliteConnection;
+
+const BEGIN_READ: &str = "BEGIN";
+/// At once, or two that read first could each wait for the other to write.
+const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Key records, changes and login attempts in one SQLite file, or in memory for tests.
 ///
@@ -31,6 +82,9 @@ mod tests;
 pub struct SqliteStore {
     /// Of one connection: it is all that SQLite's one writer needs, and memory in use matters more than parallel reads.
     pool: SqlitePool,
+    runner: Runner,
+    /// Whether someone holds the sweep lock.
+    led: Arc<AtomicBool>,
     _lock: Option<ProcessLock>,
 }
 
@@ -55,11 +109,11 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1);
         let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(options).await.map_err(|e| open_failed(url, &e))?;
-        sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(|e| migration_failed(url, &e))?;
-        let store = Self { pool, _lock: lock };
-        let mut connection = store.pool.acquire().await.map_err(|e| unavailable(&e))?;
-        changes::fail_interrupted(&mut connection).await?;
-        drop(connection);
+        migrate(url, &pool).await?;
+        // One process has the file, so that every change is its own.
+        let runner = Runner { instance: String::new(), gone_after: None };
+        let store = Self { pool, runner, led: Arc::default(), _lock: lock };
+        changes::fail_interrupted(&mut *store.connection().await?, &store.runner.instance).await?;
         Ok(store)
     }
 
@@ -78,42 +132,37 @@ const STATEMENTS: usize = 24;
 /// Negative: KiB, not pages. Holds all the records of a large installation.
 const PAGE_CACHE: &str = "-512";
 
-impl KeyStore for SqliteStore {
-    fn records(&self) -> Pending<'_, Vec<KeyRecord>> {
-        Box::pin(async {
-            let mut connection = self.pool.acquire().await.map_err(|e| unavailable(&e))?;
-            records::read_all(&mut connection).await
-        })
+impl SqliteStore {
+    async fn connection(&self) -> Result<Call, StoreError> {
+        Ok(Call(self.pool.acquire().await.map_err(|e| unavailable(&e))?))
     }
+}
 
-    fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()> {
-        Box::pin(async {
-            let mut connection = self.pool.acquire().await.map_err(|e| unavailable(&e))?;
-            records::apply(&mut connection, insert, update).await
-        })
-    }
+/// The connection, for the time of one call.
+struct Call(PoolConnection<Sqlite>);
 
-    fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange> {
-        Box::pin(async {
-            let mut connection = self.pool.acquire().await.map_err(|e| unavailable(&e))?;
-            changes::begin(&mut connection, change).await
-        })
-    }
+impl Call {
+    /// Gives it back.
+    fn end(self) {}
+}
 
-    fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()> {
-        Box::pin(async move {
-            let mut connection = self.pool.acquire().await.map_err(|e| unavailable(&e))?;
-            changes::end(&mut connection, id, state, keys).await
-        })
-    }
+impl Deref for Call {
+    type Target = Connection;
 
-    fn ping(&self) -> Pending<'_, ()> {
-        Box::pin(async {
-            // Reads the file: a constant would be answered without it.
-            let read = sqlx::query("SELECT 1 FROM keys LIMIT 1").fetch_optional(&self.pool).await;
-            read.map_err(|e| unavailable(&e)).map(drop)
-        })
+    fn deref(&self) -> &Connection {
+        &self.0
     }
+}
+
+impl DerefMut for Call {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+/// A file on this machine: nothing that a time limit would help against.
+fn limited<'a, T>(call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Pending<'a, T> {
+    Box::pin(call)
 }
 
 impl fmt::Debug for SqliteStore {
@@ -179,12 +228,13 @@ fn open_failed(url: &str, error: &sqlx::Error) -> StoreError {
     StoreError::Unavailable(format!("can't open `{url}`: {error}"))
 }
 
-fn migration_failed(url: &str, error: &MigrateError) -> StoreError {
-    let hint = match error {
-        MigrateError::VersionMissing(_) => "\nhint: a newer Hallmark made it; run that version, or restore a backup",
-        _ => "",
-    };
-    StoreError::Unavailable(format!("can't bring the tables of `{url}` up to date: {error}{hint}"))
+async fn migrate(url: &str, pool: &SqlitePool) -> Result<(), StoreError> {
+    let Err(error) = MIGRATIONS.run(pool).await else { return Ok(()) };
+    if let MigrateError::VersionMissing(_) = error {
+        let found = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(pool).await;
+        return Err(newer_schema(url, found.map_err(|e| unavailable(&e))?, &MIGRATIONS));
+    }
+    Err(StoreError::Unavailable(format!("can't bring the tables of `{url}` up to date: {error}")))
 }
 
 fn unavailable(error: &sqlx::Error) -> StoreError {

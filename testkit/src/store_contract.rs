@@ -1,24 +1,29 @@
 //! What every store must do. An implementation runs all three suites from a test of its own:
 //!
-//! - [`run`]: records and changes, on empty stores;
+//! - [`run`]: records, changes, the sweep and replicas, on empty stores;
 //! - [`survives_reopening`]: nothing that was acknowledged is lost;
 //! - [`pin_ledger`]: the rules of [`hallmark_core::ports::PinLedger`].
 //!
 //! A case that fails panics and names the promise that was broken.
 
-use hallmark_core::ports::{ChangeState, KeyStore, RecordUpdate};
+use std::time::{Duration, Instant};
+
+use hallmark_core::ports::{ChangeState, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
 
 mod changes;
 mod pins;
 mod records;
+mod replicas;
 mod samples;
+mod sweep;
 
 pub use pins::pin_ledger;
 pub use samples::{change, public, record, records_of_every_kind};
+pub use sweep::leads_eventually;
 
 /// Runs every case on a store of its own. `fresh` makes an empty one.
-pub async fn run<S: KeyStore>(fresh: impl AsyncFn() -> S) {
-    fresh().await.ping().await.expect("a fresh store must answer");
+pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() -> S) {
+    fresh().await.pulse().await.expect("a fresh store must answer");
     records::round_trip(&fresh().await).await;
     records::updates_replace_every_field(&fresh().await).await;
     records::updates_hold_only_from_the_expected_state(&fresh().await).await;
@@ -32,6 +37,16 @@ pub async fn run<S: KeyStore>(fresh: impl AsyncFn() -> S) {
     changes::a_failed_change_may_be_tried_again(&fresh().await).await;
     changes::another_request_starts_nothing(&fresh().await).await;
     changes::an_unknown_change_cannot_end(&fresh().await).await;
+    sweep::the_generation_moves_exactly_with_changes(&fresh().await).await;
+    sweep::the_time_goes_on(&fresh().await).await;
+    sweep::one_leads_at_a_time(&fresh().await).await;
+    sweep::observed_time_adds_up(&fresh().await).await;
+    sweep::ten_thousand_are_observed_at_once(&fresh().await).await;
+    sweep::the_high_water_never_falls_early(&fresh().await).await;
+    sweep::serving_the_old_value_again_takes_the_mark_away(&fresh().await).await;
+    replicas::who_is_heard_of_lives(&fresh().await).await;
+    replicas::differing_policies_are_named(&fresh().await).await;
+    replicas::ten_thousand_policies_are_compared(&fresh().await).await;
 }
 
 /// Writes to `store`, has `reopen` close it and open the same place again, and reads.
@@ -43,7 +58,7 @@ pub async fn survives_reopening<S: KeyStore>(store: S, reopen: impl AsyncFn(S) -
     store.end_change(&change.id, ChangeState::Applied, &[records[0].id]).await.unwrap();
 
     let store = reopen(store).await;
-    assert_eq!(store.records().await.unwrap(), records, "records must survive");
+    assert_eq!(store.records().await.unwrap().records, records, "records must survive");
     let again = changes::existing(&store, &change).await;
     assert_eq!((again.state, again.keys), (ChangeState::Applied, vec![records[0].id]), "changes must survive");
 
@@ -51,5 +66,15 @@ pub async fn survives_reopening<S: KeyStore>(store: S, reopen: impl AsyncFn(S) -
     records[0].served_for_ms += 1;
     store.apply(&[], &[RecordUpdate { from, record: records[0].clone() }]).await.unwrap();
     let store = reopen(store).await;
-    assert_eq!(store.records().await.unwrap(), records, "updates must survive");
+    assert_eq!(store.records().await.unwrap().records, records, "updates must survive");
 }
+
+/// Asks until it is so. A store's clock and a lock that falls tell nobody.
+pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool, promise: &str) {
+    let limit = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < limit, "{promise}");
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hallmark_core::ports::{FaultClass, KeyStore, Pending};
+use hallmark_core::ports::{FaultClass, KeyStore, Pending, Pulse, Snapshot};
 use hallmark_testkit::fake_hsm::Call;
 use tokio::sync::Notify;
 
@@ -25,7 +25,7 @@ impl HeldStore {
 }
 
 impl KeyStore for HeldStore {
-    fn records(&self) -> Pending<'_, Vec<KeyRecord>> {
+    fn records(&self) -> Pending<'_, Snapshot> {
         Box::pin(async {
             let records = self.inner.records().await;
             if self.hold.swap(false, Ordering::SeqCst) {
@@ -51,8 +51,8 @@ impl KeyStore for HeldStore {
         self.inner.end_change(id, state, keys)
     }
 
-    fn ping(&self) -> Pending<'_, ()> {
-        self.inner.ping()
+    fn pulse(&self) -> Pending<'_, Pulse> {
+        self.inner.pulse()
     }
 }
 

@@ -3,7 +3,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hallmark_core::ports::PinLedger;
+use hallmark_core::{
+    key::KeyRecord,
+    ports::{BegunChange, ChangeState, KeyStore as _, PinLedger},
+};
 use hallmark_testkit::store_contract::{self, change, public, record};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -127,7 +130,7 @@ async fn what_cannot_be_opened_says_what_to_type() {
         ("sqlite://", "hint: write `sqlite:///var/lib"),
         (&missing, "hint: make the folder first: `mkdir -p "),
         (&text, "file is not a database"),
-        (&newer, "hint: a newer Hallmark made it"),
+        (&newer, "are of version 9999, and this Hallmark knows them up to version 5\nhint: a newer"),
     ] {
         let complaint = SqliteStore::open(url).await.unwrap_err().to_string();
         assert!(complaint.contains(expected), "{url}: {complaint}");

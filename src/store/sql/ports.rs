@@ -1,0 +1,87 @@
+//! The ports, over a pool of connections.
+
+use std::time::Duration;
+
+use hallmark_core::{
+    key::{KeyId, KeyRecord},
+    ports::{
+        BegunChange, ChangeState, ClientPolicy, ClientState, KeyChange, KeyStore, Lead, MaxAge, Pending, PinVerdict,
+        Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
+    },
+};
+
+use super::{Store, changes, lead, limited, logins, records, replicas, sweep};
+use crate::store::LoginAttempts;
+
+/// One call: takes a connection from the pool, and gives it back.
+macro_rules! call {
+    ($store:expr, $connection:ident => $work:expr) => {
+        limited(async move {
+            let mut call = $store.connection().await?;
+            let $connection = &mut *call;
+            let answer = $work.await;
+            call.end();
+            answer
+        })
+    };
+}
+
+impl KeyStore for Store {
+    fn records(&self) -> Pending<'_, Snapshot> {
+        call!(self, connection => records::read_all(connection))
+    }
+
+    fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()> {
+        call!(self, connection => records::apply(connection, insert, update))
+    }
+
+    fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange> {
+        call!(self, connection => changes::begin(connection, change, &self.runner))
+    }
+
+    fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()> {
+        call!(self, connection => changes::end(connection, id, state, keys))
+    }
+
+    fn pulse(&self) -> Pending<'_, Pulse> {
+        call!(self, connection => records::pulse(connection))
+    }
+}
+
+impl SweepStore for Store {
+    fn try_lead(&self) -> Pending<'_, Option<Box<dyn Lead>>> {
+        limited(lead::try_lead(self))
+    }
+
+    fn client_states(&self) -> Pending<'_, Vec<ClientState>> {
+        call!(self, connection => sweep::client_states(connection))
+    }
+
+    fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {
+        call!(self, connection => sweep::raise_max_age(connection, served))
+    }
+}
+
+impl ReplicaStore for Store {
+    fn announce<'a>(&'a self, instance: &'a str, policies: &'a [ClientPolicy]) -> Pending<'a, ()> {
+        call!(self, connection => replicas::announce(connection, instance, policies))
+    }
+
+    fn heartbeat<'a>(&'a self, instance: &'a str, serving: u64) -> Pending<'a, bool> {
+        call!(self, connection => replicas::heartbeat(connection, instance, serving))
+    }
+
+    fn replicas(&self, within: Duration) -> Pending<'_, Replicas> {
+        call!(self, connection => replicas::replicas(connection, within))
+    }
+}
+
+impl LoginAttempts for Store {
+    fn mark<'a>(&'a self, token: &'a str, source: &'a str) -> Pending<'a, bool> {
+        call!(self, connection => logins::mark(connection, token, source))
+    }
+
+    fn settle<'a>(&'a self, token: &'a str, source: &'a str, verdict: PinVerdict) -> Pending<'a, ()> {
+        call!(self, connection => logins::settle(connection, token, source, verdict))
+    }
+}
