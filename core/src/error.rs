@@ -113,6 +113,8 @@ reasons! {
     AlreadyExists = "ALREADY_EXISTS", FixRequest;
     /// There is no key with that `kid`.
     KeyNotFound = "KEY_NOT_FOUND", FixRequest;
+    /// The key's state does not allow that step.
+    KeyState = "KEY_STATE", FixRequest;
 
     /// No certificate was shown, nor is the connection a Unix socket.
     NotAuthenticated = "NOT_AUTHENTICATED", AskPermission;
@@ -152,6 +154,8 @@ reasons! {
     NotRegistered = "NOT_REGISTERED", CallOperator;
     /// The client has no active key.
     NoActiveKey = "NO_ACTIVE_KEY", CallOperator;
+    /// The key is not ready for that step: the message says what must pass first.
+    GateShut = "GATE_SHUT", CallOperator;
     /// The HSM refused the PIN, or it would be dangerous to try it.
     PinRefused = "PIN_REFUSED", CallOperator;
     /// The HSM answered that the call was wrong for this key or token.

@@ -36,6 +36,19 @@ pub struct KeyRecord {
     pub certificate_chain: Vec<Vec<u8>>,
 }
 
+impl KeyRecord {
+    /// The line that it belongs to; `None` for a custody key.
+    pub fn line(&self) -> Option<KeyLine> {
+        let client = self.client.clone().filter(|_| self.purpose == Purpose::Assertion)?;
+        Some(KeyLine { client, alg: self.alg, hsm: self.hsm.clone() })
+    }
+
+    /// When it retired or was found compromised, whichever came last.
+    pub fn ended(&self) -> Option<Timestamp> {
+        self.times.retired.max(self.times.compromised)
+    }
+}
+
 /// What is known of a key once it has been generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicPart {

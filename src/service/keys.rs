@@ -9,7 +9,7 @@ use hallmark_core::{
     key::{
         Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose,
     },
-    lifecycle::{self, Bootstrap, Change},
+    lifecycle::{self, Bootstrap, Change, Step},
     policy::{Caller, OperatorRole},
     ports::{BegunChange, ChangeState, HsmObject, KeyChange, RecordUpdate, StoreError},
     public_key::PublicKey,
@@ -108,36 +108,43 @@ impl Keys {
         tokio::spawn(work).await.map_err(Error::internal)?
     }
 
-    /// Makes what clients with `provision = "auto"` still lack on `hsm`, as the server itself: each line for itself, so
-    /// that one in trouble holds up no other.
+    /// Makes what clients with `provision = "auto"` still lack on `hsm`, as the server itself. A line in trouble holds up
+    /// no other; those of one client that come out well are published as one.
     ///
     /// Never where a record or an object on the token already names the client.
     pub async fn provision(&self, hsm: &HsmName) -> Provisioned {
         let registered = self.context.registry.load_full();
         let mut provisioned = Provisioned::default();
         for client in registered.clients.values().filter(|client| client.provision == Provision::Auto) {
+            let mut lacking = Vec::new();
             for (line, spec) in client.key_lines().into_iter().filter(|(line, _)| line.hsm == *hsm) {
-                match self.provision_line(client, &line, spec).await {
-                    Ok(made) => provisioned.made += usize::from(made),
+                match self.may_provision(client, &line).await {
+                    Ok(true) => lacking.push((line, spec)),
+                    Ok(false) => {}
                     Err(error) => provisioned.failed.push((line, error)),
                 }
             }
+            let Some((first, _)) = lacking.first().cloned() else { continue };
+            if let Err(error) = self.provision_lines(client, &lacking).await {
+                provisioned.failed.push((first, error));
+            }
+            let keys = self.context.keyring.keys();
+            let lives = |line| lifecycle::bootstrap(line, &keys.records).is_err();
+            provisioned.made += lacking.iter().filter(|(line, _)| lives(line)).count();
         }
         provisioned
     }
 
-    async fn provision_line(&self, client: &Client, line: &KeyLine, spec: KeySpec) -> Result<bool, Error> {
-        if !self.may_provision(client, line).await? {
-            return Ok(false);
-        }
+    async fn provision_lines(&self, client: &Client, lines: &[(KeyLine, KeySpec)]) -> Result<(), Error> {
+        let names: Vec<_> = lines.iter().map(|(line, _)| line.to_string()).collect();
         let request = CreateRequest {
-            request_id: format!("{OWN_REQUESTS}provision/{line}"),
+            request_id: format!("{OWN_REQUESTS}provision/{}", names.join(",")),
             reason: "provision = \"auto\"".into(),
             client: client.name.clone(),
-            alg: Some(line.alg),
+            alg: None,
         };
-        self.change(client, vec![(line.clone(), spec)], request, "hallmark".into()).await?;
-        Ok(true)
+        self.change(client, lines.to_vec(), request, OWN_NAME.into()).await?;
+        Ok(())
     }
 
     /// Makes the custody key of `hsm`, if there is none. Prefers ES256: its keys are quick to make and to use.
@@ -169,10 +176,11 @@ impl Keys {
         };
         // The record's own: it may have been reserved when the HSM had other algorithms.
         let spec = KeySpec { alg: record.alg, rsa_bits: KeySpec::DEFAULT_RSA_BITS };
-        let author = Author { who: "hallmark", change: &record.id.to_string(), reason: "an HSM needs a custody key" };
+        let author = Author { who: OWN_NAME, change: &record.id.to_string(), reason: "an HSM needs a custody key" };
         let born = self.generate(pool, &record, spec, &author).await?;
         check_custody(pool, &born, Custody::Local).await?;
-        let change = Change { key: born.id, to: KeyState::Active, reason: "custody key".into() };
+        let step = Step::Move { key: born.id, to: KeyState::Active };
+        let change = Change { step, reason: "custody key".into() };
         self.apply(vec![(born, change)], &author).await
     }
 
@@ -253,7 +261,8 @@ impl Keys {
     }
 
     /// Makes the first keys of `lines`, but for those that this change had made before it was cut short. `keys` grows
-    /// by what the change touches, and the store knows before any of it lives.
+    /// by what the change touches, and the store knows before any of it lives. All are published as one, so that all
+    /// may sign at once where the client is new.
     async fn make_lines(
         &self,
         client: &Client,
@@ -261,33 +270,60 @@ impl Keys {
         author: &Author<'_>,
         keys: &mut Vec<KeyId>,
     ) -> Result<(), Error> {
+        let (mut first, mut standbys, mut failed) = (Vec::new(), Vec::new(), None);
         for (line, spec) in lines {
             if self.is_made(client, line, keys) {
                 continue;
             }
-            let (first, standby) = self.reserve_line(client, line).await?;
-            keys.extend([first.id, standby.id]);
-            keys.sort_unstable();
-            keys.dedup();
-            let store = self.context.keyring.store();
-            store.end_change(author.change, ChangeState::Running, keys).await.map_err(store_error)?;
-            let pool = self.pool(&line.hsm)?;
-            let first = self.generate(pool, &first, *spec, author).await?;
-            let standby = self.generate(pool, &standby, *spec, author).await?;
-            for born in [&first, &standby] {
-                check_custody(pool, born, client.custody).await?;
+            match self.make_line(client, line, *spec, author, keys).await {
+                Ok((one, other)) => {
+                    first.push(one);
+                    standbys.push(other);
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
-            let changes = lifecycle::establish(first.id, standby.id);
-            self.apply([first, standby].into_iter().zip(changes).collect(), author).await?;
         }
-        Ok(())
+        let ids = |born: &[KeyRecord]| born.iter().map(|record| record.id).collect::<Vec<_>>();
+        let reading = self.context.keyring.keys().clone();
+        let records: Vec<_> = reading.of_client(client).cloned().collect();
+        let changes = lifecycle::establish(&records, &ids(&first), &ids(&standbys));
+        // What an operator asks for comes as a whole, and a repeated request goes on; the server makes what it can.
+        let as_a_whole = author.who != OWN_NAME;
+        if changes.is_empty() || (failed.is_some() && as_a_whole) {
+            return failed.map_or(Ok(()), Err);
+        }
+        self.apply(first.into_iter().chain(standbys).zip(changes).collect(), author).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn make_line(
+        &self,
+        client: &Client,
+        line: &KeyLine,
+        spec: KeySpec,
+        author: &Author<'_>,
+        keys: &mut Vec<KeyId>,
+    ) -> Result<(KeyRecord, KeyRecord), Error> {
+        let (first, standby) = self.reserve_line(client, line).await?;
+        keys.extend([first.id, standby.id]);
+        keys.sort_unstable();
+        keys.dedup();
+        let store = self.context.keyring.store();
+        store.end_change(author.change, ChangeState::Running, keys).await.map_err(store_error)?;
+        let pool = self.pool(&line.hsm)?;
+        let first = self.generate(pool, &first, spec, author).await?;
+        let standby = self.generate(pool, &standby, spec, author).await?;
+        for born in [&first, &standby] {
+            check_custody(pool, born, client.custody).await?;
+        }
+        Ok((first, standby))
     }
 
     /// Whether `keys` has one of `line` that lives.
     fn is_made(&self, client: &Client, line: &KeyLine, keys: &[KeyId]) -> bool {
         let all = self.context.keyring.keys();
         let mut ours = all.of_client(client).filter(|record| keys.contains(&record.id));
-        ours.any(|record| record.alg == line.alg && record.hsm == line.hsm && record.times.activated.is_some())
+        ours.any(|record| record.alg == line.alg && record.hsm == line.hsm && record.times.published.is_some())
     }
 
     /// Two records without keys, written before the keys are made.
@@ -368,7 +404,7 @@ impl Keys {
         for (record, change) in &moves {
             updates.push(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? });
         }
-        let texts: Vec<_> = moves.iter().map(|(record, change)| format!("{} to {}", record.id, change.to)).collect();
+        let texts: Vec<_> = moves.iter().map(|(record, change)| describe(record, change)).collect();
         self.audited(author, "move", &texts.join(", "), async {
             self.context.keyring.store().apply(&[], &updates).await.map_err(store_error)
         })
@@ -420,6 +456,9 @@ impl Keys {
 /// How the request ids begin under which the server makes keys by itself.
 const OWN_REQUESTS: &str = "hallmark:";
 
+/// Who is behind what the server does by itself, in the audit log.
+const OWN_NAME: &str = "hallmark";
+
 enum Begun {
     Go(KeyChange),
     Done(Changed),
@@ -433,6 +472,13 @@ fn lines(client: &Client, alg: Option<Alg>) -> Result<Vec<(KeyLine, KeySpec)>, E
         return Err(Error::new(Reason::AlgNotConfigured, text));
     }
     Ok(lines)
+}
+
+fn describe(record: &KeyRecord, change: &Change) -> String {
+    match &change.step {
+        Step::Move { to, .. } => format!("{} to {to}", record.id),
+        step => format!("{}: {step:?}", record.id),
+    }
 }
 
 /// `CKA_LABEL` up to a random end: says to a person at the token whose key it is.

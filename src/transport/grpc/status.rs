@@ -35,6 +35,7 @@ fn code(reason: Reason) -> Code {
         | Reason::ReservedClaim
         | Reason::AlgNotConfigured
         | Reason::LifetimeTooLong
+        | Reason::KeyState
         | Reason::RequestIdReused => Code::InvalidArgument,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::AlreadyExists => Code::AlreadyExists,
@@ -58,6 +59,7 @@ fn code(reason: Reason) -> Code {
         | Reason::AuditUnavailable => Code::Unavailable,
         Reason::NotRegistered
         | Reason::NoActiveKey
+        | Reason::GateShut
         | Reason::HsmRefused
         | Reason::StoreCorrupt
         | Reason::KeyAbsent

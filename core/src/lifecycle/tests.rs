@@ -1,0 +1,3 @@
+//! The rules, by example; `properties` has them over arbitrary histories.
+
+mod world;
