@@ -23,7 +23,7 @@ use hallmark_core::{
     ports::{AuditSink, AuditUnavailable, Clock, Synced, WhenSynced},
     time::Timestamp,
 };
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 mod batch;
 mod disk;
@@ -60,6 +60,8 @@ pub struct AuditOptions {
     pub hung_after: Duration,
     /// How long to wait before a file is tried again, at first and at most.
     pub retry: (Duration, Duration),
+    /// Where those who wait for a sync are told; without it, on the writer's thread.
+    pub runtime: Option<Handle>,
 }
 
 impl AuditOptions {
@@ -76,6 +78,7 @@ impl AuditOptions {
             // Far beyond any disk that works; callers gave up at their deadlines.
             hung_after: Duration::from_secs(10),
             retry: (Duration::from_millis(100), Duration::from_secs(2)),
+            runtime: None,
         }
     }
 }

@@ -34,7 +34,12 @@ fn run(prepared: Prepared) -> Result<u8, Failure> {
 /// is worse than none: the two wake each other for work that one does in the meantime.
 fn runtime() -> io::Result<Runtime> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    Builder::new_multi_thread().worker_threads((cores / 2).max(1)).enable_all().build()
+    match cores / 2 {
+        // Takes tasks in their order, so that the answers of one sync leave in one write; the other kind lets whatever was
+        // woken last go first, and writes each by itself.
+        0 | 1 => Builder::new_current_thread().enable_all().build(),
+        threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    }
 }
 
 /// What PKCS#11 modules read, such as `SOFTHSM2_CONF`: they know of no other way to be told. The one place that sets it.

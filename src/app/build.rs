@@ -232,6 +232,7 @@ pub(super) async fn fronts(
 
 fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, StartError> {
     let mut options = AuditOptions::new(clock.clone());
+    options.runtime = Some(Handle::current());
     let delay = config.unsafe_testing.as_ref().and_then(|testing| testing.audit_sync_delay);
     if let Some(delay) = delay {
         options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));

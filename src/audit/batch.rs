@@ -3,7 +3,7 @@
 use std::{mem, sync::OnceLock};
 
 use hallmark_core::ports::{AuditUnavailable, WhenSynced};
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Those who wait for the same sync. They are told even if it is only dropped.
 #[derive(Default)]
@@ -24,6 +24,15 @@ impl Waiting {
 
     pub(super) fn finish(mut self, outcome: &Result<(), AuditUnavailable>) {
         self.tell(outcome);
+    }
+
+    /// As [`Self::finish`], on a runtime where there is one: all are told in one go there. Told from here one by one, each
+    /// would be woken, and its answer sent, by itself.
+    pub(super) fn finish_on(self, runtime: Option<&Handle>, outcome: Result<(), AuditUnavailable>) {
+        match runtime {
+            Some(runtime) if !self.is_empty() => drop(runtime.spawn(async move { self.finish(&outcome) })),
+            _ => self.finish(&outcome),
+        }
     }
 
     fn tell(&mut self, outcome: &Result<(), AuditUnavailable>) {

@@ -20,6 +20,8 @@ use super::{
     files::Files,
     queue::{Continue, Queue},
 };
+use tokio::runtime::Handle;
+
 use crate::lock::{LockError, ProcessLock};
 
 pub(super) struct Writer {
@@ -27,6 +29,7 @@ pub(super) struct Writer {
     disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
     retry: (Duration, Duration),
+    runtime: Option<Handle>,
     files: Files,
     /// The highest number of a file so far.
     number: u64,
@@ -62,13 +65,13 @@ impl Writer {
         let lock = ProcessLock::acquire(&files.lock_path()).map_err(lock_refused)?;
         let end = files.end().map_err(failed)?;
 
-        let AuditOptions { mut disk, clock, retry, .. } = options;
+        let AuditOptions { mut disk, clock, retry, runtime, .. } = options;
         let event = |event: &Event<'_>| EncodedEvent::new(clock.now(), event);
         let mut first = vec![event(&Event::Start { version: env!("CARGO_PKG_VERSION") })];
         first.extend(end.torn.iter().map(|(file, bytes)| event(&Event::TornTail { file, bytes: *bytes })));
         let number = end.last + 1;
         let current = Current::start(disk.as_mut(), &files, number, end.chain, &first, &queue).map_err(failed)?;
-        Ok(Self { queue, disk, clock, retry, files, number, current, events: Vec::new(), _lock: lock })
+        Ok(Self { queue, disk, clock, retry, runtime, files, number, current, events: Vec::new(), _lock: lock })
     }
 
     pub(super) fn start(self) -> Result<(), AuditUnavailable> {
@@ -91,7 +94,7 @@ impl Writer {
             }
             let written = if self.events.is_empty() { Ok(()) } else { self.current.write(&self.events, &self.queue) };
             let failure = written.map_err(|cause| format!("writing `{}` failed: {cause}", self.current.name));
-            work.waiting.finish(&failure.clone().map_err(AuditUnavailable));
+            work.waiting.finish_on(self.runtime.as_ref(), failure.clone().map_err(AuditUnavailable));
             if let Err(cause) = failure {
                 self.move_on(&cause)?;
             }
