@@ -1,8 +1,11 @@
-//! Where key records, key changes and login attempts are kept: SQLite for one replica.
+//! Where key records, key changes and login attempts are kept: SQLite for one replica, PostgreSQL for several.
 //!
 //! ```text
 //! sqlite.rs          open, migrate; one connection
-//!   sqlite/lead.rs      the sweep lock
+//!   sqlite/lead.rs      the sweep lock: a flag
+//! postgres.rs        open, migrate; a pool of connections, and a time limit for each call
+//!   postgres/lead.rs    the sweep lock: an advisory lock
+//!   postgres/place.rs   URL and password
 //! sql/               the ports, in statements that both databases know: each compiles them for itself
 //!   sql/records.rs      key records
 //!   sql/changes.rs      operators' changes
@@ -19,10 +22,12 @@ use hallmark_core::ports::StoreError;
 use sqlx::migrate::Migrator;
 
 mod pin_ledger;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// Who runs the changes that are begun here.
@@ -40,4 +45,18 @@ fn newer_schema(url: &str, found: i64, known: &Migrator) -> StoreError {
         "the tables of `{url}` are of version {found}, and this Hallmark knows them up to version {known}\n\
          hint: a newer Hallmark made them; run that version, or restore a backup"
     ))
+}
+
+fn unavailable(error: &sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// A constraint that `what` would break is a conflict; anything else, the database's failure.
+fn refused(error: &sqlx::Error, what: &str) -> StoreError {
+    match error.as_database_error() {
+        Some(e) if e.is_unique_violation() || e.is_foreign_key_violation() || e.is_check_violation() => {
+            StoreError::Conflict(format!("{what}: {}", e.message()))
+        }
+        _ => unavailable(error),
+    }
 }

@@ -17,7 +17,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Runner, newer_schema};
+use super::{Runner, newer_schema, refused, unavailable};
 use crate::lock::{LockError, ProcessLock};
 
 /// The time, in milliseconds since the Unix epoch: the machine's.
@@ -235,18 +235,4 @@ async fn migrate(url: &str, pool: &SqlitePool) -> Result<(), StoreError> {
         return Err(newer_schema(url, found.map_err(|e| unavailable(&e))?, &MIGRATIONS));
     }
     Err(StoreError::Unavailable(format!("can't bring the tables of `{url}` up to date: {error}")))
-}
-
-fn unavailable(error: &sqlx::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
-}
-
-/// A constraint that `what` would break is a conflict; anything else, the database's failure.
-fn refused(error: &sqlx::Error, what: &str) -> StoreError {
-    match error.as_database_error() {
-        Some(e) if e.is_unique_violation() || e.is_foreign_key_violation() || e.is_check_violation() => {
-            StoreError::Conflict(format!("{what}: {}", e.message()))
-        }
-        _ => unavailable(error),
-    }
 }

@@ -8,6 +8,7 @@ pub mod fake_hsm;
 pub mod hsm_contract;
 pub mod p11_kit;
 pub mod pin_ledger;
+pub mod postgres;
 pub mod softhsm;
 pub mod software_key;
 pub mod store_contract;

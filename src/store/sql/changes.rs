@@ -1,7 +1,5 @@
 //! Operators' changes.
 
-use std::time::Duration;
-
 use hallmark_core::{
     key::KeyId,
     ports::{BegunChange, ChangeState, KeyChange, StoreError},
@@ -26,7 +24,7 @@ pub(super) async fn begin(
         BegunChange::New
     } else {
         let (mut stored, of) = find(&mut tx, &change.request_id).await?;
-        if stored.state == ChangeState::Running && is_gone(&mut tx, &of, runner.gone_after).await? {
+        if stored.state == ChangeState::Running && is_gone(&mut tx, &of, runner).await? {
             stored.state = ChangeState::Failed;
         }
         // Another request under the same id is the caller's mistake, and must not start anything.
@@ -106,9 +104,9 @@ async fn find(tx: &mut Connection, request_id: &str) -> Result<(KeyChange, Strin
     Ok((stored.into_change(&keys)?, instance))
 }
 
-/// Whether `instance` was not heard of for so long that it must have ended.
-async fn is_gone(tx: &mut Connection, instance: &str, after: Option<Duration>) -> Result<bool, StoreError> {
-    let Some(after) = after else { return Ok(false) };
+/// Whether `instance` was not heard of for so long that it must have ended. Who asks has not.
+async fn is_gone(tx: &mut Connection, instance: &str, runner: &Runner) -> Result<bool, StoreError> {
+    let Some(after) = runner.gone_after.filter(|_| instance != runner.instance) else { return Ok(false) };
     let heard = concat!("SELECT count(*) FROM replicas WHERE instance = $1 AND heard >= ", now!(), " - $2");
     let heard = sqlx::query_scalar::<_, i64>(heard).bind(instance);
     let heard = heard.bind(stored_millis(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
