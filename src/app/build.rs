@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use hallmark_core::ports::{AuditSink, Clock, PinLedger};
+use hallmark_core::ports::{AuditSink, Clock, PinLedger, StoreError};
 use hyper_util::service::TowerToHyperService;
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use crate::{
         registry::{Registered, Registry},
         sign::Sign,
     },
-    store::{SqliteStore, StorePinLedger},
+    store::{PostgresOptions, PostgresStore, SqliteStore, Store, StorePinLedger},
     telemetry::Metrics,
     transport::{
         grpc::{self, HealthReporter},
@@ -79,7 +79,7 @@ pub(super) struct Built {
     pub(super) readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     audit: AuditLog,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     /// What a reload may not change.
     fixed: String,
     jwks_socket: Option<Socket>,
@@ -99,8 +99,7 @@ impl Built {
         // Bound first: the URLs that authorization servers are given may depend on the port.
         let jwks_socket = bind(config.jwks.listen, "[jwks]").await?;
         let jwks_addr = jwks_socket.addr().unwrap_or(config.jwks.listen);
-        let store = SqliteStore::open(&config.store.url).await;
-        let store = Arc::new(store.map_err(|error| StartError::new("can't open the key store", error))?);
+        let store = open_store(config).await.map_err(|error| StartError::new("can't open the key store", error))?;
         let audit = open_audit(config, &clock)?;
         let sink: Arc<dyn AuditSink> = Arc::new(audit.clone());
         let registered = Registered::new(config.clients.clone(), config.workloads.clone(), config.operators.clone());
@@ -147,10 +146,7 @@ impl Built {
         if let Err(error) = audit.close().await {
             tracing::error!(%error, "the audit log did not close in order");
         }
-        // Whoever else held it has ended by now.
-        if let Some(store) = Arc::into_inner(store) {
-            store.close().await;
-        }
+        store.close().await;
     }
 }
 
@@ -228,6 +224,15 @@ pub(super) async fn fronts(
     let addresses =
         Addresses { grpc: grpc_addr, unix: config.grpc.unix.clone(), jwks: built.jwks_addr, metrics: metrics_addr };
     Ok(Fronts { addresses, reporter })
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let config::Store { url, password_file, lease } = config.store.clone();
+    if url.starts_with("sqlite:") {
+        return Ok(Arc::new(SqliteStore::open(&url).await?));
+    }
+    let instance = config.instance.id.clone();
+    Ok(Arc::new(PostgresStore::open(PostgresOptions { url, password_file, instance, lease }).await?))
 }
 
 fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, StartError> {

@@ -26,6 +26,7 @@ mod problem;
 mod section;
 mod server;
 mod source;
+mod store;
 mod url;
 mod value;
 
@@ -140,8 +141,10 @@ pub struct TlsFiles {
 /// `[store]`: where key records are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// `sqlite:///` and an absolute path.
+    /// `sqlite:///` and an absolute path, or `postgres://…` without a password.
     pub url: String,
+    /// Holds the password for PostgreSQL.
+    pub password_file: Option<PathBuf>,
     /// How long a replica may sign after it last read its records; at most five minutes.
     pub lease: Duration,
 }

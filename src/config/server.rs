@@ -1,14 +1,10 @@
 //! Reads `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]` and `[unsafe_testing]`.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults, problem::At, section::Section,
-    url::Url, value::Mismatch,
+    store, url::Url, value::Mismatch,
 };
 
 /// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
@@ -31,17 +27,18 @@ impl Server {
             grpc: root.table_or_empty("grpc", |s| grpc(s, &mut listeners)),
             jwks: root.table_or_empty("jwks", |s| jwks(s, &mut listeners)).flatten(),
             metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
-            store: root.table_or_empty("store", store).flatten(),
+            store: root.table_or_empty("store", store::read).flatten(),
             audit: root.table_or_empty("audit", audit).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
         }
     }
 
-    /// The files that hold private keys.
+    /// The files that hold private keys and passwords.
     pub(super) fn key_files(&self) -> impl Iterator<Item = PathBuf> {
         let grpc = self.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
         let jwks = self.jwks.as_ref().and_then(|jwks| jwks.tls.as_ref());
-        grpc.into_iter().chain(jwks).map(|tls| tls.key.clone())
+        let password = self.store.as_ref().and_then(|store| store.password_file.clone());
+        grpc.into_iter().chain(jwks).map(|tls| tls.key.clone()).chain(password)
     }
 }
 
@@ -153,37 +150,6 @@ fn metrics(s: &Section<'_>, listeners: &mut Listeners) -> Option<Metrics> {
     let listen = s.required::<SocketAddr>("listen", "\"127.0.0.1:9464\"")?;
     listeners.add(s, &listen);
     Some(Metrics { listen: listen.value })
-}
-
-fn store(s: &Section<'_>) -> Option<Store> {
-    let lease = s.within("lease", defaults::lease(), &(Duration::from_secs(1)..=Duration::from_mins(5)));
-    let url = s.required::<String>("url", "\"sqlite:///var/lib/hallmark/hallmark.db\"")?;
-    match store_url(s, &url.value) {
-        Ok(url) => Some(Store { url, lease }),
-        Err(Mismatch { what, hint }) => {
-            s.error(&url.place, format!("`url` in [store]: {what}"), hint);
-            None
-        }
-    }
-}
-
-/// The URL with an absolute path. What is refused is not shown: it may hold a password.
-fn store_url(s: &Section<'_>, url: &str) -> Result<String, Mismatch> {
-    const HINT: &str = "write `sqlite:///PATH`, e.g. `sqlite:///var/lib/hallmark/hallmark.db`";
-    if url.starts_with("postgres") {
-        return Err(Mismatch::new("PostgreSQL is not supported by this version", HINT));
-    }
-    let path = url.strip_prefix("sqlite:").ok_or_else(|| Mismatch::new("not a store that Hallmark knows", HINT))?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() || path == ":memory:" {
-        return Err(Mismatch::new("it names no file: key records must outlive the process", HINT));
-    }
-    let path = s.resolve(Path::new(path));
-    // These mean something else in a URL, and escaping them is one more thing that readers may do differently.
-    match path.to_str().filter(|path| !path.contains(['%', '?', '#'])) {
-        Some(path) => Ok(format!("sqlite://{path}")),
-        None => Err(Mismatch::new("the path has a `%`, `?` or `#`, or is not UTF-8", "choose another folder or name")),
-    }
 }
 
 fn audit(s: &Section<'_>) -> Option<Audit> {

@@ -16,9 +16,9 @@
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
-use hallmark_core::ports::StoreError;
+use hallmark_core::ports::{KeyStore, ReplicaStore, StoreError, SweepStore};
 use sqlx::migrate::Migrator;
 
 mod pin_ledger;
@@ -29,6 +29,12 @@ pub mod sqlite;
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
+
+/// Everything that a store keeps, whichever it is.
+pub trait Store: KeyStore + SweepStore + ReplicaStore + LoginAttempts {
+    /// Ends its connections; what is asked afterwards is refused.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
 
 /// Who runs the changes that are begun here.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ pub trait LoginAttempts: Send + Sync + 'static {
 /// A [`PinLedger`] for the threads that own HSM sessions: the store's work runs on the runtime, the caller blocks.
 ///
 /// Not for a task of that runtime: on a single-threaded one it would wait for itself.
-pub struct StorePinLedger<S> {
+pub struct StorePinLedger<S: ?Sized> {
     store: Arc<S>,
     runtime: Handle,
 }
 
-impl<S: LoginAttempts> StorePinLedger<S> {
+impl<S: LoginAttempts + ?Sized> StorePinLedger<S> {
     /// `runtime` runs the store's queries while the calling thread, which must not be one of its own, waits.
     pub fn new(store: Arc<S>, runtime: Handle) -> Self {
         Self { store, runtime }
@@ -44,7 +44,7 @@ impl<S: LoginAttempts> StorePinLedger<S> {
     }
 }
 
-impl<S: LoginAttempts> PinLedger for StorePinLedger<S> {
+impl<S: LoginAttempts + ?Sized> PinLedger for StorePinLedger<S> {
     fn begin(&self, token: &str, source: &str) -> Result<(), PinLedgerRefusal> {
         let (token, source) = (token.to_owned(), source.to_owned());
         let marked = self.wait(|store| async move { store.mark(&token, &source).await });
@@ -60,7 +60,7 @@ impl<S: LoginAttempts> PinLedger for StorePinLedger<S> {
     }
 }
 
-impl<S> fmt::Debug for StorePinLedger<S> {
+impl<S: ?Sized> fmt::Debug for StorePinLedger<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StorePinLedger").finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! The ports, over a pool of connections.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use hallmark_core::{
     key::{KeyId, KeyRecord},
@@ -83,5 +83,11 @@ impl LoginAttempts for Store {
 
     fn settle<'a>(&'a self, token: &'a str, source: &'a str, verdict: PinVerdict) -> Pending<'a, ()> {
         call!(self, connection => logins::settle(connection, token, source, verdict))
+    }
+}
+
+impl crate::store::Store for Store {
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.pool.close())
     }
 }
