@@ -2,6 +2,7 @@
 //!
 //! The types here have no member for a private number, so none can be published by mistake.
 
+use aws_lc_rs::digest;
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -9,7 +10,7 @@ use base64::{
 use serde::Serialize;
 
 use crate::{
-    key::{Alg, KeyRecord, KeyState, Kid},
+    key::{Alg, HsmName, KeyRecord, KeyState, Kid},
     public_key::{Numbers, PublicKey},
 };
 
@@ -30,6 +31,9 @@ pub struct Jwk {
     alg: Alg,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     x5c: Vec<String>,
+    /// Of the first certificate of `x5c`.
+    #[serde(rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    x5t_s256: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,11 +48,22 @@ enum JwkNumbers {
 }
 
 impl JwkSet {
-    /// The set of a client's records: those that are published, RSA before elliptic curves, and within one algorithm
-    /// active, pre-active, deactivated. Verifiers that ignore `kid` take the first.
+    /// As [`Self::by_line`], for a client that names no HSMs: they come by their names then.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a KeyRecord>) -> Self {
+        Self::by_line(&[], records)
+    }
+
+    /// The set of a client's records: those that are published, line by line, and within each active, pre-active,
+    /// deactivated. RSA lines come before elliptic curves, lines of one algorithm in the order in which the client names
+    /// its HSMs. Verifiers that ignore `kid` take the first.
+    pub fn by_line<'a>(hsms: &[HsmName], records: impl IntoIterator<Item = &'a KeyRecord>) -> Self {
         let mut published: Vec<_> = records.into_iter().filter(|record| is_published(record)).collect();
-        published.sort_by_key(|record| (record.alg, rank(record.state), record.times.created, record.id));
+        let place = |hsm: &HsmName| hsms.iter().position(|named| named == hsm).unwrap_or(hsms.len());
+        published.sort_by(|a, b| {
+            let line = |record: &KeyRecord| (record.alg, place(&record.hsm));
+            let within = |record: &KeyRecord| (rank(record.state), record.times.created, record.id);
+            line(a).cmp(&line(b)).then_with(|| a.hsm.cmp(&b.hsm)).then_with(|| within(a).cmp(&within(b)))
+        });
         let jwk = |record: &&KeyRecord| {
             let public = record.public.as_ref()?;
             Some(Jwk::new(&public.key, public.kid.clone(), record.alg, &record.certificate_chain))
@@ -67,7 +82,8 @@ impl Jwk {
         };
         // RFC 7517 §4.7: certificates are in base64, not base64url.
         let x5c = chain.iter().map(|der| STANDARD.encode(der)).collect();
-        Self { numbers, kid, use_: "sig", alg, x5c }
+        let x5t_s256 = chain.first().map(|der| b64(digest::digest(&digest::SHA256, der).as_ref()));
+        Self { numbers, kid, use_: "sig", alg, x5c, x5t_s256 }
     }
 }
 
@@ -134,6 +150,33 @@ mod tests {
         ];
         let kids: Vec<_> = JwkSet::of(&records).keys.into_iter().map(|jwk| jwk.kid.to_string()).collect();
         assert_eq!(kids, ["k4", "k3", "k2", "k1"]);
+    }
+
+    #[test]
+    fn lines_of_one_algorithm_come_as_the_client_names_its_hsms() {
+        let on = |n, hsm: &str, state| KeyRecord { hsm: hsm.parse().unwrap(), ..record(n, Alg::EdDSA, state) };
+        let records = [
+            on(1, "b", KeyState::Active),
+            on(2, "a", KeyState::Active),
+            on(3, "a", KeyState::PreActive),
+            on(4, "b", KeyState::PreActive),
+        ];
+        let kids = |set: JwkSet| set.keys.into_iter().map(|jwk| jwk.kid.to_string()).collect::<Vec<_>>();
+        let named = ["b".parse().unwrap(), "a".parse().unwrap()];
+        assert_eq!(kids(JwkSet::by_line(&named, &records)), ["k1", "k4", "k2", "k3"]);
+        assert_eq!(kids(JwkSet::of(&records)), ["k2", "k3", "k1", "k4"]);
+    }
+
+    #[test]
+    fn a_certificate_shows_with_its_thumbprint() {
+        let certified = KeyRecord {
+            certificate_chain: vec![b"leaf".to_vec(), b"ca".to_vec()],
+            ..record(1, Alg::EdDSA, KeyState::Active)
+        };
+        let json = serde_json::to_value(JwkSet::of([&certified])).unwrap();
+        assert_eq!(json["keys"][0]["x5c"], serde_json::json!(["bGVhZg==", "Y2E="]));
+        // printf leaf | openssl dgst -sha256 -binary | basenc --base64url
+        assert_eq!(json["keys"][0]["x5t#S256"], "n5EWH0NDPkmm3m22gNefYBWfLkrJFyYhoShGQoFYRAs");
     }
 
     #[test]

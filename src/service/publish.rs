@@ -1,32 +1,42 @@
 //! The key sets as authorization servers see them, in memory and ready to send.
 //!
-//! [`Publisher::rebuild`] makes all documents from the records; [`Publisher::lookup`] costs the same for one client or
-//! ten thousand, and goes on when HSM and store are gone.
+//! [`Publisher::rebuild`] makes all documents from the records, [`Publisher::take`] takes those that another process made;
+//! [`Publisher::lookup`] costs the same for one client or ten thousand, and goes on when HSM and store are gone.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use hallmark_core::{
     client::{Client, default_jwks_path, pem_path},
-    jwk::{self, JwkSet},
-    key::{ClientName, KeyRecord, KeyState, Purpose},
+    key::{ClientName, KeyRecord, Purpose},
     time::Timestamp,
 };
-use x509_cert::der::pem::{self, LineEnding};
+use tokio::sync::watch;
+
+mod set;
+
+pub use set::{Changes, Kind, Published, PublishedSet, Slot};
 
 /// Holds the documents of all clients.
 #[derive(Debug)]
 pub struct Publisher {
     public_url: String,
     max_age: Duration,
-    sets: ArcSwap<Sets>,
+    set: ArcSwap<PublishedSet>,
+    /// One replacement at a time. Holds where each client was last published that this process knew as configured.
+    replacing: Mutex<HashMap<ClientName, String>>,
+    generation: watch::Sender<u64>,
+    /// Whether the source of the documents is out of reach.
+    cut_off: AtomicBool,
+    /// The clock by which [`Slot::next_change`] goes, minus our own.
+    ahead_ms: AtomicI64,
 }
 
 /// What a path leads to.
@@ -48,31 +58,31 @@ pub struct Document {
     pub max_age: Duration,
 }
 
-/// One document.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Published {
-    pub body: Bytes,
-    /// A strong entity tag, quotes included (RFC 9110 §8.8.3).
-    pub etag: String,
-}
-
-/// What is asked for about a client's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A JWK Set.
-    Jwks,
-    /// The active key as SubjectPublicKeyInfo in PEM (RFC 7468 §13).
-    Pem,
-}
-
 /// When the published set of a client is known to change next.
 pub type NextChanges = HashMap<ClientName, Timestamp>;
+
+/// The longest time that verifiers are told to keep a set while its source is out of reach: news must spread fast once
+/// there are any. Not shorter, for real verifiers keep a set for a minute whatever they are told.
+pub const CUT_OFF_MAX_AGE: Duration = Duration::from_secs(60);
 
 impl Publisher {
     /// Without clients. `public_url` is how the outside reaches the listener, without a slash at the end; `max_age` is
     /// the longest time that a verifier may keep a set.
     pub fn new(public_url: &str, max_age: Duration) -> Self {
-        Self { public_url: public_url.trim_end_matches('/').to_owned(), max_age, sets: ArcSwap::default() }
+        Self {
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            max_age,
+            set: ArcSwap::default(),
+            replacing: Mutex::default(),
+            generation: watch::Sender::new(0),
+            cut_off: AtomicBool::new(false),
+            ahead_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// How the outside reaches the listener.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 
     /// The URL of a client's key set, as an authorization server is given it.
@@ -81,109 +91,122 @@ impl Publisher {
     }
 
     /// [`Publisher::rebuild_until`] without a known change ahead.
-    pub fn rebuild(&self, clients: &[Client], records: &[KeyRecord]) {
-        self.rebuild_until(clients, records, &NextChanges::new());
+    pub fn rebuild(&self, clients: &[Client], records: &[KeyRecord]) -> u64 {
+        self.rebuild_until(clients, records, &NextChanges::new())
     }
 
     /// Makes all documents anew, and swaps them in at once. Verifiers are told to keep a set no longer than to its next
-    /// change.
+    /// change. Gives the generation that is published from now on: the same as before where nothing changed.
     ///
-    /// A client that has records but is no longer configured stays published, at the default path: taking it out of the
-    /// configuration must not break assertions that are still valid. Where two claim one path, a configured client
-    /// goes before one that is not, a key set before a PEM.
-    pub fn rebuild_until(&self, clients: &[Client], records: &[KeyRecord], next_changes: &NextChanges) {
+    /// A client that has records but is no longer configured stays published, where it was when it last was, else at the
+    /// default path: taking it out of the configuration must not break assertions that are still valid. Where two claim
+    /// one path, a configured client goes before one that is not, a key set before a PEM.
+    pub fn rebuild_until(&self, clients: &[Client], records: &[KeyRecord], next_changes: &NextChanges) -> u64 {
+        let mut paths = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut by_client: BTreeMap<&ClientName, Vec<&KeyRecord>> = BTreeMap::new();
         for record in records.iter().filter(|record| record.purpose == Purpose::Assertion) {
             if let Some(client) = &record.client {
                 by_client.entry(client).or_default().push(record);
             }
         }
-        let mut published = Vec::new();
+        let mut slots = Vec::new();
         for client in clients {
             let records = by_client.remove(&client.name).unwrap_or_default();
-            let set = Set::new(Some(client), &records, next_changes.get(&client.name).copied());
-            published.push((client.jwks_path(), Arc::new(set)));
+            let path = client.jwks_path();
+            slots.push((path.clone(), set::of_client(client, &records, next_changes.get(&client.name).copied())));
+            paths.insert(client.name.clone(), path);
         }
         for (name, records) in by_client {
-            let set = Set::new(None, &records, next_changes.get(name).copied());
-            published.push((default_jwks_path(name), Arc::new(set)));
+            let path = paths.get(name).cloned().unwrap_or_else(|| default_jwks_path(name));
+            slots.push((path, set::of_unconfigured(name, &records, next_changes.get(name).copied())));
         }
-        let mut sets = Sets::new();
-        for (path, set) in &published {
-            sets.entry(path.as_str().into()).or_insert((Kind::Jwks, Arc::clone(set)));
+        let mut by_path = HashMap::new();
+        let (sets, pems): (Vec<_>, Vec<_>) =
+            slots.into_iter().map(|(path, [jwks, pem])| ((path.clone(), jwks), (pem_path(&path), pem))).unzip();
+        for (path, slot) in sets.into_iter().chain(pems) {
+            by_path.entry(path.into_boxed_str()).or_insert(slot);
         }
-        for (path, set) in published {
-            sets.entry(pem_path(&path).into()).or_insert((Kind::Pem, set));
+        self.replace(self.max_age, by_path)
+    }
+
+    /// Says where clients were published that are no longer configured, as far as this process does not know by itself.
+    pub fn remember_paths(&self, known: impl IntoIterator<Item = (ClientName, String)>) {
+        let mut paths = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        for (client, path) in known {
+            paths.entry(client).or_insert(path);
         }
-        self.sets.store(Arc::new(sets));
+    }
+
+    /// Publishes what another process made, each at its path. `max_age` is that process's; the shorter one holds.
+    pub fn take(&self, max_age: Duration, documents: HashMap<Box<str>, Slot>) -> u64 {
+        let _one = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(self.max_age.min(max_age), documents)
+    }
+
+    /// Says whether the source of the documents is out of reach. While it is, nobody is told to keep a set for longer
+    /// than [`CUT_OFF_MAX_AGE`].
+    pub fn set_cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, Ordering::Relaxed);
+    }
+
+    /// Says by how much the clock of [`Slot::next_change`] is ahead of the one that [`Self::lookup`] is asked by.
+    pub fn set_ahead(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::Relaxed);
     }
 
     /// What is at `path` (of a URL, without query) at `now`.
     pub fn lookup(&self, path: &str, now: Timestamp) -> Answer {
-        let sets = self.sets.load();
-        let Some((kind, set)) = sets.get(path) else { return Answer::NotFound };
-        let document = match kind {
-            Kind::Jwks => &set.jwks,
-            Kind::Pem => &set.pem,
-        };
-        let Some(published) = document.clone() else { return Answer::NoKeyYet };
-        Answer::Document(Document { kind: *kind, published, max_age: self.max_age(set, now) })
+        let set = self.set.load();
+        let Some(slot) = set.slot(path) else { return Answer::NotFound };
+        let Some(published) = slot.published.clone() else { return Answer::NoKeyYet };
+        let now = Timestamp::from_millis(now.millis().saturating_add(self.ahead_ms.load(Ordering::Relaxed)));
+        let max_age = max_age(set.max_age, slot.next_change, now, self.cut_off.load(Ordering::Relaxed));
+        Answer::Document(Document { kind: slot.kind, published, max_age })
     }
 
     /// The key set of `client`, once it has its first key.
     pub fn document(&self, client: &Client) -> Option<Arc<Published>> {
-        self.sets.load().get(client.jwks_path().as_str())?.1.jwks.clone()
+        self.set.load().slot(&client.jwks_path())?.published.clone()
     }
 
-    fn max_age(&self, set: &Set, now: Timestamp) -> Duration {
-        let until_change = set.next_change.map_or(self.max_age, |next| next.since(now));
-        Duration::from_secs(self.max_age.min(until_change).as_secs())
+    /// Everything that is published now.
+    pub fn current(&self) -> Arc<PublishedSet> {
+        self.set.load_full()
+    }
+
+    /// Which generation is published now. It grows with each change of any document, from 0 at the start of the process.
+    pub fn generation(&self) -> u64 {
+        self.set.load().generation
+    }
+
+    /// Wakes when another generation is published.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    fn replace(&self, max_age: Duration, mut documents: HashMap<Box<str>, Slot>) -> u64 {
+        let before = self.set.load();
+        let generation = before.generation + 1;
+        let changed = before.adopt(&mut documents, generation);
+        if !changed && before.max_age == max_age {
+            return before.generation;
+        }
+        self.set.store(Arc::new(PublishedSet::new(generation, max_age, documents)));
+        self.generation.send_replace(generation);
+        generation
     }
 }
 
-type Sets = HashMap<Box<str>, (Kind, Arc<Set>)>;
-
-/// One client's documents.
-#[derive(Debug)]
-struct Set {
-    jwks: Option<Arc<Published>>,
-    pem: Option<Arc<Published>>,
-    next_change: Option<Timestamp>,
-}
-
-impl Set {
-    fn new(client: Option<&Client>, records: &[&KeyRecord], next_change: Option<Timestamp>) -> Self {
-        // A set whose last key was revoked is published, and empty: a verifier must see that the key is gone.
-        let began = records.iter().any(|record| record.public.is_some() && record.times.published.is_some());
-        let jwks = began.then(|| publish(jwks(records)));
-        let pem = active(client, records).and_then(pem_of).map(publish);
-        Self { jwks, pem, next_change }
-    }
-}
-
-#[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
-fn jwks(records: &[&KeyRecord]) -> Bytes {
-    // Unwrap safety: strings and vectors of them; such a value always has a JSON form.
-    serde_json::to_vec(&JwkSet::of(records.iter().copied())).unwrap().into()
-}
-
-/// The active key of the client's preferred algorithm, else the first in the set's order.
-fn active<'a>(client: Option<&Client>, records: &[&'a KeyRecord]) -> Option<&'a KeyRecord> {
-    let preferred = client.and_then(Client::default_alg);
-    let active = records.iter().filter(|record| record.state == KeyState::Active && jwk::is_published(record));
-    active.copied().min_by_key(|record| (Some(record.alg) != preferred, record.alg, record.times.created, record.id))
-}
-
-fn pem_of(record: &KeyRecord) -> Option<Bytes> {
-    let public = record.public.as_ref()?;
-    let pem = pem::encode_string("PUBLIC KEY", LineEnding::LF, public.key.spki());
-    pem.map(Bytes::from).ok()
-}
-
-fn publish(body: Bytes) -> Arc<Published> {
-    let hash = digest::digest(&digest::SHA256, &body);
-    let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]));
-    Arc::new(Published { body, etag })
+/// Counted down to the next change. A source that is out of reach can't say whether that change came: once it is due,
+/// the set is old or about to be, and is kept as shortly as any other that nobody vouches for.
+fn max_age(longest: Duration, next_change: Option<Timestamp>, now: Timestamp, cut_off: bool) -> Duration {
+    let until_change = next_change.map_or(longest, |next| next.since(now));
+    let counted = match cut_off {
+        false => longest.min(until_change),
+        true if until_change.is_zero() => longest.min(CUT_OFF_MAX_AGE),
+        true => longest.min(CUT_OFF_MAX_AGE).min(until_change),
+    };
+    Duration::from_secs(counted.as_secs())
 }
 
 #[cfg(test)]

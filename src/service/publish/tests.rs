@@ -1,6 +1,6 @@
 use hallmark_core::{
     client::{Custody, Provision},
-    key::{Alg, KeyId, KeySpec, KeyTimes, Origin, PublicPart},
+    key::{Alg, KeyId, KeySpec, KeyState, KeyTimes, Origin, PublicPart},
     profile::Profile,
     public_key::PublicKey,
 };
@@ -151,4 +151,71 @@ fn the_age_counts_down_to_the_next_change() {
     assert_eq!(max_age(NOW), 90, "rounded down: a second too long would outlive the change");
     assert_eq!(max_age(change), 0);
     assert_eq!(max_age(change.plus(Duration::from_secs(5))), 0);
+}
+
+#[test]
+fn a_generation_is_a_change() {
+    let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
+    let clients = [client("a", &[Alg::RS384], None), client("b", &[Alg::RS384], None)];
+    let mut records = vec![record("a", 1, Alg::RS384, KeyState::Active), record("b", 2, Alg::RS384, KeyState::Active)];
+    assert_eq!(publisher.generation(), 0);
+    let first = publisher.rebuild(&clients, &records);
+    assert_eq!((first, publisher.rebuild(&clients, &records)), (1, 1), "nothing changed");
+    let before = publisher.current();
+    assert_eq!(before.changes_since(None).documents.len(), 4);
+
+    records.push(record("b", 3, Alg::RS384, KeyState::PreActive));
+    assert_eq!(publisher.rebuild(&clients, &records), 2);
+    let after = publisher.current();
+    let paths: Vec<_> = after.changes_since(Some(&before)).documents.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(paths, ["/clients/b/jwks.json"], "the active key, and so the PEM, is the same");
+
+    // A change that is only foreseen is one too: who serves the set must count down to it.
+    let next = NextChanges::from([(clients[0].name.clone(), NOW)]);
+    assert_eq!(publisher.rebuild_until(&clients, &records, &next), 3);
+    let foreseen = publisher.current();
+    assert_eq!(foreseen.changes_since(Some(&after)).documents.len(), 2);
+
+    records.retain(|record| record.client != Some(clients[1].name.clone()));
+    publisher.rebuild_until(&clients, &records, &next);
+    let now = publisher.current();
+    let mut gone = now.changes_since(Some(&foreseen)).withdrawn;
+    gone.sort_unstable();
+    assert_eq!(gone, ["/clients/b/jwks.json", "/clients/b/public_key.pem"]);
+}
+
+#[test]
+fn a_client_taken_out_stays_at_its_own_path() {
+    let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
+    let records = [record("a", 1, Alg::RS384, KeyState::Active), record("b", 2, Alg::RS384, KeyState::Active)];
+    publisher.rebuild(&[client("a", &[Alg::RS384], Some("/k/7f3a.json"))], &records);
+    // What an earlier process knew counts where this one does not know better.
+    let told = [("a", "/old.json"), ("b", "/k/b.json")].map(|(name, path)| (name.parse().unwrap(), path.to_owned()));
+    publisher.remember_paths(told);
+    publisher.rebuild(&[], &records);
+    assert_eq!(kids(&publisher, "/k/7f3a.json"), ["k1"]);
+    assert_eq!(kids(&publisher, "/k/b.json"), ["k2"]);
+    assert!(matches!(publisher.lookup("/clients/a/jwks.json", NOW), Answer::NotFound));
+}
+
+/// Without a word from its source a set must not be promised to anyone for long, nor past the change that was foreseen.
+#[test]
+fn who_is_cut_off_promises_little() {
+    let secs = Duration::from_secs;
+    let at = |seconds| Some(NOW.plus(secs(seconds)));
+    let age = |longest, next, cut_off| max_age(secs(longest), next, NOW, cut_off).as_secs();
+    assert_eq!((age(300, None, false), age(300, None, true), age(20, None, true)), (300, 60, 20));
+    assert_eq!((age(300, at(200), false), age(300, at(200), true)), (200, 60));
+    assert_eq!((age(300, at(59), true), age(300, at(1), true)), (59, 1));
+    assert_eq!((age(300, at(0), false), age(300, at(0), true)), (0, 60));
+}
+
+#[test]
+fn changes_are_foreseen_by_the_clock_of_their_source() {
+    let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
+    let clients = [client("a", &[Alg::RS384], None)];
+    let next = NextChanges::from([(clients[0].name.clone(), NOW.plus(Duration::from_secs(100)))]);
+    publisher.rebuild_until(&clients, &[record("a", 1, Alg::RS384, KeyState::Active)], &next);
+    publisher.set_ahead(-30_000);
+    assert_eq!(document(&publisher, "/clients/a/jwks.json").max_age.as_secs(), 130);
 }

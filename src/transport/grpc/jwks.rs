@@ -39,7 +39,7 @@ impl PublicKeys {
         Ok(GetJwksResponse {
             jwks_json: published.as_ref().map(|published| published.body.to_vec()).unwrap_or_default(),
             url: self.publisher.url(client),
-            etag: published.map(|published| published.etag.clone()).unwrap_or_default(),
+            etag: published.map(|published| published.etag().to_owned()).unwrap_or_default(),
         })
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use hallmark_core::ports::Clock;
@@ -91,7 +91,8 @@ fn send(document: &Document, method: &Method, asked: &HeaderMap) -> Answer {
     let headers = response.headers_mut();
     headers.reserve(4);
     headers.insert(header::CACHE_CONTROL, cache_control(document.max_age.as_secs()));
-    if let Ok(etag) = HeaderValue::from_str(&published.etag) {
+    // Shares the bytes; a tag is in the form of a header value already.
+    if let Ok(etag) = HeaderValue::from_maybe_shared(published.etag.clone()) {
         headers.insert(header::ETAG, etag);
     }
     if has_already(asked, &published.etag) {
@@ -110,14 +111,22 @@ fn content_type(kind: Kind) -> HeaderValue {
     }
 }
 
+/// Made once for each second of the usual range: a request shares the bytes.
 fn cache_control(max_age: u64) -> HeaderValue {
+    let made = usize::try_from(max_age).ok().and_then(|max_age| CACHE_CONTROL.get(max_age));
+    made.cloned().unwrap_or_else(|| make_cache_control(max_age))
+}
+
+fn make_cache_control(max_age: u64) -> HeaderValue {
     let text = format!("public, max-age={max_age}, s-maxage=0");
     HeaderValue::try_from(text).unwrap_or(super::NO_STORE)
 }
 
+static CACHE_CONTROL: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| (0..=300).map(make_cache_control).collect());
+
 /// `If-None-Match`: any of several tags, compared weakly, or `*` (RFC 9110 §13.1.2). Our tags hold no comma.
-fn has_already(asked: &HeaderMap, etag: &str) -> bool {
+fn has_already(asked: &HeaderMap, etag: &[u8]) -> bool {
     let lists = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag)
 }
