@@ -130,7 +130,9 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorRole {
-    /// May list and read.
+    /// May follow what is published, as those do who serve key sets elsewhere.
+    Follow,
+    /// May also list and read keys.
     View,
     /// May also create keys and move them through their states.
     Rotate,

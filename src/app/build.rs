@@ -11,7 +11,7 @@ use super::{
     Addresses, Hopeless,
     clock::SystemClock,
     disk,
-    observe::{PoolObserver, ServerHealth, observe_audit, observe_keys},
+    observe::{PoolObserver, ServerHealth, observe_audit, observe_followers, observe_keys},
 };
 use crate::{
     audit::{AuditLog, AuditOptions},
@@ -23,6 +23,7 @@ use crate::{
     pool::{Pool, Settings},
     service::{
         Context,
+        followers::Followers,
         keyring::Keyring,
         keys::Keys,
         publish::Publisher,
@@ -76,6 +77,8 @@ pub(super) struct Built {
     pub(super) context: Context,
     pub(super) keys: Keys,
     pub(super) publisher: Arc<Publisher>,
+    /// Whether time counts as served: see [`Followers::served`].
+    pub(super) followers: Arc<Followers>,
     pub(super) readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     audit: AuditLog,
@@ -111,14 +114,28 @@ impl Built {
         let pools = open_pools(config, &ledger, &clock, &observer)?;
         let context = Context { clock, audit: sink, pools: Arc::new(pools), registry, keyring };
         let publisher = Arc::new(Publisher::new(&public_url(config, jwks_addr), config.jwks.max_age));
+        let followers = Arc::new(Followers::new(config.jwks.followers.iter().cloned()));
         let keys = Keys::new(context.clone(), publisher.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
         observe_keys(&metrics, &context.keyring);
+        observe_followers(&metrics, &publisher, &followers);
         let fixed = fixed_part(config);
         keys.reload().await.map_err(|error| StartError::new("can't read the key store", error))?;
         let jwks_socket = Some(jwks_socket);
-        Ok(Self { context, keys, publisher, readiness, metrics, audit, store, fixed, jwks_socket, jwks_addr })
+        Ok(Self {
+            context,
+            keys,
+            publisher,
+            followers,
+            readiness,
+            metrics,
+            audit,
+            store,
+            fixed,
+            jwks_socket,
+            jwks_addr,
+        })
     }
 
     /// What of `config` can't be taken without a new start.
@@ -177,7 +194,12 @@ pub(super) async fn fronts(
         let front = listener(built, "jwks", socket, jwks_tls, Callers::Anyone, Protocol::Http);
         let clock = built.context.clock.clone();
         let service = Jwks::new(built.publisher.clone(), health.clone(), clock, built.metrics.jwks());
-        serve_apart(jwks::serve(front, service, end.clone()))?;
+        let (followers, end) = (built.followers.clone(), end.clone());
+        serve_apart(async move {
+            followers.set_listening(true);
+            jwks::serve(front, service, end).await;
+            followers.set_listening(false);
+        })?;
     }
 
     let mut metrics_addr = None;
@@ -195,6 +217,7 @@ pub(super) async fn fronts(
         sign: Sign::new(built.context.clone(), built.metrics.clone()),
         keys: built.keys.clone(),
         publisher: built.publisher.clone(),
+        followers: built.followers.clone(),
         registry: built.context.registry.clone(),
         clock: built.context.clock.clone(),
         open_reflection: config.grpc.reflection,

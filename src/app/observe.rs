@@ -15,7 +15,7 @@ use super::Hopeless;
 use crate::{
     audit::AuditLog,
     pool::Observer,
-    service::{keyring::Keyring, readiness::Readiness},
+    service::{followers::Followers, keyring::Keyring, publish::Publisher, readiness::Readiness},
     telemetry::{Metrics, metrics::AuditFigures},
     transport::http::health::Health,
 };
@@ -73,6 +73,15 @@ pub(super) fn observe_keys(metrics: &Metrics, keyring: &Arc<Keyring>) {
         for state in KeyState::ALL {
             metrics.set_keys(state, keys.records.iter().filter(|record| record.state == state).count());
         }
+    });
+}
+
+/// Has the published generation read at each scrape, and who does not serve it.
+pub(super) fn observe_followers(metrics: &Metrics, publisher: &Arc<Publisher>, followers: &Arc<Followers>) {
+    let (publisher, followers) = (publisher.clone(), followers.clone());
+    metrics.on_scrape(move |metrics| {
+        let generation = publisher.generation();
+        metrics.set_published(generation, followers.behind(generation).len());
     });
 }
 

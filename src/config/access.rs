@@ -70,6 +70,17 @@ impl Access {
         });
     }
 
+    /// Whoever is said to serve the key sets must be let in, or no new key would ever sign.
+    pub(super) fn check_followers(&self, followers: &[At<Identity>], problems: &Problems) {
+        for At { value: id, place } in followers {
+            if !self.operator_places.contains_key(id) {
+                let what = format!("`followers` in [jwks] names one that may not follow: `{id}`");
+                let hint = format!("add an [[operator]] section with `id = \"{id}\"` and `roles = [\"follow\"]`");
+                problems.error(place, what, hint);
+            }
+        }
+    }
+
     /// What can be judged only when all sections of all files are known.
     pub(super) fn check(&self, clients: &Clients, grpc: Option<&Grpc>, main: &Path, problems: &Problems) {
         let known: Vec<_> = clients.names.keys().map(ClientName::as_str).collect();

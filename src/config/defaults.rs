@@ -17,6 +17,12 @@ pub(super) fn max_age() -> Duration {
     Duration::from_secs(300)
 }
 
+/// One day: who looks after a follower hears of it on the next working day, and verifiers do not notice before a key is
+/// replaced, which waits for the follower.
+pub(super) fn max_stale() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
 /// One minute: a restart of the store goes unnoticed, and a replica that is cut off from it does not go on for long
 /// with a key that was revoked meanwhile.
 pub(super) fn lease() -> Duration {

@@ -18,6 +18,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Hsms {
     pub(super) list: Vec<Hsm>,
+    /// Another process has them: clients may name some that are not here.
+    pub(super) elsewhere: bool,
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
     names: HashMap<HsmName, Place>,
     tokens: HashMap<(PathBuf, TokenSelector), Place>,
@@ -39,7 +41,7 @@ impl Hsms {
     }
 
     pub(super) fn contains(&self, name: &HsmName) -> bool {
-        self.names.contains_key(name)
+        self.elsewhere || self.names.contains_key(name)
     }
 
     /// The files that hold PINs.

@@ -20,6 +20,7 @@ use hallmark_core::{
 mod access;
 mod client;
 mod defaults;
+mod follow;
 mod hsm;
 mod keys;
 mod problem;
@@ -31,6 +32,7 @@ mod url;
 mod value;
 
 pub use client::{MAX_JWKS_KEYS, published_keys};
+pub use follow::{Follow, Follower, Source as FollowedSource, load as load_follower};
 pub use problem::{ConfigError, Problem};
 
 use access::Access;
@@ -117,6 +119,8 @@ pub struct Grpc {
 #[derive(Clone, Debug)]
 pub struct Jwks {
     pub listen: SocketAddr,
+    /// Who serves the key sets to the world, by following this server. Empty: it does so itself.
+    pub followers: Vec<Identity>,
     /// Scheme and host (with a path only behind a proxy), without a slash at the end.
     pub public_url: String,
     pub tls: Option<TlsFiles>,
@@ -203,34 +207,15 @@ pub struct UnsafeTesting {
     pub audit_sync_delay: Option<Duration>,
 }
 
-fn read(path: &Path, problems: &Problems) -> Option<Config> {
-    let sources = Source::read_all(path, problems)?;
-    // All are parsed before one is judged, so that every syntax error shows.
-    let documents: Vec<_> = sources.iter().map(|source| source.parse(problems)).collect();
-    let documents: Vec<_> = documents.into_iter().collect::<Option<_>>()?;
+/// What a process does, and so which sections it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    All,
+    Jwks,
+}
 
-    let (mut server, mut hsms, mut clients, mut access) =
-        (None::<Server>, Hsms::default(), Clients::default(), Access::default());
-    let mut id_files = IdFiles { within: None, secrets: Vec::new() };
-    for (n, (source, document)) in sources.iter().zip(&documents).enumerate() {
-        Section::document(source, document, problems, |root| {
-            // The first is the main file.
-            if n == 0 {
-                let read = Server::read(root);
-                hsms.read(root);
-                id_files.secrets = read.key_files().chain(hsms.pin_files()).collect();
-                server = Some(read);
-                access.read_trusts_and_operators(root);
-            } else {
-                server::refuse_in_parts(root);
-                id_files.within = Some(source.resolve(Path::new(PARTS)));
-            }
-            clients.read(root, &hsms, &id_files);
-            access.read_workloads(root);
-        });
-    }
-    let server = server?;
-    access.check(&clients, server.grpc.as_ref(), sources[0].path(), problems);
+fn read(path: &Path, problems: &Problems) -> Option<Config> {
+    let (server, hsms, clients, access) = read_parts(path, Role::All, problems)?;
     Some(Config {
         instance: server.instance?,
         grpc: server.grpc?,
@@ -247,6 +232,42 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         unsafe_testing: server.unsafe_testing,
         warnings: Vec::new(),
     })
+}
+
+/// Everything that the files say, for whoever takes what its role needs.
+fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, Hsms, Clients, Access)> {
+    let sources = Source::read_all(path, problems)?;
+    // All are parsed before one is judged, so that every syntax error shows.
+    let documents: Vec<_> = sources.iter().map(|source| source.parse(problems)).collect();
+    let documents: Vec<_> = documents.into_iter().collect::<Option<_>>()?;
+
+    let (mut server, mut hsms, mut clients, mut access) =
+        (None::<Server>, Hsms::default(), Clients::default(), Access::default());
+    hsms.elsewhere = role == Role::Jwks;
+    let mut id_files = IdFiles { within: None, secrets: Vec::new() };
+    for (n, (source, document)) in sources.iter().zip(&documents).enumerate() {
+        Section::document(source, document, problems, |root| {
+            // The first is the main file.
+            if n == 0 {
+                let read = Server::read(root, role);
+                hsms.read(root);
+                id_files.secrets = read.key_files().chain(hsms.pin_files()).collect();
+                server = Some(read);
+                access.read_trusts_and_operators(root);
+            } else {
+                server::refuse_in_parts(root);
+                id_files.within = Some(source.resolve(Path::new(PARTS)));
+            }
+            clients.read(root, &hsms, &id_files);
+            access.read_workloads(root);
+        });
+    }
+    let server = server?;
+    if role == Role::All {
+        access.check(&clients, server.grpc.as_ref(), sources[0].path(), problems);
+        access.check_followers(&server.follower_places, problems);
+    }
+    Some((server, hsms, clients, access))
 }
 
 #[cfg(test)]

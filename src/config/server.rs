@@ -1,10 +1,13 @@
-//! Reads `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]` and `[unsafe_testing]`.
+//! Reads what stands once: `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]`, `[follow]` and
+//! `[unsafe_testing]`.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use hallmark_core::policy::Identity;
+
 use super::{
-    Audit, Grpc, Instance, Jwks, Metrics, Store, TlsFiles, UnsafeTesting, defaults, problem::At, section::Section,
-    store, url::Url, value::Mismatch,
+    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Store, TlsFiles, UnsafeTesting, defaults, follow, problem::At,
+    section::Section, store, url::Url, value::Mismatch,
 };
 
 /// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
@@ -16,21 +19,39 @@ pub(super) struct Server {
     pub(super) metrics: Option<Metrics>,
     pub(super) store: Option<Store>,
     pub(super) audit: Option<Audit>,
+    pub(super) follow: Option<Follow>,
+    /// Each of `[jwks] followers`, with the place of the list.
+    pub(super) follower_places: Vec<At<Identity>>,
     pub(super) unsafe_testing: Option<UnsafeTesting>,
 }
 
 impl Server {
-    pub(super) fn read(root: &Section<'_>) -> Self {
+    pub(super) fn read(root: &Section<'_>, role: Role) -> Self {
         let mut listeners = Listeners::default();
-        Self {
-            instance: root.table_or_empty("instance", instance).flatten(),
-            grpc: root.table_or_empty("grpc", |s| grpc(s, &mut listeners)),
-            jwks: root.table_or_empty("jwks", |s| jwks(s, &mut listeners)).flatten(),
-            metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
-            store: root.table_or_empty("store", store::read).flatten(),
-            audit: root.table_or_empty("audit", audit).flatten(),
-            unsafe_testing: root.table("unsafe_testing", unsafe_testing),
+        let mut follower_places = Vec::new();
+        let jwks = root.table_or_empty("jwks", |s| jwks(s, role, &mut listeners, &mut follower_places)).flatten();
+        let follow = root.table("follow", follow::read).flatten();
+        if role == Role::All && root.has("follow") {
+            let what = "[follow] is for `serve --role jwks`: this server publishes what it manages itself";
+            root.warn(&root.place_of("follow"), what, "take the section out, or serve with `--role jwks`");
         }
+        let metrics = root.table("metrics", |s| metrics(s, &mut listeners)).flatten();
+        let unsafe_testing = root.table("unsafe_testing", unsafe_testing);
+        let (instance, grpc, store, audit) = match role {
+            Role::All => (
+                root.table_or_empty("instance", instance).flatten(),
+                root.table_or_empty("grpc", |s| grpc(s, &mut listeners)),
+                root.table_or_empty("store", store::read).flatten(),
+                root.table_or_empty("audit", audit).flatten(),
+            ),
+            Role::Jwks => (
+                root.table("instance", instance).flatten(),
+                root.table("grpc", |s| grpc(s, &mut Listeners::default())),
+                root.table("store", store::read).flatten(),
+                root.table("audit", audit).flatten(),
+            ),
+        };
+        Self { instance, grpc, jwks, metrics, store, audit, follow, follower_places, unsafe_testing }
     }
 
     /// The files that hold private keys and passwords.
@@ -44,7 +65,19 @@ impl Server {
 
 /// Files of `clients.d` hold clients and workloads only, so that whoever may add those can change nothing else.
 pub(super) fn refuse_in_parts(root: &Section<'_>) {
-    for key in ["instance", "grpc", "jwks", "metrics", "store", "audit", "trust", "hsm", "operator", "unsafe_testing"] {
+    for key in [
+        "instance",
+        "grpc",
+        "jwks",
+        "metrics",
+        "store",
+        "audit",
+        "trust",
+        "hsm",
+        "operator",
+        "follow",
+        "unsafe_testing",
+    ] {
         root.refuse(key, "belongs into the main file, not into `clients.d`", "move the section to the main file");
     }
 }
@@ -88,7 +121,12 @@ fn no_grpc_tls(s: &Section<'_>, listen: &At<SocketAddr>) {
     }
 }
 
-fn jwks(s: &Section<'_>, listeners: &mut Listeners) -> Option<Jwks> {
+fn jwks(
+    s: &Section<'_>,
+    role: Role,
+    listeners: &mut Listeners,
+    follower_places: &mut Vec<At<Identity>>,
+) -> Option<Jwks> {
     let listen = s.required::<SocketAddr>("listen", "\"0.0.0.0:8080\"");
     let tls = tls(s);
     let behind_proxy = s.get("behind_proxy").map_or_else(defaults::behind_proxy, |on| on.value);
@@ -106,6 +144,12 @@ fn jwks(s: &Section<'_>, listeners: &mut Listeners) -> Option<Jwks> {
         );
     }
 
+    let followers = s.get::<Vec<Identity>>("followers");
+    let followers = followers.map_or_else(Vec::new, |At { value, place }| {
+        follower_places.extend(value.iter().map(|id| At { value: id.clone(), place: place.clone() }));
+        value
+    });
+
     let At { value: listen, place } = listen?;
     listeners.add(s, &At { value: listen, place: place.clone() });
     let loopback = listen.ip().is_loopback();
@@ -113,13 +157,14 @@ fn jwks(s: &Section<'_>, listeners: &mut Listeners) -> Option<Jwks> {
         let what = format!("`listen` in [jwks] can be reached from outside without `tls`: `{listen}`");
         s.error(&place, what, "add `tls = { cert = …, key = … }`, or `behind_proxy = true` where a proxy ends TLS");
     }
-    if !loopback && !s.has("public_url") {
+    // Whoever manages the keys hands out the URLs; a follower only answers there.
+    if role == Role::All && (!loopback || !followers.is_empty()) && !s.has("public_url") {
         let hint = "add `public_url = \"https://HOST\"`, as authorization servers will see it";
         s.error(s.place(), "`public_url` in [jwks] is missing", hint);
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     let public_url = public_url.map_or_else(|| defaults::public_url(scheme, listen), |url| url.value);
-    Some(Jwks { listen, public_url, tls, behind_proxy, max_age })
+    Some(Jwks { listen, followers, public_url, tls, behind_proxy, max_age })
 }
 
 fn check_public_url(s: &Section<'_>, At { value: text, place }: &At<String>, behind_proxy: bool) {
@@ -162,7 +207,7 @@ fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {
     UnsafeTesting { audit_sync_delay: s.get("audit_sync_delay").map(|delay| delay.value) }
 }
 
-fn tls(s: &Section<'_>) -> Option<TlsFiles> {
+pub(super) fn tls(s: &Section<'_>) -> Option<TlsFiles> {
     let files = |s: &Section<'_>| {
         let (cert, key) = (s.required("cert", "\"server.pem\""), s.required("key", "\"server.key\""));
         Some(TlsFiles { cert: cert?.value, key: key?.value })

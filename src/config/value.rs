@@ -156,7 +156,7 @@ pub(super) enum Role {
 one_of! {
     Kind: "pkcs11" => Self::Pkcs11, "yubikey" => Self::Yubikey;
     Role: "workload" => Self::Workload, "operator" => Self::Operator;
-    OperatorRole: "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;
+    OperatorRole: "follow" => Self::Follow, "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;
     Custody: "attested" => Self::Attested, "local" => Self::Local, "imported" => Self::Imported;
     Provision: "manual" => Self::Manual, "auto" => Self::Auto;
 }

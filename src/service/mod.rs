@@ -3,6 +3,7 @@
 //! - [`sign`]: a workload asks for an assertion;
 //! - [`keys`]: an operator lists and makes keys;
 //! - [`publish`]: the JWKS documents, in memory;
+//! - [`followers`]: who serves those documents elsewhere, and which generation of them;
 //! - [`readiness`]: whether signatures are made and verified lately;
 //! - [`keyring`]: the records as last read, and the store lease;
 //! - [`refusals`]: counts and records what callers are refused;
@@ -11,6 +12,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod followers;
 mod intent;
 pub mod keyring;
 pub mod keys;

@@ -25,8 +25,10 @@ mod handles;
 
 pub use declare::Described;
 use declare::{Declarations, Declared};
-pub use handles::{AuditFigures, JobTimes, JwksMetrics, ListenerMetrics, OpenConnection, Refusal, ReloadMetrics};
-use handles::{AuditMetrics, ByName, JWKS_STATUS, PerAlg, fault_code};
+pub use handles::{
+    AuditFigures, JobTimes, JwksMetrics, ListenerMetrics, OpenConnection, Refusal, ReloadMetrics, SourceFigures,
+};
+use handles::{AuditMetrics, ByName, JWKS_STATUS, PerAlg, SourceMetrics, fault_code};
 
 /// All metrics of one process.
 pub struct Metrics {
@@ -49,6 +51,9 @@ pub struct Metrics {
     refused: Declared<Counter, 2>,
     reloads: Declared<Counter, 2>,
     jwks_requests: Declared<Counter, 1>,
+    jwks_generation: Declared<Gauge, 0>,
+    followers_behind: Declared<Gauge, 0>,
+    source: SourceMetrics,
     registry: Registry,
     list: Vec<Described>,
     samplers: Mutex<Vec<Sampler>>,
@@ -95,6 +100,9 @@ impl Metrics {
             refused: d.counter("connections_refused", "Connections not served: `limit`, `unidentified-limit`, `handshake`, `handshake-timeout`, or `accept` where the system gave none", ["listener", "cause"]),
             reloads: d.counter("reloads", "Changed files read again: `done`, or `failed` and the old ones stay in force", ["what", "outcome"]),
             jwks_requests: d.counter("jwks_requests", "Requests for a key set, by HTTP status", ["status"]),
+            jwks_generation: d.gauge("jwks_generation", "Grows with each change of what is published here", []),
+            followers_behind: d.gauge("followers_behind", "Followers of `[jwks] followers` that do not serve what is published here, or are not there; above 0 for long, new keys wait", []),
+            source: SourceMetrics::new(&mut d),
             registry: d.registry,
             list: d.list,
             samplers: Mutex::new(Vec::new()),
@@ -173,6 +181,17 @@ impl Metrics {
     /// Sets how many key records are in `state`.
     pub fn set_keys(&self, state: KeyState, count: usize) {
         self.keys.of([state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets which generation is published, and how many of those who serve it elsewhere do not have it.
+    pub fn set_published(&self, generation: u64, followers_behind: usize) {
+        self.jwks_generation.of([]).set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.followers_behind.of([]).set(i64::try_from(followers_behind).unwrap_or(i64::MAX));
+    }
+
+    /// Takes over how it stands with the source of what is published here, where that is elsewhere.
+    pub fn set_source(&self, figures: &SourceFigures) {
+        self.source.set(figures);
     }
 
     /// Takes over what the audit log counted since it was opened.

@@ -26,6 +26,7 @@ mod sign;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;
+mod watch;
 
 pub use client::{Client, Options};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
@@ -33,3 +34,4 @@ pub use error::{Error, Refusal, Remedy, reason};
 pub use keys::{ChangeState, Jwks, Key, KeyChange, KeyState};
 pub use sign::{FormField, SignRequest, SignedAssertion, SignedStream, Streamed, TokenRequest};
 pub use token::AccessToken;
+pub use watch::{DocumentKind, JwksUpdate, JwksWatch, PublishedDocument};

@@ -124,6 +124,7 @@ fn lifetimes_stay_within_the_profile() {
 #[test]
 fn an_operator_has_the_roles_below_its_own() {
     let ops = caller("dns:ops.example");
+    assert!(policy().operator(&ops, OperatorRole::Follow, NOW).is_ok());
     assert!(policy().operator(&ops, OperatorRole::View, NOW).is_ok());
     assert!(policy().operator(&ops, OperatorRole::Rotate, NOW).is_ok());
     assert!(policy().operator(&ops, OperatorRole::Destroy, NOW).is_err());

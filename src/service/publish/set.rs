@@ -69,7 +69,8 @@ impl PublishedSet {
         Self { generation, max_age, slots }
     }
 
-    pub(super) fn slot(&self, path: &str) -> Option<&Slot> {
+    /// What is at `path`.
+    pub fn slot(&self, path: &str) -> Option<&Slot> {
         self.slots.get(path)
     }
 

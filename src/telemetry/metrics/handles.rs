@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use hallmark_core::{key::Alg, ports::HsmFault};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
-use super::declare::Declarations;
+use super::declare::{Declarations, Declared};
 
 /// Where the time of a signature went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +73,45 @@ impl AuditMetrics {
         store(&self.refusals, figures.refusals);
         self.sync_seconds.inner().store(figures.sync.as_secs_f64().to_bits(), Ordering::Relaxed);
         self.healthy.set(figures.healthy.into());
+    }
+}
+
+/// How it stands with the source of what is published, in `serve --role jwks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceFigures {
+    pub connected: bool,
+    /// Since it was last heard from.
+    pub silent: Duration,
+    /// Whether that is longer than `max_stale`.
+    pub stale: bool,
+    /// Sets that could not be written to the disk.
+    pub save_failures: u64,
+}
+
+/// Of `serve --role jwks`; see [`super::Metrics::on_scrape`]. Other processes have no series of these.
+pub(super) struct SourceMetrics {
+    connected: Declared<Gauge, 0>,
+    silent_seconds: Declared<Gauge, 0>,
+    stale: Declared<Gauge, 0>,
+    save_failures: Declared<Counter, 0>,
+}
+
+impl SourceMetrics {
+    #[rustfmt::skip] // a table
+    pub(super) fn new(d: &mut Declarations) -> Self {
+        Self {
+            connected: d.gauge("jwks_source_connected", "`serve --role jwks`: 1 while the signer or the store answers", []),
+            silent_seconds: d.gauge("jwks_source_silent_seconds", "`serve --role jwks`: since the signer or the store last answered", []),
+            stale: d.gauge("jwks_source_stale", "`serve --role jwks`: 1 where that is longer than `max_stale`; the last set is still served", []),
+            save_failures: d.counter("jwks_save_failures", "`serve --role jwks`: sets that could not be written to `state_dir`; they are served, and not acknowledged", []),
+        }
+    }
+
+    pub(super) fn set(&self, figures: &SourceFigures) {
+        self.connected.of([]).set(figures.connected.into());
+        self.silent_seconds.of([]).set(i64::try_from(figures.silent.as_secs()).unwrap_or(i64::MAX));
+        self.stale.of([]).set(figures.stale.into());
+        self.save_failures.of([]).inner().store(figures.save_failures, Ordering::Relaxed);
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Response metadata with the id of the request, for support and for finding it in the audit log.
 const REQUEST_ID: &str = "x-request-id";
 
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) id: String,
     pub(super) caller: Caller,

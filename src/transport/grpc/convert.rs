@@ -102,10 +102,15 @@ fn state(state: KeyState) -> v1::KeyState {
     }
 }
 
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.millis().rem_euclid(1000) * 1_000_000;
     // Unwrap safety: below 10^9.
     prost_types::Timestamp { seconds: time.secs(), nanos: i32::try_from(nanos).unwrap_or_default() }
+}
+
+/// `None` only for what no clock holds.
+pub(super) fn duration_message(value: Duration) -> Option<prost_types::Duration> {
+    value.try_into().ok()
 }
 
 pub(super) fn duration(field: &str, value: &prost_types::Duration) -> Result<Duration, Error> {

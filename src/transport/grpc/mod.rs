@@ -21,7 +21,9 @@ use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedS
 use uuid::Uuid;
 
 use self::call::{caller, refuse, refuse_unidentified};
-use crate::service::{keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, sign::Sign};
+use crate::service::{
+    followers::Followers, keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, sign::Sign,
+};
 
 pub use self::status::to_status;
 
@@ -35,6 +37,7 @@ pub struct Services {
     pub refusals: Arc<Refusals>,
     pub keys: Keys,
     pub publisher: Arc<Publisher>,
+    pub followers: Arc<Followers>,
     pub registry: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
     /// Whether reflection is open to all, as in `hallmark dev`, or to operators only.
@@ -69,12 +72,13 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         .map_err(Error::internal)?;
     let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
     let keys = keys::KeyManagement::new(services.keys, services.refusals.clone());
-    let jwks = jwks::PublicKeys::new(
-        services.publisher,
-        services.registry.clone(),
-        services.clock.clone(),
-        services.refusals.clone(),
-    );
+    let jwks = jwks::PublicKeys {
+        publisher: services.publisher,
+        followers: services.followers,
+        registry: services.registry.clone(),
+        clock: services.clock.clone(),
+        refusals: services.refusals.clone(),
+    };
     let operators_only = ReflectionGuard {
         open: services.open_reflection,
         registry: services.registry,

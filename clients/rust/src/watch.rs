@@ -1,0 +1,149 @@
+//! Everything that Hallmark publishes, for those who serve it elsewhere.
+
+use std::time::{Duration, SystemTime};
+
+use hallmark_proto::v1::{self, jwks_document, jwks_service_client::JwksServiceClient};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::{Client, Error, Remedy, reason};
+
+/// The published documents, as they are and as they change. Ends when it is dropped.
+#[derive(Debug)]
+pub struct JwksWatch {
+    updates: tonic::Streaming<v1::WatchJwksResponse>,
+    says: mpsc::UnboundedSender<v1::WatchJwksRequest>,
+    /// Of an update whose last message has not come yet.
+    begun: JwksUpdate,
+}
+
+/// What leads from one state of the documents to the next. The first holds all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JwksUpdate {
+    /// Grows with each change; means something to this watch only.
+    pub generation: u64,
+    /// It holds all documents: what is not in it is withdrawn.
+    pub whole: bool,
+    pub documents: Vec<PublishedDocument>,
+    /// Paths at which there is nothing any more.
+    pub withdrawn: Vec<String>,
+    /// The longest time that a verifier may be told to keep a document.
+    pub max_age: Duration,
+    /// By the clock of [`PublishedDocument::next_change`].
+    pub sent_at: Option<SystemTime>,
+    /// How authorization servers reach the documents: paths are appended.
+    pub public_url: String,
+}
+
+/// What is served at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedDocument {
+    /// With a slash at the beginning.
+    pub path: String,
+    pub client: String,
+    pub kind: DocumentKind,
+    pub body: Vec<u8>,
+    /// The strong entity tag, with its quotes.
+    pub etag: String,
+    /// When it is known to change next.
+    pub next_change: Option<SystemTime>,
+    /// How long a cache between Hallmark and the verifiers may hold it; zero where there is none.
+    pub edge_ttl: Duration,
+}
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DocumentKind {
+    Jwks,
+    /// The active key as PEM.
+    Pem,
+}
+
+impl Client {
+    /// Follows what is published. `instance` names this process among others of its identity, for those who serve the
+    /// documents and [`JwksWatch::acknowledge`] them; empty for those who only read.
+    pub async fn watch_jwks(&self, instance: &str) -> Result<JwksWatch, Error> {
+        let (says, said) = mpsc::unbounded_channel();
+        // The first message is there before the stream is: nobody receives in between, so it can't be lost.
+        let _ = says.send(v1::WatchJwksRequest { instance: instance.to_owned(), acknowledged_generation: 0 });
+        let mut client = JwksServiceClient::new(self.inner.channels.get());
+        let watch = client.watch_jwks(UnboundedReceiverStream::new(said));
+        let answered = timeout(self.inner.options.timeout, watch).await;
+        let updates = answered.map_err(|_| Error::deadline("hallmark did not answer in time"))?;
+        let updates = updates.map_err(Error::from).inspect_err(|error| {
+            if error.remedy() == Remedy::AskPermission {
+                self.inner.channels.doubt();
+            }
+        })?;
+        Ok(JwksWatch { updates: updates.into_inner(), says, begun: JwksUpdate::default() })
+    }
+}
+
+impl JwksWatch {
+    /// The next update. One without documents says that all is as it was: acknowledge again what is served.
+    ///
+    /// # Errors
+    /// The stream has ended, or was silent for longer than a living server is: watch anew.
+    pub async fn next(&mut self) -> Result<JwksUpdate, Error> {
+        loop {
+            let message = timeout(SILENCE, self.updates.message()).await;
+            let message = message.map_err(|_| lost("hallmark was silent for too long"))??;
+            let Some(message) = message else { return Err(lost("hallmark ended the stream")) };
+            let complete = message.complete;
+            self.begun.add(message)?;
+            if complete {
+                return Ok(std::mem::take(&mut self.begun));
+            }
+        }
+    }
+
+    /// Tells the server that `generation` is served here, and will be after a crash: it is on the disk.
+    pub fn acknowledge(&self, generation: u64) {
+        // Where the stream is gone, `next` says so.
+        let _ = self.says.send(v1::WatchJwksRequest { instance: String::new(), acknowledged_generation: generation });
+    }
+}
+
+impl JwksUpdate {
+    fn add(&mut self, message: v1::WatchJwksResponse) -> Result<(), Error> {
+        self.generation = message.generation;
+        self.whole |= message.whole;
+        for document in message.documents {
+            self.documents.push(document.try_into()?);
+        }
+        self.withdrawn.extend(message.withdrawn);
+        let max_age = message.max_age.and_then(|max_age| max_age.try_into().ok());
+        self.max_age = max_age.ok_or_else(|| Error::unexpected("hallmark's update lacks `max_age`"))?;
+        self.sent_at = message.sent_at.and_then(|time| time.try_into().ok());
+        self.public_url = message.public_url;
+        Ok(())
+    }
+}
+
+impl TryFrom<v1::JwksDocument> for PublishedDocument {
+    type Error = Error;
+
+    fn try_from(document: v1::JwksDocument) -> Result<Self, Error> {
+        let kind = match document.kind() {
+            jwks_document::Kind::Jwks => DocumentKind::Jwks,
+            jwks_document::Kind::Pem => DocumentKind::Pem,
+            jwks_document::Kind::Unspecified => {
+                return Err(Error::unexpected(
+                    "hallmark published a document of a kind that this version does not know",
+                ));
+            }
+        };
+        let v1::JwksDocument { path, client, body, etag, .. } = document;
+        let next_change = document.next_change.and_then(|time| time.try_into().ok());
+        let edge_ttl = document.edge_ttl.and_then(|time| time.try_into().ok()).unwrap_or_default();
+        Ok(Self { path, client, kind, body, etag, next_change, edge_ttl })
+    }
+}
+
+fn lost(text: &str) -> Error {
+    Error::new(Remedy::RetryLater, reason::UNREACHABLE, text)
+}
+
+/// A living server sends something three times within it.
+const SILENCE: Duration = Duration::from_secs(30);
