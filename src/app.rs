@@ -5,6 +5,7 @@ mod chores;
 mod clock;
 mod disk;
 mod observe;
+mod role_jwks;
 
 use std::{
     net::SocketAddr,
@@ -21,7 +22,10 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::build::Built;
-pub use self::build::StartError;
+pub use self::{
+    build::StartError,
+    role_jwks::{ServingJwks, start_jwks},
+};
 use crate::{
     config::{self, Config},
     service::registry::Registered,

@@ -9,15 +9,17 @@ use std::{
 /// Which rooms of `src/` may use which. A room may always use itself and `hallmark-core`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "hsm", "telemetry"]),
-    ("app", &["audit", "config", "hsm", "pool", "service", "store", "telemetry", "transport"]),
+    ("cli", &["app", "config", "hsm", "telemetry", "verifier"]),
+    ("app", &["audit", "config", "follow", "hsm", "pool", "service", "store", "telemetry", "transport"]),
     ("transport", &["service", "telemetry"]),
+    ("follow", &["lock", "service", "telemetry"]),
     ("service", &["pool", "telemetry"]),
     ("pool", &[]),
     ("hsm", &[]),
     ("store", &["lock"]),
     ("audit", &["lock"]),
     ("lock", &[]),
+    ("verifier", &[]),
     ("config", &[]),
     ("telemetry", &[]),
 ];
@@ -33,7 +35,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic", &["transport"]),
     ("hyper", &["transport"]),
     ("hallmark_proto", &["transport"]),
-    ("hallmark_client", &["cli"]),
+    ("hallmark_client", &["app", "cli", "follow"]),
+    ("reqwest", &["verifier"]),
     ("clap", &["cli", "main"]),
     ("rcgen", &["cli"]),
 ];

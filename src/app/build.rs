@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// How often certificates and bundles are looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What keeps a server from starting: what happened, why, and what to do about it.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(super) fn new(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { what: what.into(), why: why.to_string() }
     }
 }
@@ -113,7 +113,7 @@ impl Built {
         let observer = Arc::new(PoolObserver { metrics: metrics.clone(), hopeless: hopeless.clone() });
         let pools = open_pools(config, &ledger, &clock, &observer)?;
         let context = Context { clock, audit: sink, pools: Arc::new(pools), registry, keyring };
-        let publisher = Arc::new(Publisher::new(&public_url(config, jwks_addr), config.jwks.max_age));
+        let publisher = Arc::new(Publisher::new(&public_url(&config.jwks, jwks_addr), config.jwks.max_age));
         let followers = Arc::new(Followers::new(config.jwks.followers.iter().cloned()));
         let keys = Keys::new(context.clone(), publisher.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
@@ -319,7 +319,7 @@ fn trusts(
     Ok(trusts)
 }
 
-fn follow(
+pub(super) fn follow(
     pair: &TlsFiles,
     peer_certificates: PeerCertificates,
     name: &str,
@@ -334,7 +334,7 @@ fn follow(
     Ok(followed)
 }
 
-async fn bind(addr: std::net::SocketAddr, section: &str) -> Result<Socket, StartError> {
+pub(super) async fn bind(addr: std::net::SocketAddr, section: &str) -> Result<Socket, StartError> {
     let socket = Socket::tcp(addr).await;
     socket.map_err(|error| StartError::new(format!("can't listen on `{addr}` of {section}"), error))
 }
@@ -353,10 +353,10 @@ fn listener(
 }
 
 /// A port of 0 in `public_url` stands for the one that the system chose.
-fn public_url(config: &Config, listening: SocketAddr) -> String {
-    let url = &config.jwks.public_url;
+pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
+    let url = &jwks.public_url;
     match url.strip_suffix(":0") {
-        Some(host) if config.jwks.listen.port() == 0 => format!("{host}:{}", listening.port()),
+        Some(host) if jwks.listen.port() == 0 => format!("{host}:{}", listening.port()),
         _ => url.clone(),
     }
 }
@@ -368,7 +368,7 @@ fn fixed_part(config: &Config) -> String {
 }
 
 /// On a thread of its own, so that a flood there does not starve signing.
-fn serve_apart(front: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+pub(super) fn serve_apart(front: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
     let failed = |error: std::io::Error| StartError::new("can't start the JWKS thread", error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     thread::Builder::new().name("jwks".into()).spawn(move || runtime.block_on(front)).map_err(failed)?;

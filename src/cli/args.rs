@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -21,7 +21,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Prints a client's JWKS as authorization servers see it
+    /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
 }
 
@@ -41,6 +41,18 @@ pub(super) struct ServeArgs {
     /// Accepts a configuration with `[unsafe_testing]`
     #[arg(long)]
     pub(super) unsafe_testing: bool,
+    /// What this process does
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    pub(super) role: Role,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
+    /// Signs, manages keys and publishes them
+    All,
+    /// Publishes what another server, or the store, says; needs no HSM
+    Jwks,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -48,6 +60,9 @@ pub(super) struct CheckConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
+    /// What the process that reads it is to do
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    pub(super) role: Role,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -142,7 +157,48 @@ pub(super) struct KeysCreateArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub(super) struct JwksArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<JwksCommand>,
+    /// Hallmark's name of the OAuth client
+    pub(super) client: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum JwksCommand {
+    /// Prints a client's JWKS, also of one called `check` or `export`
+    Show(JwksShowArgs),
+    /// Fetches the JWKS URL as an authorization server would, and compares
+    Check(JwksCheckArgs),
+    /// Writes the documents into a folder, for a static host (as an operator)
+    Export(JwksExportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct JwksShowArgs {
     /// Hallmark's name of the OAuth client
     pub(super) client: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct JwksCheckArgs {
+    /// Hallmark's name of the OAuth client
+    pub(super) client: String,
+    /// CA certificates to trust beside the system's, where the URL is not on the open internet
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct JwksExportArgs {
+    /// Where to; each document goes to the path of its URL below it
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Only this client; may be repeated
+    #[arg(long = "client", value_name = "NAME")]
+    pub(super) clients: Vec<String>,
+    /// Goes on, and writes each change as it comes
+    #[arg(long)]
+    pub(super) watch: bool,
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use hallmark_core::client::Client;
 use serde_json::{Value, json};
 
-use super::failure;
-use crate::config::{self, Config, ConfigError, MAX_JWKS_KEYS, published_keys};
+use super::{args::Role, failure};
+use crate::config::{self, Config, ConfigError, FollowedSource, Jwks, MAX_JWKS_KEYS, published_keys};
 
 /// What to print, and how to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +19,46 @@ pub(super) struct Checked {
 
 /// Checks the configuration at `path`. With `json`, the text is one JSON object:
 /// `{"ok": bool, "problems": [{"file", "line", "what", "hint"}], "warnings": […], "clients": […]}`.
-pub(super) fn run(path: &Path, json: bool) -> Checked {
+pub(super) fn run(path: &Path, role: Role, json: bool) -> Checked {
+    match role {
+        Role::All => run_all(path, json),
+        Role::Jwks => run_jwks(path, json),
+    }
+}
+
+fn run_all(path: &Path, json: bool) -> Checked {
     match config::load(path) {
         Ok(config) if json => Checked { text: format!("{}\n", good_json(&config)), exit_code: 0 },
         Ok(config) => Checked { text: good_text(path, &config), exit_code: 0 },
+        Err(error) if json => Checked { text: format!("{}\n", bad_json(&error)), exit_code: failure::CONFIG },
+        Err(error) => Checked { text: format!("error: {error}\n"), exit_code: failure::CONFIG },
+    }
+}
+
+/// For `serve --role jwks`.
+fn run_jwks(path: &Path, json: bool) -> Checked {
+    match config::load_follower(path) {
+        Ok(config) if json => {
+            let good = json!({ "ok": true, "problems": [], "warnings": config.warnings, "clients": [] });
+            Checked { text: format!("{good}\n"), exit_code: 0 }
+        }
+        Ok(config) => {
+            let mut text = format!("OK: {}\n", path.display());
+            let (source, kept) = match &config.source {
+                FollowedSource::Signer(follow) => (follow.address.clone(), follow.state_dir.display().to_string()),
+                FollowedSource::Store { store, .. } => (store.url.clone(), "nowhere".to_owned()),
+            };
+            let rows = [("role", "jwks".to_owned()), ("source", source), ("kept in", kept)];
+            let jwks = ("JWKS", format!("{}, {}", config.jwks.listen, how(&config.jwks)));
+            let metrics = config.metrics.as_ref().map_or("off".to_owned(), |metrics| metrics.listen.to_string());
+            for (name, value) in rows.into_iter().chain([jwks, ("metrics", metrics)]) {
+                text += &format!("  {name:<10} {value}\n");
+            }
+            for warning in &config.warnings {
+                text += &format!("\nwarning: {warning}\n");
+            }
+            Checked { text, exit_code: 0 }
+        }
         Err(error) if json => Checked { text: format!("{}\n", bad_json(&error)), exit_code: failure::CONFIG },
         Err(error) => Checked { text: format!("error: {error}\n"), exit_code: failure::CONFIG },
     }
@@ -49,12 +85,11 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
     if let Some(unix) = &config.grpc.unix {
         lines.push(("gRPC", format!("unix:{}", unix.display())));
     }
-    let how = match (&config.jwks.tls, config.jwks.behind_proxy) {
-        (Some(_), _) => "TLS",
-        (None, true) => "behind a proxy",
-        (None, false) => "no TLS",
-    };
-    lines.push(("JWKS", format!("{}, {how}", config.jwks.listen)));
+    lines.push(("JWKS", format!("{}, {}", config.jwks.listen, how(&config.jwks))));
+    if !config.jwks.followers.is_empty() {
+        let followers: Vec<_> = config.jwks.followers.iter().map(ToString::to_string).collect();
+        lines.push(("JWKS", format!("served by {}", followers.join(", "))));
+    }
     let metrics = config.metrics.as_ref().map_or("off".to_owned(), |metrics| metrics.listen.to_string());
     lines.push(("metrics", metrics));
     lines.push(("store", config.store.url.clone()));
@@ -70,6 +105,14 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
     }));
     lines.extend(config.operators.iter().map(|(id, _)| ("operator", id.to_string())));
     lines
+}
+
+fn how(jwks: &Jwks) -> &'static str {
+    match (&jwks.tls, jwks.behind_proxy) {
+        (Some(_), _) => "TLS",
+        (None, true) => "behind a proxy",
+        (None, false) => "no TLS",
+    }
 }
 
 fn client_line(config: &Config, client: &Client) -> String {
@@ -103,8 +146,25 @@ mod tests {
     use super::*;
 
     fn shown(path: &str, json: bool) -> String {
-        let Checked { text, exit_code } = run(path.as_ref(), json);
+        let Checked { text, exit_code } = run(path.as_ref(), role_of(path), json);
         format!("{}exit code {exit_code}\n", text.replace(env!("CARGO_MANIFEST_DIR"), "/repo"))
+    }
+
+    fn role_of(path: &str) -> Role {
+        if path.contains("follower") { Role::Jwks } else { Role::All }
+    }
+
+    #[test]
+    fn a_follower_is_summed_up() {
+        insta::assert_snapshot!(shown("hsm-config/follower.toml", false), @r"
+        OK: hsm-config/follower.toml
+          role       jwks
+          source     https://hallmark.internal:8443
+          kept in    /var/lib/hallmark-jwks
+          JWKS       0.0.0.0:8080, TLS
+          metrics    127.0.0.1:9464
+        exit code 0
+        ");
     }
 
     #[test]

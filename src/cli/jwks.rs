@@ -1,4 +1,4 @@
-//! `hallmark jwks`: a client's public keys.
+//! `hallmark jwks`: a client's public keys, as they are, as they are seen, and as files.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,27 @@ use hallmark_client::Jwks;
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
-    args::JwksArgs,
+    Failure, USAGE,
+    args::{JwksArgs, JwksCommand},
     connect::{As, connect, failure},
     output::Output,
 };
 
+mod check;
+mod export;
+
 pub(super) async fn run(args: JwksArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
-    let client = args.client;
+    match (args.command, args.client) {
+        (Some(JwksCommand::Check(args)), _) => check::run(args, connection, json).await,
+        (Some(JwksCommand::Export(args)), _) => export::run(args, connection, json).await,
+        (Some(JwksCommand::Show(args)), _) => show(args.client, connection, json).await,
+        (None, Some(client)) => show(client, connection, json).await,
+        // The command line wants one of them.
+        (None, None) => Err(Failure::new("no client is named").hint("hallmark jwks CLIENT").with_exit_code(USAGE)),
+    }
+}
+
+async fn show(client: String, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
     let jwks = connect(connection, As::Workload)?.jwks(&client).await;
     let jwks = jwks.map_err(|error| failure(&error, &client))?;
     render(&client, &jwks, json)?.print()

@@ -52,7 +52,7 @@ impl Cli {
         match command {
             Command::Serve(args) => serve::prepare(args, json),
             Command::CheckConfig(args) => Ok(Prepared::new(async move || {
-                let Checked { text, exit_code } = check_config::run(&args.config, json);
+                let Checked { text, exit_code } = check_config::run(&args.config, args.role, json);
                 Output { stdout: text, ..Output::default() }.print().map(|_| exit_code)
             })),
             Command::Dev(args) => dev::prepare(args, json),

@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Prepared, args::ServeArgs, failure};
+use super::{
+    Failure, Prepared,
+    args::{Role, ServeArgs},
+    failure,
+};
 use crate::{
     app::{self, Ended, Running},
     config::{self, Config, ConfigError},
@@ -55,6 +59,10 @@ pub(super) enum Told {
 }
 
 pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> {
+    if args.role == Role::Jwks {
+        let config = config::load_follower(&args.config).map_err(bad_config)?;
+        return Ok(Prepared::new(async move || serve_jwks(config, args.config, json).await));
+    }
     let config = config::load(&args.config).map_err(bad_config)?;
     if config.unsafe_testing.is_some() && !args.unsafe_testing {
         let text = format!("`{}` has [unsafe_testing]", args.config.display());
@@ -75,6 +83,27 @@ async fn serve(config: Config, file: PathBuf, json: bool) -> Result<u8, Failure>
     let mut running = app::start(&config).await.map_err(not_started)?;
     running.reload_from(file);
     Ok(until_stopped(running, signals).await)
+}
+
+/// `--role jwks`.
+async fn serve_jwks(config: config::Follower, file: PathBuf, json: bool) -> Result<u8, Failure> {
+    start_log(json, "info")?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::listen(false)?;
+    let running = app::start_jwks(&config).await.map_err(not_started)?;
+    loop {
+        match signals.next().await {
+            Told::Stop(_) => break,
+            Told::Reload => match config::load_follower(&file) {
+                Ok(config) => running.reload(config),
+                Err(error) => tracing::error!(%error, "the configuration was not taken; the old one goes on"),
+            },
+        }
+    }
+    running.stop().await;
+    Ok(0)
 }
 
 /// The log goes to standard error, at the level that `HALLMARK_LOG` asks for, or `default`.

@@ -24,6 +24,11 @@ fn what_the_documents_say_can_be_typed() {
         "keys list --client clinic",
         "keys create clinic --alg RS384 --reason first",
         "jwks clinic",
+        "jwks show check",
+        "jwks check clinic --ca ca.pem --json",
+        "jwks export /srv/keys --client clinic --watch",
+        "serve --role jwks --config follower.toml",
+        "check-config --role jwks --config follower.toml",
     ];
     for line in lines {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

@@ -27,31 +27,22 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn read(root: &Section<'_>, role: Role) -> Self {
-        let mut listeners = Listeners::default();
-        let mut follower_places = Vec::new();
-        let jwks = root.table_or_empty("jwks", |s| jwks(s, role, &mut listeners, &mut follower_places)).flatten();
-        let follow = root.table("follow", follow::read).flatten();
+        let (mut listeners, mut follower_places) = (Listeners::default(), Vec::new());
         if role == Role::All && root.has("follow") {
             let what = "[follow] is for `serve --role jwks`: this server publishes what it manages itself";
             root.warn(&root.place_of("follow"), what, "take the section out, or serve with `--role jwks`");
         }
-        let metrics = root.table("metrics", |s| metrics(s, &mut listeners)).flatten();
-        let unsafe_testing = root.table("unsafe_testing", unsafe_testing);
-        let (instance, grpc, store, audit) = match role {
-            Role::All => (
-                root.table_or_empty("instance", instance).flatten(),
-                root.table_or_empty("grpc", |s| grpc(s, &mut listeners)),
-                root.table_or_empty("store", store::read).flatten(),
-                root.table_or_empty("audit", audit).flatten(),
-            ),
-            Role::Jwks => (
-                root.table("instance", instance).flatten(),
-                root.table("grpc", |s| grpc(s, &mut Listeners::default())),
-                root.table("store", store::read).flatten(),
-                root.table("audit", audit).flatten(),
-            ),
-        };
-        Self { instance, grpc, jwks, metrics, store, audit, follow, follower_places, unsafe_testing }
+        Self {
+            instance: needed(root, role, "instance", instance).flatten(),
+            grpc: needed(root, role, "grpc", |s| grpc(s, &mut listeners)),
+            jwks: root.table_or_empty("jwks", |s| jwks(s, role, &mut listeners, &mut follower_places)).flatten(),
+            metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
+            store: needed(root, role, "store", store::read).flatten(),
+            audit: needed(root, role, "audit", audit).flatten(),
+            follow: root.table("follow", follow::read).flatten(),
+            unsafe_testing: root.table("unsafe_testing", unsafe_testing),
+            follower_places,
+        }
     }
 
     /// The files that hold private keys and passwords.
@@ -60,6 +51,14 @@ impl Server {
         let jwks = self.jwks.as_ref().and_then(|jwks| jwks.tls.as_ref());
         let password = self.store.as_ref().and_then(|store| store.password_file.clone());
         grpc.into_iter().chain(jwks).map(|tls| tls.key.clone()).chain(password)
+    }
+}
+
+/// A section that only a process which signs can't do without.
+fn needed<T>(root: &Section<'_>, role: Role, key: &'static str, read: impl FnOnce(&Section<'_>) -> T) -> Option<T> {
+    match role {
+        Role::All => root.table_or_empty(key, read),
+        Role::Jwks => root.table(key, read),
     }
 }
 

@@ -211,3 +211,5 @@ fn max_age(longest: Duration, next_change: Option<Timestamp>, now: Timestamp, cu
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::sample_record;

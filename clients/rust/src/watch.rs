@@ -47,8 +47,9 @@ pub struct PublishedDocument {
     pub etag: String,
     /// When it is known to change next.
     pub next_change: Option<SystemTime>,
-    /// How long a cache between Hallmark and the verifiers may hold it; zero where there is none.
-    pub edge_ttl: Duration,
+    /// How long a cache between Hallmark and the verifiers may hold it; zero where there is none, `None` where the
+    /// client is no longer configured.
+    pub edge_ttl: Option<Duration>,
 }
 
 /// What a document is.
@@ -81,19 +82,20 @@ impl Client {
 }
 
 impl JwksWatch {
-    /// The next update. One without documents says that all is as it was: acknowledge again what is served.
+    /// The next update. One without documents says that all is as it was: acknowledge again what is served. `None`: the
+    /// server has to close the connection, and asks to be watched anew.
     ///
     /// # Errors
-    /// The stream has ended, or was silent for longer than a living server is: watch anew.
-    pub async fn next(&mut self) -> Result<JwksUpdate, Error> {
+    /// The stream broke, or was silent for longer than a living server is.
+    pub async fn next(&mut self) -> Result<Option<JwksUpdate>, Error> {
         loop {
             let message = timeout(SILENCE, self.updates.message()).await;
-            let message = message.map_err(|_| lost("hallmark was silent for too long"))??;
-            let Some(message) = message else { return Err(lost("hallmark ended the stream")) };
+            let silent = || Error::new(Remedy::RetryLater, reason::UNREACHABLE, "hallmark was silent for too long");
+            let Some(message) = message.map_err(|_| silent())?? else { return Ok(None) };
             let complete = message.complete;
             self.begun.add(message)?;
             if complete {
-                return Ok(std::mem::take(&mut self.begun));
+                return Ok(Some(std::mem::take(&mut self.begun)));
             }
         }
     }
@@ -109,9 +111,7 @@ impl JwksUpdate {
     fn add(&mut self, message: v1::WatchJwksResponse) -> Result<(), Error> {
         self.generation = message.generation;
         self.whole |= message.whole;
-        for document in message.documents {
-            self.documents.push(document.try_into()?);
-        }
+        self.documents.extend(message.documents.into_iter().filter_map(PublishedDocument::known));
         self.withdrawn.extend(message.withdrawn);
         let max_age = message.max_age.and_then(|max_age| max_age.try_into().ok());
         self.max_age = max_age.ok_or_else(|| Error::unexpected("hallmark's update lacks `max_age`"))?;
@@ -121,28 +121,19 @@ impl JwksUpdate {
     }
 }
 
-impl TryFrom<v1::JwksDocument> for PublishedDocument {
-    type Error = Error;
-
-    fn try_from(document: v1::JwksDocument) -> Result<Self, Error> {
+impl PublishedDocument {
+    /// `None` for a kind that this version does not know: the others are no worse for it.
+    fn known(document: v1::JwksDocument) -> Option<Self> {
         let kind = match document.kind() {
             jwks_document::Kind::Jwks => DocumentKind::Jwks,
             jwks_document::Kind::Pem => DocumentKind::Pem,
-            jwks_document::Kind::Unspecified => {
-                return Err(Error::unexpected(
-                    "hallmark published a document of a kind that this version does not know",
-                ));
-            }
+            jwks_document::Kind::Unspecified => return None,
         };
         let v1::JwksDocument { path, client, body, etag, .. } = document;
         let next_change = document.next_change.and_then(|time| time.try_into().ok());
-        let edge_ttl = document.edge_ttl.and_then(|time| time.try_into().ok()).unwrap_or_default();
-        Ok(Self { path, client, kind, body, etag, next_change, edge_ttl })
+        let edge_ttl = document.edge_ttl.and_then(|time| time.try_into().ok());
+        Some(Self { path, client, kind, body, etag, next_change, edge_ttl })
     }
-}
-
-fn lost(text: &str) -> Error {
-    Error::new(Remedy::RetryLater, reason::UNREACHABLE, text)
 }
 
 /// A living server sends something three times within it.

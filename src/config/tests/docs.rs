@@ -44,11 +44,18 @@ fn every_sample_loads() {
     for entry in fs::read_dir(SAMPLES).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ext| ext == "toml") {
-            load(&path).unwrap_or_else(|error| panic!("{error}"));
+            let read = match path.file_stem().is_some_and(|name| name == "follower") {
+                true => load_follower(&path).map(drop),
+                false => load(&path).map(drop),
+            };
+            read.unwrap_or_else(|error| panic!("{error}"));
             loaded.insert(path.file_name().unwrap().to_string_lossy().into_owned());
         }
     }
-    assert!(loaded.is_superset(&["basic.toml".to_owned(), "advanced.toml".to_owned()].into()), "{loaded:?}");
+    assert!(
+        loaded.is_superset(&["basic.toml".to_owned(), "advanced.toml".to_owned(), "follower.toml".to_owned()].into()),
+        "{loaded:?}"
+    );
 }
 
 /// A page shows `[[hsm]]` sections to paste; each is put into an otherwise complete file.

@@ -32,8 +32,9 @@ pub struct Slot {
     pub published: Option<Arc<Published>>,
     /// When it is known to change next.
     pub next_change: Option<Timestamp>,
-    /// How long a cache between Hallmark and the verifiers may hold it, as configured.
-    pub edge_ttl: Duration,
+    /// How long a cache between Hallmark and the verifiers may hold it, as configured. `None`: the client is no
+    /// longer configured.
+    pub edge_ttl: Option<Duration>,
     /// The generation that brought it, as it is.
     pub since: u64,
 }
@@ -125,7 +126,8 @@ impl Published {
 pub(super) fn of_client(client: &Client, records: &[&KeyRecord], next_change: Option<Timestamp>) -> [Slot; 2] {
     let set = JwkSet::by_line(&client.hsms, records.iter().copied());
     let preferred = active(records, |record| Some(record.alg) != client.default_alg());
-    slots(&client.name, records, &set, preferred, next_change).map(|slot| Slot { edge_ttl: client.edge_ttl, ..slot })
+    slots(&client.name, records, &set, preferred, next_change)
+        .map(|slot| Slot { edge_ttl: Some(client.edge_ttl), ..slot })
 }
 
 /// The same for one that has keys and is no longer configured.
@@ -148,7 +150,7 @@ fn slots(
         client: client.clone(),
         published: body.map(|body| Arc::new(Published::new(body))),
         next_change,
-        edge_ttl: Duration::ZERO,
+        edge_ttl: None,
         since: 0,
     };
     [slot(Kind::Jwks, jwks), slot(Kind::Pem, active.and_then(pem_of))]

@@ -52,6 +52,11 @@ fn record(client: &str, n: u8, alg: Alg, state: KeyState) -> KeyRecord {
     }
 }
 
+/// A published, active key.
+pub(crate) fn sample_record(client: &str, n: u8) -> KeyRecord {
+    record(client, n, Alg::EdDSA, KeyState::Active)
+}
+
 fn published(clients: &[Client], records: &[KeyRecord]) -> Publisher {
     let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
     publisher.rebuild(clients, records);

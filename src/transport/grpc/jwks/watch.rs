@@ -207,7 +207,7 @@ fn document(set: &PublishedSet, path: &str) -> Option<JwksDocument> {
         body: published.body.to_vec(),
         etag: published.etag().to_owned(),
         next_change: slot.next_change.map(convert::timestamp),
-        edge_ttl: convert::duration_message(slot.edge_ttl),
+        edge_ttl: slot.edge_ttl.and_then(convert::duration_message),
         generation: slot.since,
     })
 }
