@@ -38,21 +38,34 @@ debian_packages() {
     grep -Fxq "$package" <<<"$installed" || missing+=("$package")
   done
   if [[ ${#missing[@]} -gt 0 ]]; then
+    can_be_root || fail "missing Debian packages: \`${missing[*]}\`" \
+      "as root, run: apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+    if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+      without_debians_cluster
+    fi
     apt_install "${missing[@]}"
   fi
 }
 
+can_be_root() { [[ $EUID -eq 0 ]] || command -v sudo >/dev/null; }
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
 apt_install() {
-  local as_root=()
-  if [[ $EUID -ne 0 ]]; then
-    command -v sudo >/dev/null || fail "missing Debian packages: \`$*\`" \
-      "as root, run: apt-get update && apt-get install --no-install-recommends $*"
-    as_root=(sudo)
-  fi
+  local apt_get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
   step "installing Debian packages: $*"
-  as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
-  { "${as_root[@]}" update && "${as_root[@]}" install -y --no-install-recommends "$@" >/dev/null; } ||
-    fail "apt-get could not install: \`$*\`" "run: ${as_root[*]} install $*"
+  { as_root "${apt_get[@]}" update && as_root "${apt_get[@]}" install -y --no-install-recommends "$@" >/dev/null; } ||
+    fail "apt-get could not install: \`$*\`" "as root, run: apt-get install --no-install-recommends $*"
+}
+
+# Debian's package makes a cluster and starts it. Tests start their own, and need nobody's port.
+without_debians_cluster() {
+  local folder=/etc/postgresql-common/createcluster.d
+  as_root install -d "$folder"
+  printf '# Written by hallmark: scripts/setup.sh\ncreate_main_cluster = false\n' |
+    as_root tee "$folder/hallmark.conf" >/dev/null
 }
 
 verifiers() {
