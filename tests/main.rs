@@ -8,6 +8,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod configuration;
+mod database;
 mod dependencies;
 mod development;
 mod disk_full;

@@ -16,6 +16,8 @@
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
+#![allow(clippy::duplicate_mod, reason = "sql/: one set of statements, compiled for each database")]
+
 use std::{pin::Pin, time::Duration};
 
 use hallmark_core::ports::{KeyStore, ReplicaStore, StoreError, SweepStore};
