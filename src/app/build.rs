@@ -184,24 +184,7 @@ pub(super) async fn fronts(
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
 
     let health: Arc<dyn Health> = Arc::new(ServerHealth { readiness: built.readiness.clone() });
-    let jwks_tls = config
-        .jwks
-        .tls
-        .as_ref()
-        .map(|pair| follow(pair, PeerCertificates::NotAsked, "jwks", &built.metrics, &mut files));
-    let jwks_tls = jwks_tls.transpose()?;
-    if let Some(socket) = built.jwks_socket.take() {
-        let front = listener(built, "jwks", socket, jwks_tls, Callers::Anyone, Protocol::Http);
-        let clock = built.context.clock.clone();
-        let service = Jwks::new(built.publisher.clone(), health.clone(), clock, built.metrics.jwks());
-        let (followers, end) = (built.followers.clone(), end.clone());
-        serve_apart(async move {
-            followers.set_listening(true);
-            jwks::serve(front, service, end).await;
-            followers.set_listening(false);
-        })?;
-    }
-
+    jwks_front(config, built, &health, end, &mut files)?;
     let mut metrics_addr = None;
     if let Some(settings) = &config.metrics {
         let socket = bind(settings.listen, "[metrics]").await?;
@@ -247,6 +230,28 @@ pub(super) async fn fronts(
     let addresses =
         Addresses { grpc: grpc_addr, unix: config.grpc.unix.clone(), jwks: built.jwks_addr, metrics: metrics_addr };
     Ok(Fronts { addresses, reporter })
+}
+
+/// Key sets, on threads of their own.
+fn jwks_front(
+    config: &Config,
+    built: &mut Built,
+    health: &Arc<dyn Health>,
+    end: &CancellationToken,
+    files: &mut Vec<Arc<dyn Reload>>,
+) -> Result<(), StartError> {
+    let tls = config.jwks.tls.as_ref();
+    let tls = tls.map(|pair| follow(pair, PeerCertificates::NotAsked, "jwks", &built.metrics, files)).transpose()?;
+    let Some(socket) = built.jwks_socket.take() else { return Ok(()) };
+    let front = listener(built, "jwks", socket, tls, Callers::Anyone, Protocol::Http);
+    let clock = built.context.clock.clone();
+    let service = Jwks::new(built.publisher.clone(), health.clone(), clock, built.metrics.jwks());
+    let (followers, end) = (built.followers.clone(), end.clone());
+    serve_apart(async move {
+        followers.set_listening(true);
+        jwks::serve(front, service, end).await;
+        followers.set_listening(false);
+    })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {

@@ -20,6 +20,7 @@ use crate::{
     config::{self, FollowedSource},
     follow::{Standing, disk::StateDir, signer, store},
     service::publish::{CUT_OFF_MAX_AGE, NextChanges, Publisher},
+    store::{PostgresOptions, PostgresStore},
     telemetry::Metrics,
     transport::{
         http::{
@@ -77,7 +78,7 @@ pub async fn start_jwks(config: &config::Follower) -> Result<ServingJwks, StartE
         }
         FollowedSource::Store { store, clients } => {
             let clients = Arc::new(ArcSwap::from_pointee(clients.clone()));
-            tasks.spawn(read_store(&parts, store, clients.clone())?.run(parts.end.clone()));
+            tasks.spawn(read_store(&parts, store, clients.clone()).await?.run(parts.end.clone()));
             Some(clients)
         }
     };
@@ -143,23 +144,27 @@ fn why(error: &hallmark_client::Error) -> String {
     format!("{}{source}", error.message())
 }
 
-fn read_store(
+async fn read_store(
     parts: &Parts,
     store: &config::Store,
     clients: Arc<ArcSwap<Vec<OauthClient>>>,
 ) -> Result<store::Reader, StartError> {
     let Parts { publisher, standing, clock, .. } = parts;
-    let store = open_store(store)?;
+    let store = open_store(store).await?;
     let foresee = Box::new(|_: &[OauthClient], _: &[_], _| NextChanges::new());
     Ok(store::Reader::new(store, clients, publisher.clone(), standing.clone(), clock.clone(), foresee))
 }
 
-/// A store that another process may write meanwhile.
-fn open_store(store: &config::Store) -> Result<Arc<dyn KeyStore>, StartError> {
-    let scheme = store.url.split(':').next().unwrap_or_default();
-    let what = format!("`serve --role jwks` can't read a store of kind `{scheme}`");
-    Err(StartError::new(what, "this version has none that several processes may use; use [follow]"))
+/// A store that another process writes meanwhile. The configuration has refused the kinds that have one process only.
+async fn open_store(store: &config::Store) -> Result<Arc<dyn KeyStore>, StartError> {
+    let config::Store { url, password_file, lease } = store.clone();
+    let options = PostgresOptions { url, password_file, instance: READER.to_owned(), lease };
+    let store = PostgresStore::open(options).await;
+    Ok(Arc::new(store.map_err(|error| StartError::new("can't open the key store", error))?))
 }
+
+/// It announces nothing, and begins no change.
+const READER: &str = "jwks";
 
 async fn fronts(
     config: &config::Follower,

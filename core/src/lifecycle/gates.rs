@@ -99,7 +99,8 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secs = self.0.as_millis().div_ceil(1000);
         let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
-        let (size, unit) = units.into_iter().find(|(size, _)| secs > 0 && secs % size == 0).unwrap_or((1, 's'));
+        let (size, unit) =
+            units.into_iter().find(|(size, _)| secs > 0 && secs.is_multiple_of(*size)).unwrap_or((1, 's'));
         write!(f, "{}{unit}", secs / size)
     }
 }
