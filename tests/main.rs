@@ -12,6 +12,7 @@ mod database;
 mod dependencies;
 mod development;
 mod disk_full;
+mod follower;
 mod hostile;
 mod hsm_contract;
 mod outage;
