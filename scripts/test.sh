@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly LOG=${CARGO_TARGET_DIR:-target}/test.log
 mkdir -p "$(dirname "$LOG")"
+: >"$LOG" # `tail` may be quicker than what writes it
 [[ ! -t 1 ]] || export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}
 
 cargo test --workspace --no-fail-fast "$@" >"$LOG" 2>&1 </dev/null &
