@@ -129,6 +129,10 @@ impl PostgresStore {
         match self.pool.acquire().await {
             Ok(connection) => Ok(Call(Some(connection))),
             Err(sqlx::Error::PoolTimedOut) => {
+                // Where the network dropped connections without a word, the others in the pool are as dead.
+                while let Some(idle) = self.pool.try_acquire() {
+                    drop(idle.detach());
+                }
                 Err(StoreError::Unavailable(format!("no connection to the database within {ACQUIRE_LIMIT:?}")))
             }
             Err(error) => {

@@ -141,6 +141,15 @@ impl Postgres {
         self.signal_all(Signal::CONT);
     }
 
+    /// Freezes the connections to one database that there are now, as if the network had forgotten them; new ones work.
+    pub fn freeze_connections(&self, url: &str) {
+        let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let pids = self.sql_at(url, pids);
+        pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).for_each(|pid| {
+            let _ = kill_process(pid, Signal::STOP);
+        });
+    }
+
     fn initialise(&self) {
         let mut initdb = self.command("initdb", &[]);
         initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-U", Self::USER, "-D"]);

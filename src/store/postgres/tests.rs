@@ -128,6 +128,19 @@ async fn a_database_that_hangs_costs_seconds() {
 }
 
 #[tokio::test]
+async fn connections_that_the_network_forgot_are_replaced_at_once() {
+    let Some(cluster) = Postgres::own() else { return };
+    let url = cluster.database();
+    let store = open(&url).await;
+    let (a, b, c) = tokio::join!(store.records(), store.records(), store.records());
+    a.and(b).and(c).unwrap();
+    assert!(store.pool.num_idle() > 1, "the test needs several connections");
+    cluster.freeze_connections(&url);
+    unavailable(store.pulse().await);
+    store.pulse().await.expect("one call may find out, and no other");
+}
+
+#[tokio::test]
 async fn a_leader_that_was_cut_off_writes_nothing() {
     let Some(cluster) = Postgres::shared() else { return };
     let url = cluster.database();

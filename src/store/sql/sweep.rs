@@ -61,8 +61,9 @@ pub(super) async fn raise_max_age(connection: &mut Connection, served: &[MaxAge]
 
 /// Lowers the high water where the old one has run out, else marks since when less is served.
 pub(super) async fn lower_max_age(connection: &mut Connection, served: &[MaxAge]) -> Result<(), StoreError> {
-    // Three rows for one: nothing smaller was served yet; it was, and the old value has not run out; it has. In the last
-    // case the most that was served since becomes the high water, and what is served now may be less still.
+    // Three cases, in this order: nothing smaller was served yet; it was, the old value has not run out, and what is served
+    // now is more than what was then; it has run out. In the last one the most that was served since becomes the high
+    // water, and what is served now may be less still.
     let lower = concat!(
         "UPDATE client_states SET
             max_age_high_water_ms = CASE WHEN lowered_at + max_age_high_water_ms <= now.ms
@@ -72,8 +73,7 @@ pub(super) async fn lower_max_age(connection: &mut Connection, served: &[MaxAge]
                 WHEN lowered_at + max_age_high_water_ms > now.ms THEN lowered_at
                 WHEN lowered_to_ms > now.served THEN now.ms END,
             lowered_to_ms = CASE WHEN lowered_at IS NULL THEN now.served
-                WHEN lowered_at + max_age_high_water_ms > now.ms
-                THEN CASE WHEN lowered_to_ms > now.served THEN lowered_to_ms ELSE now.served END
+                WHEN lowered_at + max_age_high_water_ms > now.ms THEN now.served
                 WHEN lowered_to_ms > now.served THEN now.served END
          FROM (SELECT value ->> 0 AS name, max(CAST(value ->> 1 AS BIGINT)) AS served, ",
         now!(),
