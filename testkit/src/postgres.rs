@@ -2,10 +2,14 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
-    os::unix::{fs::chown, net::UnixStream, process::CommandExt},
-    path::PathBuf,
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -25,6 +29,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 pub struct Postgres {
     folder: tempfile::TempDir,
     programs: PathBuf,
+    /// Where it listens over TLS too, with the certificate in the folder.
+    port: Option<u16>,
     server: Mutex<Option<Server>>,
 }
 
@@ -54,16 +60,33 @@ impl Postgres {
 
     /// A cluster that the test may stop. `None` as with [`Self::shared`].
     pub fn own() -> Option<Self> {
+        Self::new(None)
+    }
+
+    /// A cluster that also takes connections to `localhost` over TLS, with this certificate and key in PEM.
+    pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
+        Self::new(Some((certificate, key)))
+    }
+
+    fn new(tls: Option<(&str, &str)>) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("not run: there is no PostgreSQL on this machine\nhint: make setup");
             assert_ne!(env::var("CI").as_deref(), Ok("true"), "PostgreSQL is not installed: make setup");
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        if let Some(user) = not_root() {
-            chown(folder.path(), Some(user), Some(user)).expect("a folder of the server's user");
-        }
-        let cluster = Self { folder, programs, server: Mutex::new(None) };
+        give_away(folder.path());
+        let port = tls.map(|(certificate, key)| {
+            for (name, content) in [("server.pem", certificate), ("server.key", key)] {
+                let path = folder.path().join(name);
+                fs::write(&path, content).expect("a certificate");
+                fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its mode");
+                give_away(&path);
+            }
+            // Free a moment ago: PostgreSQL can't ask the system for a port itself.
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+        });
+        let cluster = Self { folder, programs, port, server: Mutex::new(None) };
         cluster.initialise();
         cluster.start();
         cluster.sql("postgres", &format!("CREATE ROLE {} LOGIN PASSWORD '{}'", Self::OTHER_USER, Self::PASSWORD));
@@ -81,21 +104,28 @@ impl Postgres {
 
     /// The URL of a database as one of the users.
     pub fn url(&self, database: &str, user: &str) -> String {
-        format!("postgres:///{database}?host={}&user={user}", self.folder.path().display())
+        let (folder, port) = (self.folder.path().display(), self.socket_port());
+        format!("postgres:///{database}?host={folder}&port={port}&user={user}")
+    }
+
+    /// The URL of the same database over TLS, of a cluster made [`Self::with_tls`]; without `sslmode`.
+    pub fn tls_url(&self, url: &str) -> String {
+        let port = self.port.expect("a cluster with TLS");
+        format!("postgres://{}@localhost:{port}/{}?", Self::USER, database_of(url))
     }
 
     /// Runs statements, and gives what they answered: a line a row.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", Self::USER, "-d", database, "-c", statements, "-h"]);
-        let done = psql.arg(self.folder.path()).stdin(Stdio::null()).output().expect("psql");
+        let done =
+            psql.arg(self.folder.path()).args(["-p", &self.socket_port()]).stdin(Stdio::null()).output().expect("psql");
         text(&done, "psql")
     }
 
     /// The same, in the database that `url` names.
     pub fn sql_at(&self, url: &str, statements: &str) -> String {
-        let database = url.trim_start_matches("postgres:///").split('?').next().unwrap_or_default();
-        self.sql(database, statements)
+        self.sql(database_of(url), statements)
     }
 
     /// Ends every connection and stops the server, in order.
@@ -116,6 +146,11 @@ impl Postgres {
         let output = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = self.command("postgres", &["--pdeathsig", "QUIT"]);
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path()).args(SETTINGS);
+        if let Some(port) = self.port {
+            let file = |setting: &str, name: &str| format!("{setting}={}", self.folder.path().join(name).display());
+            command.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-c", &format!("port={port}")]);
+            command.args(["-c", &file("ssl_cert_file", "server.pem"), "-c", &file("ssl_key_file", "server.key")]);
+        }
         command.stdin(Stdio::null()).stdout(output()).stderr(output());
         let (send, started) = mpsc::channel();
         // The server is told of its parent's death by the death of the thread that started it: this one waits for it.
@@ -154,7 +189,10 @@ impl Postgres {
         let mut initdb = self.command("initdb", &[]);
         initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-U", Self::USER, "-D"]);
         text(&initdb.arg(self.data()).output().expect("initdb"), "initdb");
-        let rules = format!("local all {} scram-sha-256\nlocal all all trust\n", Self::OTHER_USER);
+        let rules = format!(
+            "local all {} scram-sha-256\nlocal all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+            Self::OTHER_USER
+        );
         fs::write(self.data().join("pg_hba.conf"), rules).expect("pg_hba.conf");
     }
 
@@ -170,8 +208,16 @@ impl Postgres {
     }
 
     fn answers(&self) -> bool {
-        let ready = Command::new(self.programs.join("pg_isready")).arg("-qh").arg(self.folder.path()).status();
-        UnixStream::connect(self.folder.path().join(".s.PGSQL.5432")).is_ok() && ready.is_ok_and(|done| done.success())
+        let ready = Command::new(self.programs.join("pg_isready"))
+            .args(["-q", "-p", &self.socket_port(), "-h"])
+            .arg(self.folder.path())
+            .status();
+        ready.is_ok_and(|done| done.success())
+    }
+
+    /// It is part of the socket's name.
+    fn socket_port(&self) -> String {
+        self.port.unwrap_or(5432).to_string()
     }
 
     fn end(&self, how: Signal) {
@@ -222,6 +268,17 @@ fn programs() -> Option<PathBuf> {
     let newest = versions.filter(|path| path.join("bin/postgres").exists()).max_by_key(number);
     let on_path = || env::split_paths(&env::var_os("PATH")?).find(|folder| folder.join("postgres").exists());
     newest.map(|path| path.join("bin")).or_else(on_path)
+}
+
+/// To the server's user, where that is not the test's.
+fn give_away(path: &Path) {
+    if let Some(user) = not_root() {
+        chown(path, Some(user), Some(user)).expect("a file of the server's user");
+    }
+}
+
+fn database_of(url: &str) -> &str {
+    url.trim_start_matches("postgres:///").split('?').next().unwrap_or_default()
 }
 
 /// PostgreSQL refuses to run as root: the user `nobody`, by its number.

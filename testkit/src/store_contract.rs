@@ -43,6 +43,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() 
     sweep::observed_time_adds_up(&fresh().await).await;
     sweep::ten_thousand_are_observed_at_once(&fresh().await).await;
     sweep::the_high_water_never_falls_early(&fresh().await).await;
+    sweep::the_largest_of_the_smaller_values_holds(&fresh().await).await;
     sweep::serving_the_old_value_again_takes_the_mark_away(&fresh().await).await;
     replicas::who_is_heard_of_lives(&fresh().await).await;
     replicas::differing_policies_are_named(&fresh().await).await;

@@ -41,11 +41,15 @@ pub(super) fn hint(options: &PostgresOptions, error: &sqlx::Error) -> &'static s
             None => "\nhint: name a file with the password: `password_file` in [store]",
         },
         sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => "\nhint: make it: `createdb NAME`",
+        sqlx::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => CERTIFICATE,
+        sqlx::Error::Tls(_) => CERTIFICATE,
         sqlx::Error::Io(_) => "\nhint: look whether it runs there: `pg_isready -d URL`",
-        sqlx::Error::Tls(_) => "\nhint: `sslrootcert=FILE` in the URL names the CA of its certificate",
         _ => "",
     }
 }
+
+const CERTIFICATE: &str =
+    "\nhint: its certificate must be for the host that the URL names, and of the CA in `sslrootcert=FILE`";
 
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

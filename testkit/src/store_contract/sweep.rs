@@ -117,6 +117,20 @@ pub(super) async fn the_high_water_never_falls_early(store: &impl SweepStore) {
     assert_eq!(store.client_states().await.unwrap()[0].lowered_at, None);
 }
 
+pub(super) async fn the_largest_of_the_smaller_values_holds(store: &impl SweepStore) {
+    store.raise_max_age(&[max_age("a", 400)]).await.unwrap();
+    let mut lead = store.try_lead().await.unwrap().unwrap();
+    for served in [100, 250, 50] {
+        lower(&mut lead, &[("a", served)]).await.unwrap();
+    }
+    let lowered = async || {
+        lower(&mut lead, &[("a", 50)]).await.unwrap();
+        waters(store).await[0].1 < 400
+    };
+    eventually(lowered, "the old value must run out").await;
+    assert_eq!(waters(store).await, [("a", 250)], "a verifier may have been told so until just now");
+}
+
 pub(super) async fn serving_the_old_value_again_takes_the_mark_away(store: &impl SweepStore) {
     store.raise_max_age(&[max_age("a", 60_000)]).await.unwrap();
     let mut lead = store.try_lead().await.unwrap().unwrap();
