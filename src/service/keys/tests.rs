@@ -1,6 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hallmark_core::ports::{FaultClass, KeyStore, Pending, Pulse, Snapshot};
+use hallmark_core::{
+    key::{Alg, KeyId, KeyState, Purpose},
+    ports::{BegunChange, ChangeState, FaultClass, KeyStore, Pending, Pulse, RecordUpdate, Snapshot},
+};
 use hallmark_testkit::fake_hsm::Call;
 use tokio::sync::Notify;
 

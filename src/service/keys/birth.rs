@@ -1,0 +1,127 @@
+//! How a key comes to be: its record is reserved, the pair is made on the HSM, and what the HSM says of it is looked at.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hallmark_core::{
+    client::{Client, Custody},
+    error::{Error, Reason},
+    key::{
+        Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose,
+    },
+    lifecycle::{self, Bootstrap},
+    ports::{HsmObject, RecordUpdate},
+    public_key::PublicKey,
+};
+use uuid::Uuid;
+
+use super::{Keys, change::Author, store_error};
+use crate::pool::{Pool, PoolKey};
+
+impl Keys {
+    /// Two records without keys, written before the keys are made.
+    #[expect(clippy::unwrap_used, reason = "`Unwrap safety` below")]
+    pub(super) async fn reserve_line(&self, client: &Client, line: &KeyLine) -> Result<(KeyRecord, KeyRecord), Error> {
+        let keys = self.context.keyring.keys().clone();
+        let records: Vec<_> = keys.of_client(client).cloned().collect();
+        let mut reserved = match lifecycle::bootstrap(line, &records)? {
+            Bootstrap::Start => Vec::new(),
+            Bootstrap::Resume(ids) => records.into_iter().filter(|record| ids.contains(&record.id)).collect(),
+        };
+        while reserved.len() < 2 {
+            reserved.push(self.reserve(Some(&client.name), &line.hsm, line.alg, Purpose::Assertion).await?);
+        }
+        // Unwrap safety: filled up to two right above.
+        let standby = reserved.pop().unwrap();
+        Ok((reserved.pop().unwrap(), standby))
+    }
+
+    pub(super) async fn reserve(
+        &self,
+        client: Option<&ClientName>,
+        hsm: &HsmName,
+        alg: Alg,
+        purpose: Purpose,
+    ) -> Result<KeyRecord, Error> {
+        let id = Uuid::new_v4();
+        let record = KeyRecord {
+            id: KeyId(id),
+            client: client.cloned(),
+            alg,
+            hsm: hsm.clone(),
+            purpose,
+            cka_id: Uuid::new_v4().as_bytes().to_vec(),
+            label: format!("{}{}", label_prefix(client, alg), &id.simple().to_string()[..8]),
+            public: None,
+            state: KeyState::PreActive,
+            served_for_ms: 0,
+            kept_for_ms: 0,
+            times: KeyTimes::created(self.context.clock.now()),
+            origin: Origin::Generated,
+            certificate_chain: Vec::new(),
+        };
+        self.context.keyring.store().apply(std::slice::from_ref(&record), &[]).await.map_err(store_error)?;
+        Ok(record)
+    }
+
+    /// Makes the key of a reserved record, or takes the one that an attempt cut short has left.
+    pub(super) async fn generate(
+        &self,
+        pool: &Pool,
+        record: &KeyRecord,
+        spec: KeySpec,
+        author: &Author<'_>,
+    ) -> Result<KeyRecord, Error> {
+        if record.public.is_some() {
+            return Ok(record.clone());
+        }
+        let subject = record.id.to_string();
+        self.audited(author, "generate", &subject, async {
+            let key = match left_behind(&pool.list().await?, record)? {
+                Some(key) => key,
+                None => pool.generate(record.cka_id.clone(), record.label.clone(), spec).await?,
+            };
+            let public = PublicPart { kid: key.thumbprint(), key };
+            let born = KeyRecord { public: Some(public), ..record.clone() };
+            let update = RecordUpdate { from: record.state, record: born.clone() };
+            self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
+            Ok(born)
+        })
+        .await
+    }
+}
+
+/// `CKA_LABEL` up to a random end: says to a person at the token whose key it is.
+pub(super) fn label_prefix(client: Option<&ClientName>, alg: Alg) -> String {
+    match client {
+        Some(client) => format!("hallmark:{client}:{alg}:"),
+        None => format!("hallmark-custody:{alg}:"),
+    }
+}
+
+/// The complete pair that a crash left on the token for `record`.
+fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> Result<Option<PublicKey>, Error> {
+    let by_id: HashMap<_, _> = objects.iter().map(|object| (object.cka_id.as_slice(), object)).collect();
+    let Some(object) = by_id.get(record.cka_id.as_slice()) else { return Ok(None) };
+    match (&object.public, object.has_private) {
+        (Some(key), true) if object.label == record.label && key.suits(record.alg) => Ok(Some(key.clone())),
+        _ => {
+            let text = format!("the HSM has an incomplete or foreign object with the CKA_ID of key {}", record.id);
+            Err(Error::new(Reason::KeyAbsent, text))
+        }
+    }
+}
+
+/// Looks at what the HSM says of a new key, before anyone relies on it: a module may make keys that can leave it.
+pub(super) async fn check_custody(pool: &Pool, born: &KeyRecord, floor: Custody) -> Result<(), Error> {
+    let public = born.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
+    let key = PoolKey::new(born, public, floor).map_err(Error::internal)?;
+    let evidence = pool.evidence(Arc::new(key)).await?;
+    let why = match evidence.custody() {
+        Ok(custody) if custody <= floor => return Ok(()),
+        Ok(custody) => format!("its custody is {custody:?}, and {floor:?} is asked for"),
+        Err(why) => why.to_owned(),
+    };
+    tracing::error!(key = %born.id, hsm = %born.hsm, why, "a new key is not used: the HSM does not keep it as it should");
+    let text = "the HSM made a key that falls short of the custody asked for; it is not used, call the operator";
+    Err(Error::new(Reason::CustodyTooWeak, text).with_detail(why))
+}

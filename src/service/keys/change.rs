@@ -1,0 +1,92 @@
+//! What all changes share: they are recorded once, audited before and after, and written as one.
+
+use hallmark_core::{
+    audit::{EncodedEvent, Event, KeyEvent, Outcome},
+    error::{Error, Reason},
+    key::KeyRecord,
+    lifecycle::{self, Change, Step},
+    ports::{BegunChange, ChangeState, KeyChange, RecordUpdate},
+};
+
+use super::{super::sign::audit_unavailable, Changed, Keys, store_error};
+
+/// Who is behind a change, for the audit log.
+pub(super) struct Author<'a> {
+    pub(super) who: &'a str,
+    pub(super) change: &'a str,
+    pub(super) reason: &'a str,
+}
+
+pub(super) enum Begun {
+    Go(KeyChange),
+    Done(Changed),
+}
+
+impl Keys {
+    pub(super) async fn begin(&self, change: KeyChange) -> Result<Begun, Error> {
+        match self.context.keyring.store().begin_change(&change).await.map_err(store_error)? {
+            BegunChange::New => Ok(Begun::Go(change)),
+            BegunChange::Existing(before) if before.request != change.request => {
+                let text = "this request_id came before with another request; use a new one";
+                Err(Error::new(Reason::RequestIdReused, text))
+            }
+            BegunChange::Existing(before) if before.state == ChangeState::Applied => {
+                Ok(Begun::Done(self.changed(before)))
+            }
+            // It failed, or its process died half-way: what it left is taken up.
+            BegunChange::Existing(before) => Ok(Begun::Go(before)),
+        }
+    }
+
+    pub(super) fn changed(&self, change: KeyChange) -> Changed {
+        let keys = self.context.keyring.keys();
+        let keys = keys.records.iter().filter(|record| change.keys.contains(&record.id)).cloned().collect();
+        Changed { change, keys }
+    }
+
+    /// Moves records in one transaction, then shows the result to signers and verifiers.
+    pub(super) async fn apply(&self, moves: Vec<(KeyRecord, Change)>, author: &Author<'_>) -> Result<(), Error> {
+        let now = self.context.clock.now();
+        let mut updates = Vec::with_capacity(moves.len());
+        for (record, change) in &moves {
+            updates.push(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? });
+        }
+        let texts: Vec<_> = moves.iter().map(|(record, change)| describe(record, change)).collect();
+        self.audited(author, "move", &texts.join(", "), async {
+            self.context.keyring.store().apply(&[], &updates).await.map_err(store_error)
+        })
+        .await?;
+        self.reload().await
+    }
+
+    /// Log intent, then act, then outcome.
+    pub(super) async fn audited<T>(
+        &self,
+        author: &Author<'_>,
+        action: &str,
+        subject: &str,
+        act: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let event = KeyEvent { change: author.change, who: author.who, action, subject, reason: author.reason };
+        self.record(&Event::KeyIntent(event.clone())).await?;
+        let result = act.await;
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.record(&Event::KeyOutcome { key: event, outcome }).await?;
+        result
+    }
+
+    pub(super) async fn record(&self, event: &Event<'_>) -> Result<(), Error> {
+        let encoded = EncodedEvent::new(self.context.clock.now(), event);
+        self.context.audit.append_synced(encoded).await.map_err(audit_unavailable)
+    }
+}
+
+/// How the request ids begin under which the server makes keys by itself.
+pub(super) const OWN_REQUESTS: &str = "hallmark:";
+
+fn describe(record: &KeyRecord, change: &Change) -> String {
+    match &change.step {
+        Step::Move { to, .. } => format!("{} to {to}", record.id),
+        step => format!("{}: {step:?}", record.id),
+    }
+}
