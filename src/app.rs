@@ -26,10 +26,7 @@ pub use self::{
     build::StartError,
     role_jwks::{ServingJwks, start_jwks},
 };
-use crate::{
-    config::{self, Config},
-    service::registry::Registered,
-};
+use crate::config::{self, Config};
 
 /// Where the server listens: as configured, or as the system chose for port 0.
 #[derive(Clone, Debug)]
@@ -51,7 +48,6 @@ pub struct Running {
     end: CancellationToken,
     fronts: JoinSet<()>,
     chores: JoinSet<()>,
-    keys_made: Arc<Notify>,
     hopeless: Arc<Hopeless>,
     config_file: Option<PathBuf>,
 }
@@ -94,18 +90,15 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
             return Err(error);
         }
     };
-    let keys_made = Arc::new(Notify::new());
-
-    chores.spawn(chores::renew_lease(built.keys.clone(), config.store.lease, end.clone()));
+    let Built { keys, context, rotation, metrics, .. } = &built;
+    let every = chores::look_every(config.store.lease);
+    chores.spawn(chores::watch_store(keys.clone(), rotation.clone(), metrics.clone(), every, end.clone()));
     chores.spawn(chores::report_health(built.readiness.clone(), fronts_started.reporter, end.clone()));
-    let (made, make) = (keys_made.clone(), chores::make_keys(built.context.clone(), built.keys.clone(), end.clone()));
-    chores.spawn(async move {
-        make.await;
-        made.notify_one();
-    });
+    chores.spawn(chores::make_custody_keys(context.clone(), keys.clone(), end.clone()));
+    chores.spawn(rotation.clone().run(end.clone()));
     let addresses = fronts_started.addresses;
     tracing::info!(?addresses, instance = config.instance.id, "serving");
-    Ok(Running { built, addresses, draining, end, fronts, chores, keys_made, hopeless, config_file: None })
+    Ok(Running { built, addresses, draining, end, fronts, chores, hopeless, config_file: None })
 }
 
 impl Running {
@@ -122,10 +115,10 @@ impl Running {
     /// Resolves once keys that are due are made and a signature has verified, or says why that took too long.
     pub async fn wait_until_ready(&self, patience: Duration) -> Result<(), String> {
         let ready = async {
-            self.keys_made.notified().await;
             loop {
                 match self.built.readiness.sign().await {
-                    Ok(()) => return,
+                    Ok(()) if self.built.rotation.is_provisioned() => return,
+                    Ok(()) => tracing::debug!("keys are still being made"),
                     Err(why) => tracing::debug!(why, "not ready yet"),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -159,13 +152,16 @@ impl Running {
             tracing::error!(what, "the configuration was not taken: this change needs a restart");
             return;
         }
-        self.built.context.registry.replace(Registered::new(config.clients, config.workloads, config.operators));
+        if let Err(error) = self.built.raise_max_age(&config.clients).await {
+            tracing::error!(%error, "the configuration was not taken: the key store can't be written");
+            return;
+        }
+        self.built.context.registry.replace(build::registered(&config));
         match self.built.keys.reload().await {
             Ok(()) => tracing::info!("configuration taken"),
             Err(error) => tracing::error!(%error, "configuration taken, but the keys could not be read again"),
         }
-        let Built { context, keys, .. } = &self.built;
-        self.chores.spawn(chores::make_keys(context.clone(), keys.clone(), self.end.clone()));
+        self.built.rotation.wake();
     }
 
     /// Resolves when an HSM needs a new process.

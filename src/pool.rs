@@ -117,6 +117,11 @@ impl PoolKey {
         })
     }
 
+    /// The least that the key must show of its birth.
+    pub fn custody(&self) -> Custody {
+        self.custody
+    }
+
     fn key_ref(&self) -> KeyRef<'_> {
         KeyRef { cka_id: &self.cka_id, label: &self.label, public: &self.public, custody: self.custody }
     }
@@ -239,6 +244,21 @@ impl Pool {
     /// What the HSM says of the key's birth and protection.
     pub async fn evidence(&self, key: Arc<PoolKey>) -> Result<Evidence, Error> {
         self.task(move |session| session.evidence(&key.key_ref())).await
+    }
+
+    /// Destroys both objects of the pair, or what is left of it. `KEY_ABSENT` where nothing is.
+    pub async fn destroy(&self, key: Arc<PoolKey>) -> Result<(), Error> {
+        self.task(move |session| session.destroy(&key.key_ref())).await
+    }
+
+    /// Keys that are set aside, or were and have not signed since.
+    pub fn quarantined(&self) -> Vec<KeyId> {
+        self.shared.quarantined()
+    }
+
+    /// Says each time when the HSM comes up or goes down.
+    pub fn watch_up(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.shared.watch_up()
     }
 
     /// Whether signatures may be asked for now: the breaker is closed.

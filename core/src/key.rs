@@ -66,6 +66,10 @@ pub struct KeyTimes {
     pub retired: Option<Timestamp>,
     pub compromised: Option<Timestamp>,
     pub destroyed: Option<Timestamp>,
+    /// When an operator confirmed that the authorization server has it, where that does not read the JWKS.
+    pub registered: Option<Timestamp>,
+    /// When it was seen at the public URL, as from outside.
+    pub rehearsed: Option<Timestamp>,
 }
 
 impl KeyTimes {
@@ -79,6 +83,8 @@ impl KeyTimes {
             retired: None,
             compromised: None,
             destroyed: None,
+            registered: None,
+            rehearsed: None,
         }
     }
 }

@@ -1,8 +1,19 @@
 //! Makes the parts of a server and fits them together.
 
-use std::{collections::HashMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
-use hallmark_core::ports::{AuditSink, Clock, PinLedger, StoreError};
+use hallmark_core::{
+    client::Client,
+    ports::{AuditSink, Clock, PinLedger, StoreError, SweepStore},
+};
 use hyper_util::service::TowerToHyperService;
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +26,7 @@ use super::{
 };
 use crate::{
     audit::{AuditLog, AuditOptions},
-    config::{self, Config, TlsFiles, TrustScope},
+    config::{self, Config, TlsFiles, TrustScope, UnsafeTesting},
     hsm::{
         pin::PinSource,
         pkcs11::{self, Modules, Pkcs11Token},
@@ -30,6 +41,8 @@ use crate::{
         readiness::Readiness,
         refusals::Refusals,
         registry::{Registered, Registry},
+        rotation::{Parts, Rotation, max_ages},
+        rules::{RuleSettings, Rules, UnsafeTimes},
         sign::Sign,
     },
     store::{PostgresOptions, PostgresStore, SqliteStore, Store, StorePinLedger},
@@ -79,8 +92,11 @@ pub(super) struct Built {
     pub(super) publisher: Arc<Publisher>,
     /// Whether time counts as served: see [`Followers::served`].
     pub(super) followers: Arc<Followers>,
+    pub(super) rotation: Rotation,
+    sweeps: Arc<dyn SweepStore>,
+    max_age: Duration,
     pub(super) readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     audit: AuditLog,
     store: Arc<dyn Store>,
     /// What a reload may not change.
@@ -105,8 +121,7 @@ impl Built {
         let store = open_store(config).await.map_err(|error| StartError::new("can't open the key store", error))?;
         let audit = open_audit(config, &clock)?;
         let sink: Arc<dyn AuditSink> = Arc::new(audit.clone());
-        let registered = Registered::new(config.clients.clone(), config.workloads.clone(), config.operators.clone());
-        let registry = Arc::new(Registry::new(registered));
+        let registry = Arc::new(Registry::new(registered(config)));
         let keyring = Keyring::open(store.clone(), config.store.lease, &registry).await;
         let keyring = Arc::new(keyring.map_err(|error| StartError::new("can't read the key store", error))?);
         let ledger: Arc<dyn PinLedger> = Arc::new(StorePinLedger::new(store.clone(), Handle::current()));
@@ -115,12 +130,32 @@ impl Built {
         let context = Context { clock, audit: sink, pools: Arc::new(pools), registry, keyring };
         let publisher = Arc::new(Publisher::new(&public_url(&config.jwks, jwks_addr), config.jwks.max_age));
         let followers = Arc::new(Followers::new(config.jwks.followers.iter().cloned()));
-        let keys = Keys::new(context.clone(), publisher.clone());
+        let rules = Arc::new(Rules::new(rule_settings(config)));
+        let keys = Keys::new(context.clone(), publisher.clone(), rules.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
         observe_keys(&metrics, &context.keyring);
         observe_followers(&metrics, &publisher, &followers);
         let fixed = fixed_part(config);
+        let rotation = Rotation::new(Parts {
+            context: context.clone(),
+            keys: keys.clone(),
+            rules,
+            sweeps: store.clone(),
+            replicas: store.clone(),
+            metrics: metrics.clone(),
+            instance: config.instance.id.clone(),
+            every: testing(config, |testing| testing.sweep_every).unwrap_or(config.rotation.every),
+            served: {
+                let (followers, publisher) = (followers.clone(), publisher.clone());
+                Box::new(move || followers.served(publisher.generation()))
+            },
+            monotonic: Arc::new(Instant::now()),
+        });
+        let (sweeps, max_age): (Arc<dyn SweepStore>, _) = (store.clone(), config.jwks.max_age);
+        raise_max_age(&*sweeps, &context, &config.clients, max_age)
+            .await
+            .map_err(|error| StartError::new("can't write to the key store", error))?;
         keys.reload().await.map_err(|error| StartError::new("can't read the key store", error))?;
         let jwks_socket = Some(jwks_socket);
         Ok(Self {
@@ -128,6 +163,9 @@ impl Built {
             keys,
             publisher,
             followers,
+            rotation,
+            sweeps,
+            max_age,
             readiness,
             metrics,
             audit,
@@ -136,6 +174,11 @@ impl Built {
             jwks_socket,
             jwks_addr,
         })
+    }
+
+    /// Before verifiers are told for how long they may keep the sets of these clients.
+    pub(super) async fn raise_max_age(&self, clients: &[Client]) -> Result<(), StoreError> {
+        raise_max_age(&*self.sweeps, &self.context, clients, self.max_age).await
     }
 
     /// What of `config` can't be taken without a new start.
@@ -154,8 +197,8 @@ impl Built {
     }
 
     pub(super) async fn close(self) {
-        let Self { context, keys, readiness, audit, store, .. } = self;
-        drop((keys, readiness));
+        let Self { context, keys, rotation, sweeps, readiness, audit, store, .. } = self;
+        drop((keys, rotation, sweeps, readiness));
         let pools = context.pools.clone();
         drop(context);
         // Joins threads that may be inside a call to an HSM. A connection that outlived the grace may hold the pools.
@@ -266,8 +309,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
 fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, StartError> {
     let mut options = AuditOptions::new(clock.clone());
     options.runtime = Some(Handle::current());
-    let delay = config.unsafe_testing.as_ref().and_then(|testing| testing.audit_sync_delay);
-    if let Some(delay) = delay {
+    if let Some(delay) = testing(config, |testing| testing.audit_sync_delay) {
         options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));
     }
     let log = AuditLog::open(&config.audit.dir, &config.instance.id, options);
@@ -357,6 +399,39 @@ fn listener(
     Listener { socket, tls, callers, protocol, limits, clock, metrics }
 }
 
+/// Clients, workloads and operators, as the configuration has them.
+pub(super) fn registered(config: &Config) -> Registered {
+    let (clients, workloads) = (config.clients.clone(), config.workloads.clone());
+    Registered::new(clients, workloads, config.operators.clone()).with_rotation(config.rotate.clone())
+}
+
+fn rule_settings(config: &Config) -> RuleSettings {
+    let config::Rotation { line_timeout, destroy_after, require_rehearsal, .. } = config.rotation;
+    let unsafe_times = UnsafeTimes {
+        lead: testing(config, |testing| testing.lead),
+        keep: testing(config, |testing| testing.keep),
+        rotate: testing(config, |testing| testing.rotate_every),
+    };
+    let settings = RuleSettings::new(config.jwks.max_age, config.store.lease);
+    RuleSettings { line_timeout, destroy_after, require_rehearsal, unsafe_times, ..settings }
+}
+
+fn testing<T>(config: &Config, value: impl Fn(&UnsafeTesting) -> Option<T>) -> Option<T> {
+    config.unsafe_testing.as_ref().and_then(value)
+}
+
+async fn raise_max_age(
+    sweeps: &dyn SweepStore,
+    context: &Context,
+    clients: &[Client],
+    max_age: Duration,
+) -> Result<(), StoreError> {
+    let keys = context.keyring.keys().clone();
+    let configured = clients.iter().map(|client| &client.name);
+    let removed = keys.clients().filter(|name| !clients.iter().any(|client| client.name == **name));
+    sweeps.raise_max_age(&max_ages(configured.chain(removed), max_age)).await
+}
+
 /// A port of 0 in `public_url` stands for the one that the system chose.
 pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
     let url = &jwks.public_url;
@@ -368,8 +443,9 @@ pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
 
 /// What a reload can't change, in a form that compares.
 fn fixed_part(config: &Config) -> String {
-    let Config { instance, grpc, jwks, metrics, store, audit, trusts, hsms, unsafe_testing, .. } = config;
-    format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{trusts:?}{hsms:?}{unsafe_testing:?}")
+    let Config { instance, grpc, jwks, metrics, store, audit, rotation, trusts, hsms, unsafe_testing, .. } = config;
+    let server = format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{rotation:?}");
+    format!("{server}{trusts:?}{hsms:?}{unsafe_testing:?}")
 }
 
 /// On a thread of its own, so that a flood there does not starve signing.

@@ -1,4 +1,4 @@
-//! What the server does beside answering: reads the store again, makes keys that are due, tells the health service.
+//! What the server does beside answering: reads the store again, makes custody keys, tells the health service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     pool::Pool,
-    service::{Context, keys::Keys, readiness::Readiness},
+    service::{
+        Context,
+        keys::{Keys, Looked},
+        readiness::Readiness,
+        rotation::Rotation,
+    },
+    telemetry::Metrics,
     transport::grpc::HealthReporter,
 };
 
@@ -16,42 +22,54 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often the health service is told.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads the store again, several times within its lease.
-pub(super) async fn renew_lease(keys: Keys, lease: Duration, end: CancellationToken) {
-    let every = (lease / 4).min(Duration::from_secs(5));
+/// How often to look whether there is anything new: several times within the lease, and every second where that is
+/// cheaper.
+pub(super) fn look_every(lease: Duration) -> Duration {
+    (lease / 4).min(Duration::from_secs(1))
+}
+
+/// Keeps the reading of the store current, and with it the lease.
+pub(super) async fn watch_store(
+    keys: Keys,
+    rotation: Rotation,
+    metrics: Arc<Metrics>,
+    every: Duration,
+    end: CancellationToken,
+) {
+    let mut up = true;
+    metrics.rotation().store_up(up);
     while wait(every, &end).await {
-        if let Err(error) = keys.reload().await {
-            tracing::error!(%error, "the key store can't be read; signing stops when its lease ends");
+        let looked = keys.look().await;
+        match &looked {
+            Err(error) if up => {
+                tracing::error!(%error, "the key store does not answer; signing stops when its lease ends");
+            }
+            Ok(_) if !up => tracing::error!("the key store answers again"),
+            Ok(Looked::ReadAgain) => rotation.wake(),
+            _ => {}
         }
+        up = looked.is_ok();
+        metrics.rotation().store_up(up);
     }
 }
 
-/// Makes each HSM's custody key, and what clients with `provision = "auto"` lack on it. Resolves once all is made; an
-/// HSM that is down holds up no other.
-pub(super) async fn make_keys(context: Context, keys: Keys, end: CancellationToken) {
-    let each = context.pools.iter().map(|(hsm, pool)| make_keys_on(hsm, pool, &keys, &end));
+/// Makes each HSM's custody key. Resolves once all are made; an HSM that is down holds up no other.
+pub(super) async fn make_custody_keys(context: Context, keys: Keys, end: CancellationToken) {
+    let each = context.pools.iter().map(|(hsm, pool)| make_custody_key(hsm, pool, &keys, &end));
     futures_util::future::join_all(each).await;
 }
 
-async fn make_keys_on(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &CancellationToken) {
+async fn make_custody_key(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &CancellationToken) {
     loop {
         tokio::select! {
             () = pool.wait_until_up() => {}
             () = end.cancelled() => return,
         }
-        let custody = keys.ensure_custody_key(hsm).await;
-        if let Err(error) = &custody {
-            tracing::warn!(%hsm, %error, "the custody key can't be made yet");
+        match keys.ensure_custody_key(hsm).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%hsm, %error, "the custody key can't be made yet"),
         }
-        let provisioned = keys.provision(hsm).await;
-        if provisioned.made > 0 {
-            tracing::info!(%hsm, made = provisioned.made, "key lines made");
-        }
-        for (line, error) in &provisioned.failed {
-            tracing::warn!(%line, %error, "keys can't be made yet");
-        }
-        let done = custody.is_ok() && provisioned.failed.is_empty();
-        if done || !wait(RETRY, end).await {
+        if !wait(RETRY, end).await {
             return;
         }
     }

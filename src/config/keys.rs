@@ -61,8 +61,6 @@ fn check_rotate(s: &Section<'_>, rotate: &At<Duration>) {
         let hint = "write a day or more, e.g. `\"90d\"`: a key must be published for long before it signs";
         s.error(&rotate.place, "`rotate` in [[client.keys]] is too short", hint);
     }
-    let what = "`rotate` has no effect in this version: keys are not replaced by themselves yet";
-    s.warn(&rotate.place, what, "it takes effect with rotation; leave it in if you want that then");
 }
 
 const DAY: Duration = Duration::from_hours(24);

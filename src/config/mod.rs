@@ -71,11 +71,12 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     pub store: Store,
     pub audit: Audit,
+    pub rotation: Rotation,
     pub trusts: Vec<Trust>,
     pub hsms: Vec<Hsm>,
     pub clients: Vec<Client>,
-    /// How often each client's keys of an algorithm are to be replaced. Takes effect with rotation.
-    pub rotation: BTreeMap<(ClientName, Alg), Duration>,
+    /// How often each client's keys of an algorithm are to be replaced.
+    pub rotate: BTreeMap<(ClientName, Alg), Duration>,
     pub workloads: Vec<Workload>,
     pub operators: Vec<(Identity, Vec<OperatorRole>)>,
     /// `serve` refuses a configuration that has it, unless it is started with `--unsafe-testing`.
@@ -159,6 +160,19 @@ pub struct Audit {
     pub dir: PathBuf,
 }
 
+/// `[rotation]`: what all clients' keys obey.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// How often it is looked at what is due.
+    pub every: Duration,
+    /// An HSM that has not answered for so long leaves signing to others.
+    pub line_timeout: Duration,
+    /// When keys that ended are destroyed on the HSM; `None`: when an operator says so.
+    pub destroy_after: Option<Duration>,
+    /// A key must have been seen at the public URL before it signs.
+    pub require_rehearsal: bool,
+}
+
 /// `[[trust]]`: who vouches for callers, and for which.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -205,6 +219,14 @@ pub enum TokenSelector {
 pub struct UnsafeTesting {
     /// Each audit sync takes this much longer, as a slow disk would.
     pub audit_sync_delay: Option<Duration>,
+    /// In place of `every` in `[rotation]`.
+    pub sweep_every: Option<Duration>,
+    /// In place of each `rotate`.
+    pub rotate_every: Option<Duration>,
+    /// For how long a key must be published before it signs.
+    pub lead: Option<Duration>,
+    /// For how long a key that signed stays published.
+    pub keep: Option<Duration>,
 }
 
 /// What a process does, and so which sections it needs.
@@ -223,10 +245,11 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         metrics: server.metrics,
         store: server.store?,
         audit: server.audit?,
+        rotation: server.rotation,
         trusts: access.trusts,
         hsms: hsms.list,
         clients: clients.list,
-        rotation: clients.rotation,
+        rotate: clients.rotation,
         workloads: access.workloads,
         operators: access.operators,
         unsafe_testing: server.unsafe_testing,

@@ -1,13 +1,13 @@
-//! Reads what stands once: `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]`, `[follow]` and
-//! `[unsafe_testing]`.
+//! Reads what stands once: `[instance]`, `[grpc]`, `[jwks]`, `[metrics]`, `[store]`, `[audit]`, `[rotation]`, `[follow]`
+//! and `[unsafe_testing]`.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hallmark_core::policy::Identity;
 
 use super::{
-    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Store, TlsFiles, UnsafeTesting, defaults, follow, problem::At,
-    section::Section, store, url::Url, value::Mismatch,
+    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting, defaults, follow,
+    problem::At, section::Section, store, url::Url, value::Mismatch,
 };
 
 /// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
@@ -22,6 +22,7 @@ pub(super) struct Server {
     pub(super) follow: Option<Follow>,
     /// Each of `[jwks] followers`, with the place of the list.
     pub(super) follower_places: Vec<At<Identity>>,
+    pub(super) rotation: Rotation,
     pub(super) unsafe_testing: Option<UnsafeTesting>,
 }
 
@@ -39,6 +40,7 @@ impl Server {
             metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
             store: needed(root, role, "store", store::read).flatten(),
             audit: needed(root, role, "audit", audit).flatten(),
+            rotation: root.table("rotation", rotation).unwrap_or_else(defaults::rotation),
             follow: root.table("follow", follow::read).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
             follower_places,
@@ -71,6 +73,7 @@ pub(super) fn refuse_in_parts(root: &Section<'_>) {
         "metrics",
         "store",
         "audit",
+        "rotation",
         "trust",
         "hsm",
         "operator",
@@ -200,10 +203,27 @@ fn audit(s: &Section<'_>) -> Option<Audit> {
     Some(Audit { dir: s.required("dir", "\"/var/lib/hallmark/audit\"")?.value })
 }
 
+fn rotation(s: &Section<'_>) -> Rotation {
+    let default = defaults::rotation();
+    let every = s.within("every", default.every, &(Duration::from_secs(1)..=Duration::from_mins(1)));
+    let line_timeout = s.within("line_timeout", default.line_timeout, &(Duration::from_mins(1)..=30 * DAY));
+    let destroy_after = s.get::<Duration>("destroy_after");
+    let destroy_after = destroy_after.map(|_| s.within("destroy_after", YEAR, &(30 * DAY..=100 * YEAR)));
+    let require_rehearsal = s.get("require_rehearsal").map_or(default.require_rehearsal, |on| on.value);
+    Rotation { every, line_timeout, destroy_after, require_rehearsal }
+}
+
 fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {
     let what = "[unsafe_testing] is for tests: `serve` refuses it without `--unsafe-testing`";
     s.warn(s.place(), what, "take the section out for production");
-    UnsafeTesting { audit_sync_delay: s.get("audit_sync_delay").map(|delay| delay.value) }
+    let time = |key| s.get::<Duration>(key).map(|time| time.value);
+    UnsafeTesting {
+        audit_sync_delay: time("audit_sync_delay"),
+        sweep_every: time("sweep_every"),
+        rotate_every: time("rotate_every"),
+        lead: time("lead"),
+        keep: time("keep"),
+    }
 }
 
 pub(super) fn tls(s: &Section<'_>) -> Option<TlsFiles> {
@@ -235,3 +255,4 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(24 * 365);

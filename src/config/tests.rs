@@ -233,8 +233,7 @@ fn rates_say_how_many_in_which_time() {
 fn the_time_between_rotations_is_kept() {
     let keys = "keys = [{ alg = \"ES384\", rotate = \"90d\" }, { alg = \"RS384\" }]";
     let (_dir, config) = loaded(&[MINIMAL, CLIENT, keys].concat());
-    let rotation: Vec<_> =
-        config.rotation.iter().map(|((client, alg), every)| (client.as_str(), *alg, *every)).collect();
+    let rotation: Vec<_> = config.rotate.iter().map(|((client, alg), every)| (client.as_str(), *alg, *every)).collect();
     assert_eq!(rotation, [("epic", Alg::ES384, Duration::from_secs(90 * 86_400))]);
 }
 

@@ -78,6 +78,11 @@ impl Judge {
         Verdict::Quarantine(key)
     }
 
+    /// Keys that were set aside and have not signed since.
+    pub(super) fn quarantined(&self) -> Vec<KeyId> {
+        self.quarantined.keys().copied().collect()
+    }
+
     /// For how long `key` is still set aside.
     pub(super) fn quarantined_for(&self, now: Instant, key: KeyId) -> Option<Duration> {
         let until = *self.quarantined.get(&key)?;

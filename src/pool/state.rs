@@ -226,6 +226,10 @@ impl Shared {
         }
     }
 
+    pub(super) fn quarantined(&self) -> Vec<KeyId> {
+        lock(&self.judge).quarantined()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         *self.up.borrow()
     }

@@ -26,6 +26,7 @@ use super::{
     keys::{CreateRequest, Keys},
     publish::Publisher,
     registry::{Registered, Registry},
+    rules::{RuleSettings, Rules},
 };
 use crate::{
     pool::{Observer, Pool, Settings},
@@ -41,6 +42,8 @@ pub(super) struct Rig {
     pub(super) audit: Arc<Recorder>,
     pub(super) context: Context,
     pub(super) keys: Keys,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) rules: Arc<Rules>,
 }
 
 impl Rig {
@@ -52,34 +55,40 @@ impl Rig {
     /// The client's lines are on each of `hsms`.
     pub(super) async fn on(hsms: &[&str], store: Arc<dyn KeyStore>) -> Self {
         let hsms: Vec<HsmName> = hsms.iter().map(|name| name.parse().unwrap()).collect();
-        let registered = Registered::new(
-            vec![client(&hsms)],
-            vec![workload()],
-            vec![operator("dns:o.example"), operator("dns:p.example")],
-        );
-        let registry = Arc::new(Registry::new(registered));
-        let (mut pools, mut tokens) = (HashMap::new(), HashMap::new());
-        for name in hsms {
-            let token = FakeToken::new();
-            let settings = Settings::new(name.clone(), 1);
-            let pool = Pool::start(Arc::new(FakeHsm::new(&token)), settings, Arc::new(StillClock), Arc::new(Blind));
+        let tokens = hsms.iter().map(|name| (name.clone(), FakeToken::new())).collect();
+        let settings = RuleSettings::new(Duration::from_secs(300), PATIENCE);
+        Self::start(vec![client(&hsms)], tokens, store, Arc::new(StillClock), settings).await
+    }
+
+    /// On tokens that are there already, as a process finds them.
+    pub(super) async fn start(
+        clients: Vec<Client>,
+        tokens: HashMap<HsmName, Arc<FakeToken>>,
+        store: Arc<dyn KeyStore>,
+        clock: Arc<dyn Clock>,
+        settings: RuleSettings,
+    ) -> Self {
+        let destroyer = ("dns:d.example".parse().unwrap(), vec![OperatorRole::Destroy]);
+        let operators = vec![operator("dns:o.example"), operator("dns:p.example"), destroyer];
+        let registry = Arc::new(Registry::new(Registered::new(clients, vec![workload()], operators)));
+        let mut pools = HashMap::new();
+        for (name, token) in &tokens {
+            let pool_settings = Settings::new(name.clone(), 1);
+            let pool = Pool::start(Arc::new(FakeHsm::new(token)), pool_settings, Arc::new(StillClock), Arc::new(Blind));
             let pool = pool.unwrap();
-            tokio::time::timeout(PATIENCE, pool.wait_until_up()).await.expect("the fake HSM connects");
+            if !token.is_unplugged() {
+                tokio::time::timeout(PATIENCE, pool.wait_until_up()).await.expect("the fake HSM connects");
+            }
             pools.insert(name.clone(), pool);
-            tokens.insert(name, token);
         }
         let audit = Arc::new(Recorder::default());
-        let keyring = Keyring::open(store, PATIENCE, &registry).await.unwrap();
-        let context = Context {
-            clock: Arc::new(StillClock),
-            audit: audit.clone(),
-            pools: Arc::new(pools),
-            registry,
-            keyring: Arc::new(keyring),
-        };
+        let keyring = Keyring::open(store, settings.store_lease, &registry).await.unwrap();
+        let context =
+            Context { clock, audit: audit.clone(), pools: Arc::new(pools), registry, keyring: Arc::new(keyring) };
         let publisher = Arc::new(Publisher::new("https://keys.example", Duration::from_secs(300)));
-        let keys = Keys::new(context.clone(), publisher);
-        Self { tokens, audit, context, keys }
+        let rules = Arc::new(Rules::new(settings));
+        let keys = Keys::new(context.clone(), publisher.clone(), rules.clone());
+        Self { tokens, audit, context, keys, publisher, rules }
     }
 
     pub(super) fn token(&self, hsm: &str) -> &Arc<FakeToken> {
@@ -101,7 +110,7 @@ pub(super) fn caller(id: &str) -> Caller {
     Caller { identity: id.parse().unwrap(), roles, not_after: None }
 }
 
-fn client(hsms: &[HsmName]) -> Client {
+pub(super) fn client(hsms: &[HsmName]) -> Client {
     Client {
         name: "c".parse().unwrap(),
         client_id: Some("client-id".into()),

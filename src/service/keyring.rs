@@ -1,11 +1,17 @@
 //! The key records as last read from the store, made ready for signing: read without a lock, replaced as one.
 //!
-//! A replica signs under the store's lease: every successful read renews it, and past it nothing is signed, for
-//! another replica may have revoked a key meanwhile.
+//! A replica signs under the store's lease: every answer of the store that shows the records to be current renews it, and
+//! past it nothing is signed, for another replica may have revoked a key meanwhile.
+
+mod pauses;
 
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,10 +19,12 @@ use arc_swap::ArcSwap;
 use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
-    key::{HsmName, KeyId, KeyLine, KeyRecord, KeyState, Purpose},
-    ports::{KeyStore, StoreError},
+    key::{ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Purpose},
+    ports::{KeyStore, Pulse, Snapshot, StoreError},
+    time::Timestamp,
 };
 
+pub use self::pauses::Pauses;
 use super::registry::{Registered, Registry};
 use crate::pool::PoolKey;
 
@@ -25,15 +33,31 @@ pub struct Keyring {
     store: Arc<dyn KeyStore>,
     lease: Duration,
     current: ArcSwap<Reading>,
+    /// What renewed the lease last, in milliseconds since `began`.
+    renewed_ms: AtomicU64,
+    began: Instant,
+    /// By how much the store's clock is ahead of ours, in milliseconds.
+    store_ahead_ms: AtomicI64,
+    /// Keys that were revoked while the store could not be written.
+    barred: Mutex<HashMap<KeyId, Timestamp>>,
+    pauses: Pauses,
 }
 
 /// One reading of the store.
 #[derive(Debug)]
 pub struct Reading {
+    /// In the order of creation within each client.
     pub records: Vec<KeyRecord>,
+    /// Which state of the store it shows.
+    pub generation: u64,
+    /// Every HSM that a record names.
+    pub hsms: BTreeSet<HsmName>,
+    /// What operators have confirmed of keys.
+    pub registered: BTreeSet<KeyId>,
+    pub rehearsed: BTreeSet<KeyId>,
+    by_client: HashMap<ClientName, Range<usize>>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
-    read_at: Instant,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -45,9 +69,19 @@ impl std::fmt::Debug for Keyring {
 impl Keyring {
     /// Reads the store for the first time.
     pub async fn open(store: Arc<dyn KeyStore>, lease: Duration, registry: &Registry) -> Result<Self, StoreError> {
-        let asked = Instant::now();
-        let keys = Reading::new(store.records().await?.records, &registry.load_full(), asked);
-        Ok(Self { store, lease, current: ArcSwap::from_pointee(keys) })
+        let began = Instant::now();
+        let snapshot = store.records().await?;
+        let keys = Reading::new(snapshot.records, snapshot.generation, &registry.load_full(), None);
+        Ok(Self {
+            store,
+            lease,
+            current: ArcSwap::from_pointee(keys),
+            renewed_ms: AtomicU64::new(0),
+            began,
+            store_ahead_ms: AtomicI64::new(0),
+            barred: Mutex::default(),
+            pauses: Pauses::default(),
+        })
     }
 
     /// Reads the store again, which renews the lease. One at a time, or an older reading could replace a newer one:
@@ -55,9 +89,28 @@ impl Keyring {
     pub async fn refresh(&self, registered: &Registered) -> Result<(), StoreError> {
         // The lease runs from before the question: what was true then is what the answer shows.
         let asked = Instant::now();
-        let records = self.store.records().await?.records;
-        self.current.store(Arc::new(Reading::new(records, registered, asked)));
+        let mut snapshot = self.store.records().await?;
+        self.exchange(&mut snapshot, registered);
+        self.renew(asked);
         Ok(())
+    }
+
+    /// Asks the store for its generation and time. `false` where the reading in force is not of that generation any more;
+    /// else its lease is renewed. `local` is our own time.
+    pub async fn is_current(&self, local: impl Fn() -> Timestamp) -> Result<bool, StoreError> {
+        let asked = Instant::now();
+        let Pulse { generation, now } = self.store.pulse().await?;
+        self.store_ahead_ms.store(now.millis().saturating_sub(local().millis()), Ordering::Relaxed);
+        let current = self.current.load().generation == generation;
+        if current {
+            self.renew(asked);
+        }
+        Ok(current)
+    }
+
+    /// What time it is by the store's clock, which is the one that counts, when it is `local` here.
+    pub fn store_time(&self, local: Timestamp) -> Timestamp {
+        Timestamp::from_millis(local.millis().saturating_add(self.store_ahead_ms.load(Ordering::Relaxed)))
     }
 
     /// The last reading, however old.
@@ -67,39 +120,113 @@ impl Keyring {
 
     /// The keys, while the lease holds.
     pub fn leased(&self) -> Result<arc_swap::Guard<Arc<Reading>>, Error> {
-        let keys = self.current.load();
-        if keys.read_at.elapsed() <= self.lease {
-            return Ok(keys);
+        // Loaded after the look at the lease: what is newer than it is as good.
+        let renewed = self.began + Duration::from_millis(self.renewed_ms.load(Ordering::Acquire));
+        if renewed.elapsed() <= self.lease {
+            return Ok(self.current.load());
         }
         let text = "the key store has not answered for longer than its lease; signing goes on when it does";
         Err(Error::new(Reason::StoreUnavailable, text).retry_after(Duration::from_secs(1)))
+    }
+
+    /// Clients for which signing pauses.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    /// For how long to sign on without news from the store.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// Where records are changed. A [`Self::refresh`] afterwards makes it seen.
     pub fn store(&self) -> &Arc<dyn KeyStore> {
         &self.store
     }
+
+    /// Counts `key` as revoked from now on in this process, until the store says so: it could not be written.
+    pub fn bar(&self, key: KeyId, at: Timestamp, registered: &Registered) {
+        self.barred().insert(key, at);
+        let old = self.current.load_full();
+        let mut snapshot = Snapshot { records: old.records.clone(), generation: old.generation };
+        self.exchange(&mut snapshot, registered);
+    }
+
+    /// The keys of [`Self::bar`] that the store does not know of yet.
+    pub fn barred_keys(&self) -> Vec<KeyId> {
+        self.barred().keys().copied().collect()
+    }
+
+    /// The store says so now.
+    pub fn unbar(&self, key: KeyId) {
+        self.barred().remove(&key);
+    }
+
+    fn exchange(&self, snapshot: &mut Snapshot, registered: &Registered) {
+        // Held to the end, so that no key is barred in between and then forgotten.
+        let barred = self.barred();
+        for record in snapshot.records.iter_mut().filter(|record| record.state != KeyState::Compromised) {
+            if let Some(at) = barred.get(&record.id) {
+                record.state = KeyState::Compromised;
+                record.times.compromised = Some(*at);
+            }
+        }
+        let records = std::mem::take(&mut snapshot.records);
+        let reading = Reading::new(records, snapshot.generation, registered, Some(&self.current.load()));
+        self.current.store(Arc::new(reading));
+    }
+
+    fn barred(&self) -> std::sync::MutexGuard<'_, HashMap<KeyId, Timestamp>> {
+        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renew(&self, asked: Instant) {
+        let asked = asked.duration_since(self.began).as_millis();
+        self.renewed_ms.fetch_max(u64::try_from(asked).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
 }
 
 impl Reading {
-    fn new(records: Vec<KeyRecord>, registered: &Registered, read_at: Instant) -> Self {
-        let (mut active, mut custody) = (HashMap::new(), HashMap::new());
-        for record in records.iter().filter(|record| record.state == KeyState::Active) {
+    /// What `before` had parsed already is taken over.
+    fn new(mut records: Vec<KeyRecord>, generation: u64, registered: &Registered, before: Option<&Self>) -> Self {
+        // Stable: within a client they stay in the order of creation.
+        records.sort_by(|a, b| a.client.cmp(&b.client));
+        let confirmed = |when: fn(&KeyTimes) -> Option<Timestamp>| {
+            let confirmed = records.iter().filter(|record| when(&record.times).is_some());
+            confirmed.map(|record| record.id).collect::<BTreeSet<_>>()
+        };
+        let (registered_keys, rehearsed) = (confirmed(|times| times.registered), confirmed(|times| times.rehearsed));
+        let mut reading = Self {
+            by_client: by_client(&records),
+            hsms: records.iter().map(|record| record.hsm.clone()).collect(),
+            registered: registered_keys,
+            rehearsed,
+            records,
+            generation,
+            active: HashMap::new(),
+            custody: HashMap::new(),
+        };
+        for record in reading.records.iter().filter(|record| record.state == KeyState::Active) {
             let client = record.client.as_ref().and_then(|name| registered.clients.get(name));
             let floor = client.map_or(Custody::Local, |client| client.custody);
-            let Some(key) = ready(record, floor) else { continue };
-            match (record.purpose, &record.client) {
-                (Purpose::Assertion, Some(client)) => {
-                    let line = KeyLine { client: client.clone(), alg: record.alg, hsm: record.hsm.clone() };
-                    active.insert(line, Arc::new(key));
+            let line = record.line();
+            let known = before.and_then(|before| match &line {
+                Some(line) => before.active(line),
+                None => before.custody(&record.hsm),
+            });
+            let known = known.filter(|key| key.id == record.id && key.custody() == floor).cloned();
+            let Some(key) = known.or_else(|| ready(record, floor).map(Arc::new)) else { continue };
+            match (record.purpose, line) {
+                (Purpose::Assertion, Some(line)) => {
+                    reading.active.insert(line, key);
                 }
                 (Purpose::Custody, _) => {
-                    custody.insert(record.hsm.clone(), Arc::new(key));
+                    reading.custody.insert(record.hsm.clone(), key);
                 }
                 (Purpose::Assertion, None) => tracing::error!(key = %record.id, "a key without a client"),
             }
         }
-        Self { records, active, custody, read_at }
+        reading
     }
 
     /// The key that signs for `line`.
@@ -118,9 +245,49 @@ impl Reading {
     }
 
     /// All of the client's records, in any state.
-    pub fn of_client<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = &'a KeyRecord> {
-        self.records.iter().filter(|record| record.client.as_ref() == Some(&client.name))
+    pub fn of_client<'a>(&'a self, client: &Client) -> std::slice::Iter<'a, KeyRecord> {
+        self.of(&client.name).iter()
     }
+
+    /// All records of the client of that name, configured or not.
+    pub fn of(&self, client: &ClientName) -> &[KeyRecord] {
+        self.by_client.get(client).map_or(&[], |range| &self.records[range.clone()])
+    }
+
+    /// Every client that has records.
+    pub fn clients(&self) -> impl Iterator<Item = &ClientName> {
+        self.by_client.keys()
+    }
+
+    /// Whether the line has, or had, a key that someone could know of.
+    pub fn has_lived(&self, line: &KeyLine) -> bool {
+        let mut records = self.of(&line.client).iter().filter(|record| record.line().as_ref() == Some(line));
+        records.any(|record| record.state != KeyState::PreActive || record.times.published.is_some())
+    }
+
+    /// The record of that id.
+    pub fn find(&self, key: KeyId) -> Option<&KeyRecord> {
+        self.records.iter().find(|record| record.id == key)
+    }
+
+    /// The record with that `kid`.
+    pub fn by_kid(&self, kid: &str) -> Option<&KeyRecord> {
+        self.records.iter().find(|record| record.public.as_ref().is_some_and(|public| public.kid.as_str() == kid))
+    }
+}
+
+/// `records` are sorted by client.
+fn by_client(records: &[KeyRecord]) -> HashMap<ClientName, Range<usize>> {
+    let mut ranges = HashMap::new();
+    let mut start = 0;
+    for group in records.chunk_by(|a, b| a.client == b.client) {
+        let end = start + group.len();
+        if let Some(client) = group.first().and_then(|record| record.client.clone()) {
+            ranges.insert(client, start..end);
+        }
+        start = end;
+    }
+    ranges
 }
 
 fn ready(record: &KeyRecord, floor: Custody) -> Option<PoolKey> {

@@ -1,14 +1,19 @@
 //! An operator lists keys, and makes the first keys of a client's lines.
 //!
 //! - `create`: what an operator asks for;
-//! - `provision`: what the server makes by itself;
+//! - `custody`: the HSMs' own keys;
+//! - `acts`: what the sweep has done on HSMs;
 //! - `birth`: from a reserved record to a key;
 //! - `change`: records and audits every change.
 
+mod acts;
 mod birth;
 mod change;
 mod create;
-mod provision;
+mod custody;
+mod inventory;
+mod locks;
+mod revoke;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,54 +22,79 @@ use hallmark_core::{
     key::{ClientName, HsmName, KeyRecord},
     policy::{Caller, OperatorRole},
     ports::{KeyChange, StoreError},
+    time::Timestamp,
 };
 use tokio::sync::Mutex;
 
-pub use self::{create::CreateRequest, provision::Provisioned};
-use super::{Context, publish::Publisher};
+pub(in crate::service) use self::acts::line_of;
+use self::locks::Locks;
+pub use self::{
+    create::CreateRequest,
+    inventory::{Inventory, Stray},
+};
+use super::{Context, publish::Publisher, registry::Registered, rules::Rules};
 use crate::pool::Pool;
+
+/// What [`Keys::look`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// The reading in force is the last there is.
+    Current,
+    /// There was something new.
+    ReadAgain,
+}
 
 /// The use cases about keys; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Keys {
     context: Context,
     publisher: Arc<Publisher>,
-    /// Changes happen one after the other.
-    changing: Arc<Mutex<()>>,
-    /// So do readings of the store, each with what is published of it: by the chore, after a change, on SIGHUP.
+    /// What the rules are asked with.
+    rules: Arc<Rules>,
+    /// A client's keys are made one after the other; whoever only moves them needs no lock, for the store refuses what
+    /// started from another state.
+    births: Arc<Locks<ClientName>>,
+    custody_births: Arc<Locks<HsmName>>,
+    /// Readings of the store, each with what is published of it, come one after the other: by the chore, after a change, on SIGHUP.
     reloading: Arc<Mutex<()>>,
 }
 
-/// A change, and the keys that it made.
+/// A change, the keys that it made or moved, and what verifiers will see of it.
 #[derive(Debug)]
 pub struct Changed {
     pub change: KeyChange,
     pub keys: Vec<KeyRecord>,
+    /// From when on it holds at every replica, and at every verifier that obeys the headers.
+    pub in_force_everywhere_at: Option<Timestamp>,
+    /// What else there is to know or to do, a sentence each.
+    pub advice: Vec<String>,
 }
 
 impl Keys {
     /// `publisher` is told of every reading of the store.
-    pub fn new(context: Context, publisher: Arc<Publisher>) -> Self {
-        Self { context, publisher, changing: Arc::default(), reloading: Arc::default() }
+    pub fn new(context: Context, publisher: Arc<Publisher>, rules: Arc<Rules>) -> Self {
+        let (births, custody_births, reloading) = (Arc::default(), Arc::default(), Arc::default());
+        Self { context, publisher, rules, births, custody_births, reloading }
     }
 
     /// The records of `client`, or all.
     pub fn list(&self, caller: &Caller, client: Option<&ClientName>) -> Result<Vec<KeyRecord>, Error> {
         self.authorise(caller, OperatorRole::View)?;
         let keys = self.context.keyring.keys();
-        let wanted = |record: &&KeyRecord| client.is_none() || record.client.as_ref() == client;
-        Ok(keys.records.iter().filter(wanted).cloned().collect())
+        let mut records = match client {
+            Some(client) => keys.of(client).to_vec(),
+            None => keys.records.clone(),
+        };
+        // In the order of creation, whoever they belong to.
+        records.sort_by_key(|record| record.times.created);
+        Ok(records)
     }
 
     /// The record with that `kid`.
     pub fn get(&self, caller: &Caller, kid: &str) -> Result<KeyRecord, Error> {
         self.authorise(caller, OperatorRole::View)?;
         let keys = self.context.keyring.keys();
-        let has_kid = |record: &&KeyRecord| record.public.as_ref().is_some_and(|public| public.kid.as_str() == kid);
-        keys.records.iter().find(has_kid).cloned().ok_or_else(|| {
-            let shown: String = kid.chars().take(64).collect();
-            Error::new(Reason::KeyNotFound, format!("no key with kid `{shown}`; `hallmark keys list` shows all"))
-        })
+        keys.by_kid(kid).cloned().ok_or_else(|| no_such_key(kid))
     }
 
     /// Reads the store again, for signing and for the JWKS.
@@ -73,9 +103,44 @@ impl Keys {
         // Read inside: who replaced it before asking for a reload finds it in force afterwards.
         let registered = self.context.registry.load_full();
         self.context.keyring.refresh(&registered).await.map_err(store_error)?;
-        let clients: Vec<_> = registered.clients.values().cloned().collect();
-        self.publisher.rebuild(&clients, &self.context.keyring.keys().records);
-        Ok(())
+        self.publish(registered).await
+    }
+
+    /// Reads the store again if there is anything new; else renews the lease. Cheap, and meant to be called often.
+    pub async fn look(&self) -> Result<Looked, Error> {
+        let context = &self.context;
+        if context.keyring.is_current(|| context.clock.now()).await.map_err(store_error)? {
+            return Ok(Looked::Current);
+        }
+        self.reload().await?;
+        Ok(Looked::ReadAgain)
+    }
+
+    /// Publishes the reading in force anew, where a change that verifiers were told of has not come.
+    pub async fn recount(&self) -> Result<(), Error> {
+        let now = self.context.keyring.store_time(self.context.clock.now());
+        if !self.rules.countdown_is_over(now) {
+            return Ok(());
+        }
+        let _one = self.reloading.lock().await;
+        self.publish(self.context.registry.load_full()).await
+    }
+
+    /// Makes the documents of all clients.
+    async fn publish(&self, registered: Arc<Registered>) -> Result<(), Error> {
+        let this = self.clone();
+        let work = move || {
+            let clients: Vec<_> = registered.clients.values().cloned().collect();
+            let next = this.rules.next_changes(&this.context);
+            this.publisher.rebuild_until(&clients, &this.context.keyring.keys().records, &next);
+        };
+        // Ten thousand clients take a while, which signing need not wait for.
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+    }
+
+    /// What time it is by the store's clock.
+    fn now(&self) -> Timestamp {
+        self.context.keyring.store_time(self.context.clock.now())
     }
 
     fn authorise(&self, caller: &Caller, role: OperatorRole) -> Result<(), Error> {
@@ -89,6 +154,11 @@ impl Keys {
 
 /// Who is behind what the server does by itself, in the audit log.
 const OWN_NAME: &str = "hallmark";
+
+fn no_such_key(kid: &str) -> Error {
+    let shown: String = kid.chars().take(64).collect();
+    Error::new(Reason::KeyNotFound, format!("no key with kid `{shown}`; `hallmark keys list` shows all"))
+}
 
 pub(super) fn store_error(error: StoreError) -> Error {
     let wait = Duration::from_secs(1);

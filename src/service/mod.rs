@@ -2,6 +2,8 @@
 //!
 //! - [`sign`]: a workload asks for an assertion;
 //! - [`keys`]: an operator lists and makes keys;
+//! - [`rotation`]: the sweep, which does what is due with nobody's help;
+//! - [`rules`]: what the rules are asked with, by the sweep and by operators;
 //! - [`publish`]: the JWKS documents, in memory;
 //! - [`followers`]: who serves those documents elsewhere, and which generation of them;
 //! - [`readiness`]: whether signatures are made and verified lately;
@@ -21,6 +23,8 @@ pub mod publish;
 pub mod readiness;
 pub mod refusals;
 pub mod registry;
+pub mod rotation;
+pub mod rules;
 pub mod sign;
 
 use std::{collections::HashMap, sync::Arc};

@@ -1,11 +1,15 @@
 //! Clients and policy, as the configuration has them: read without a lock, replaced as one on reload.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, Guard};
 use hallmark_core::{
     client::Client,
-    key::ClientName,
+    key::{Alg, ClientName},
     policy::{Identity, OperatorRole, Policy, Workload},
 };
 
@@ -21,6 +25,7 @@ pub struct Registered {
     pub clients: HashMap<ClientName, Client>,
     pub policy: Policy,
     pub limits: Limits,
+    rotation: BTreeMap<(ClientName, Alg), Duration>,
 }
 
 impl Registered {
@@ -30,7 +35,19 @@ impl Registered {
             clients: clients.into_iter().map(|client| (client.name.clone(), client)).collect(),
             limits: Limits::new(&workloads),
             policy: Policy::new(workloads, operators),
+            rotation: BTreeMap::new(),
         }
+    }
+
+    /// With how often each client's keys of an algorithm are replaced.
+    #[must_use]
+    pub fn with_rotation(self, rotation: BTreeMap<(ClientName, Alg), Duration>) -> Self {
+        Self { rotation, ..self }
+    }
+
+    /// How often the client's keys of that algorithm are replaced; `None`: when an operator says so.
+    pub fn rotation(&self, client: &ClientName, alg: Alg) -> Option<Duration> {
+        self.rotation.get(&(client.clone(), alg)).copied()
     }
 }
 

@@ -67,6 +67,7 @@ impl Sign {
         let grant = registered.policy.authorise(caller, request, client, context.clock.now())?;
         let client = client.ok_or_else(|| Error::internal("a grant without a client"))?;
         let _admitted = registered.limits.admit(grant.identity())?;
+        context.keyring.pauses().check(&client.name)?;
         let (line, key, pool) = self.choose(client, alg, &*context.keyring.leased()?)?;
         let who = grant.identity().to_string();
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();

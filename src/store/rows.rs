@@ -33,6 +33,8 @@ pub(super) struct StoredKey {
     destroyed: Option<i64>,
     origin: String,
     kept_for_ms: i64,
+    registered: Option<i64>,
+    rehearsed: Option<i64>,
 }
 
 impl StoredKey {
@@ -62,6 +64,8 @@ impl StoredKey {
                 retired: self.retired.map(Timestamp::from_millis),
                 compromised: self.compromised.map(Timestamp::from_millis),
                 destroyed: self.destroyed.map(Timestamp::from_millis),
+                registered: self.registered.map(Timestamp::from_millis),
+                rehearsed: self.rehearsed.map(Timestamp::from_millis),
             },
             origin: name(&self.origin)?,
             cka_id: self.cka_id,

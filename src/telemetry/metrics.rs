@@ -22,6 +22,7 @@ use prometheus_client::{
 
 mod declare;
 mod handles;
+mod rotation;
 
 pub use declare::Described;
 use declare::{Declarations, Declared};
@@ -29,6 +30,7 @@ pub use handles::{
     AuditFigures, JobTimes, JwksMetrics, ListenerMetrics, OpenConnection, Refusal, ReloadMetrics, SourceFigures,
 };
 use handles::{AuditMetrics, ByName, JWKS_STATUS, PerAlg, SourceMetrics, fault_code};
+pub use rotation::RotationMetrics;
 
 /// All metrics of one process.
 pub struct Metrics {
@@ -54,6 +56,7 @@ pub struct Metrics {
     jwks_generation: Declared<Gauge, 0>,
     followers_behind: Declared<Gauge, 0>,
     source: SourceMetrics,
+    rotation: RotationMetrics,
     registry: Registry,
     list: Vec<Described>,
     samplers: Mutex<Vec<Sampler>>,
@@ -103,6 +106,7 @@ impl Metrics {
             jwks_generation: d.gauge("jwks_generation", "Grows with each change of what is published here", []),
             followers_behind: d.gauge("followers_behind", "Followers of `[jwks] followers` that do not serve what is published here, or are not there; above 0 for long, new keys wait", []),
             source: SourceMetrics::new(&mut d),
+            rotation: RotationMetrics::new(&mut d),
             registry: d.registry,
             list: d.list,
             samplers: Mutex::new(Vec::new()),
@@ -209,6 +213,11 @@ impl Metrics {
     /// Handles for the files called `what`.
     pub fn reload(&self, what: &str) -> ReloadMetrics {
         ReloadMetrics { done: self.reloads.of([what, "done"]), failed: self.reloads.of([what, "failed"]) }
+    }
+
+    /// Those of the sweep.
+    pub fn rotation(&self) -> &RotationMetrics {
+        &self.rotation
     }
 
     /// Handles for the JWKS port.

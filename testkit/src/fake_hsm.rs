@@ -116,6 +116,16 @@ impl FakeToken {
         self.lose_sessions();
     }
 
+    /// Whether it was taken away.
+    pub fn is_unplugged(&self) -> bool {
+        self.state().unplugged
+    }
+
+    /// How many key pairs are on it.
+    pub fn pairs(&self) -> usize {
+        self.state().objects.len()
+    }
+
     /// Closes all sessions, which also logs out.
     pub fn lose_sessions(&self) {
         let mut state = self.state();

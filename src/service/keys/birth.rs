@@ -55,7 +55,7 @@ impl Keys {
             state: KeyState::PreActive,
             served_for_ms: 0,
             kept_for_ms: 0,
-            times: KeyTimes::created(self.context.clock.now()),
+            times: KeyTimes::created(self.now()),
             origin: Origin::Generated,
             certificate_chain: Vec::new(),
         };
@@ -69,6 +69,7 @@ impl Keys {
         pool: &Pool,
         record: &KeyRecord,
         spec: KeySpec,
+        custody: Custody,
         author: &Author<'_>,
     ) -> Result<KeyRecord, Error> {
         if record.public.is_some() {
@@ -82,6 +83,8 @@ impl Keys {
             };
             let public = PublicPart { kid: key.thumbprint(), key };
             let born = KeyRecord { public: Some(public), ..record.clone() };
+            // Before the record says that there is a key: what can leave the HSM is never published.
+            check_custody(pool, &born, custody).await?;
             let update = RecordUpdate { from: record.state, record: born.clone() };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
             Ok(born)

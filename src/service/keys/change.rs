@@ -6,11 +6,15 @@ use hallmark_core::{
     key::KeyRecord,
     lifecycle::{self, Change, Step},
     ports::{BegunChange, ChangeState, KeyChange, RecordUpdate},
+    time::Timestamp,
 };
 
-use super::{super::sign::audit_unavailable, Changed, Keys, store_error};
+use uuid::Uuid;
+
+use super::{super::sign::audit_unavailable, Changed, Keys, OWN_NAME, store_error};
 
 /// Who is behind a change, for the audit log.
+#[derive(Clone, Copy)]
 pub(super) struct Author<'a> {
     pub(super) who: &'a str,
     pub(super) change: &'a str,
@@ -41,22 +45,32 @@ impl Keys {
     pub(super) fn changed(&self, change: KeyChange) -> Changed {
         let keys = self.context.keyring.keys();
         let keys = keys.records.iter().filter(|record| change.keys.contains(&record.id)).cloned().collect();
-        Changed { change, keys }
+        Changed { change, keys, in_force_everywhere_at: None, advice: Vec::new() }
     }
 
-    /// Moves records in one transaction, then shows the result to signers and verifiers.
+    /// Moves records in one transaction. A [`Keys::reload`] afterwards shows the result to signers and verifiers.
     pub(super) async fn apply(&self, moves: Vec<(KeyRecord, Change)>, author: &Author<'_>) -> Result<(), Error> {
-        let now = self.context.clock.now();
-        let mut updates = Vec::with_capacity(moves.len());
-        for (record, change) in &moves {
-            updates.push(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? });
-        }
+        let updates = updates(&moves, self.now())?;
         let texts: Vec<_> = moves.iter().map(|(record, change)| describe(record, change)).collect();
-        self.audited(author, "move", &texts.join(", "), async {
+        // Each reason once: those of one switch are the same.
+        let mut reasons: Vec<_> = moves.iter().map(|(_, change)| change.reason.as_str()).collect();
+        reasons.dedup();
+        let reason = match author.reason {
+            "" => reasons.join("; "),
+            why if reasons == [why] => why.to_owned(),
+            why => format!("{why}: {}", reasons.join("; ")),
+        };
+        let author = Author { reason: &reason, ..*author };
+        self.audited(&author, "move", &texts.join(", "), async {
             self.context.keyring.store().apply(&[], &updates).await.map_err(store_error)
         })
-        .await?;
-        self.reload().await
+        .await
+    }
+
+    /// As [`Self::apply`], by the sweep: the reasons are those of the changes.
+    pub(in crate::service) async fn move_by_itself(&self, moves: Vec<(KeyRecord, Change)>) -> Result<(), Error> {
+        let change = Uuid::new_v4().to_string();
+        self.apply(moves, &Author { who: OWN_NAME, change: &change, reason: "" }).await
     }
 
     /// Log intent, then act, then outcome.
@@ -84,7 +98,16 @@ impl Keys {
 /// How the request ids begin under which the server makes keys by itself.
 pub(super) const OWN_REQUESTS: &str = "hallmark:";
 
-fn describe(record: &KeyRecord, change: &Change) -> String {
+/// What `moves` make of their records.
+pub(super) fn updates(moves: &[(KeyRecord, Change)], now: Timestamp) -> Result<Vec<RecordUpdate>, Error> {
+    let update = |(record, change): &(KeyRecord, Change)| {
+        Ok(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? })
+    };
+    moves.iter().map(update).collect()
+}
+
+/// As the audit log has it.
+pub(super) fn describe(record: &KeyRecord, change: &Change) -> String {
     match &change.step {
         Step::Move { to, .. } => format!("{} to {to}", record.id),
         step => format!("{}: {step:?}", record.id),

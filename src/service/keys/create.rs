@@ -11,8 +11,7 @@ use hallmark_core::{
 use uuid::Uuid;
 
 use super::{
-    Changed, Keys, OWN_NAME,
-    birth::check_custody,
+    Changed, Keys,
     change::{Author, Begun, OWN_REQUESTS},
     store_error,
 };
@@ -54,7 +53,7 @@ impl Keys {
         request: CreateRequest,
         who: String,
     ) -> Result<Changed, Error> {
-        let _one = self.changing.lock().await;
+        let _one = self.births.lock(&client.name).await;
         let algs: Vec<_> = lines.iter().map(|(line, _)| line.to_string()).collect();
         let change = KeyChange {
             id: Uuid::new_v4().to_string(),
@@ -64,7 +63,7 @@ impl Keys {
             operator: who.clone(),
             reason: request.reason,
             state: ChangeState::Running,
-            created: self.context.clock.now(),
+            created: self.now(),
             keys: Vec::new(),
         };
         let change = match self.begin(change).await? {
@@ -110,13 +109,15 @@ impl Keys {
         let reading = self.context.keyring.keys().clone();
         let records: Vec<_> = reading.of_client(client).cloned().collect();
         let changes = lifecycle::establish(&records, &ids(&first), &ids(&standbys));
-        // What an operator asks for comes as a whole, and a repeated request goes on; the server makes what it can.
-        let as_a_whole = author.who != OWN_NAME;
-        if changes.is_empty() || (failed.is_some() && as_a_whole) {
-            return failed.map_or(Ok(()), Err);
+        // What an operator asks for comes as a whole, and a repeated request goes on.
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if changes.is_empty() {
+            return Ok(());
         }
         self.apply(first.into_iter().chain(standbys).zip(changes).collect(), author).await?;
-        failed.map_or(Ok(()), Err)
+        self.reload().await
     }
 
     async fn make_line(
@@ -134,11 +135,8 @@ impl Keys {
         let store = self.context.keyring.store();
         store.end_change(author.change, ChangeState::Running, keys).await.map_err(store_error)?;
         let pool = self.pool(&line.hsm)?;
-        let first = self.generate(pool, &first, spec, author).await?;
-        let standby = self.generate(pool, &standby, spec, author).await?;
-        for born in [&first, &standby] {
-            check_custody(pool, born, client.custody).await?;
-        }
+        let first = self.generate(pool, &first, spec, client.custody, author).await?;
+        let standby = self.generate(pool, &standby, spec, client.custody, author).await?;
         Ok((first, standby))
     }
 

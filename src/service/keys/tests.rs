@@ -133,16 +133,6 @@ async fn a_custody_key_keeps_the_algorithm_that_it_was_reserved_with() {
 }
 
 #[tokio::test]
-async fn a_dead_hsm_keeps_no_other_from_its_keys() {
-    let rig = Rig::on(&["one", "two"], in_memory().await).await;
-    rig.token("one").fail_next(Call::List, 1, FaultClass::Request);
-    let provisioned = rig.keys.provision(&"one".parse().unwrap()).await;
-    assert_eq!((provisioned.made, provisioned.failed.len()), (1, 1), "one line failed, the other is there");
-    assert_eq!(rig.keys.provision(&"two".parse().unwrap()).await.made, 2);
-    assert_eq!(rig.keys.provision(&"one".parse().unwrap()).await.made, 1);
-}
-
-#[tokio::test]
 async fn the_servers_own_request_ids_are_not_to_be_had() {
     let rig = Rig::new().await;
     let taken = rig.create("hallmark:provision/c/ES256/one");

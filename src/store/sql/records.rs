@@ -106,12 +106,13 @@ async fn write_chain(tx: &mut Connection, record: &KeyRecord) -> Result<(), Stor
 
 /// Names its columns: with `*`, a column that a newer Hallmark adds would break the statements of running replicas.
 const SELECT: &str = "SELECT id, client, alg, hsm, purpose, cka_id, label, kid, spki, state, served_for_ms,
-    created, published, activated, deactivated, retired, compromised, destroyed, origin, kept_for_ms
-    FROM keys ORDER BY ordinal";
+    created, published, activated, deactivated, retired, compromised, destroyed, origin, kept_for_ms,
+    registered, rehearsed FROM keys ORDER BY ordinal";
 
 const INSERT: &str = "INSERT INTO keys (id, client, alg, hsm, purpose, cka_id, label, kid, spki, state, served_for_ms,
-    created, published, activated, deactivated, retired, compromised, destroyed, origin, kept_for_ms)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+    created, published, activated, deactivated, retired, compromised, destroyed, origin, kept_for_ms,
+    registered, rehearsed)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
 
 /// A `kid` is fixed at birth and never pointed at another key, whatever the new version of the record says. Nor does
 /// observed time go back, unless it starts anew with another state.
@@ -120,8 +121,9 @@ const UPDATE: &str = "UPDATE keys SET client = $2, alg = $3, hsm = $4, purpose =
     served_for_ms = CASE WHEN served_for_ms > $11 THEN served_for_ms ELSE $11 END,
     created = $12, published = $13, activated = $14, deactivated = $15, retired = $16, compromised = $17,
     destroyed = $18, origin = $19,
-    kept_for_ms = CASE WHEN state = $10 AND kept_for_ms > $20 THEN kept_for_ms ELSE $20 END
-    WHERE id = $1 AND state = $21 AND (kid IS NULL OR (kid = $8 AND spki = $9))";
+    kept_for_ms = CASE WHEN state = $10 AND kept_for_ms > $20 THEN kept_for_ms ELSE $20 END,
+    registered = $21, rehearsed = $22
+    WHERE id = $1 AND state = $23 AND (kid IS NULL OR (kid = $8 AND spki = $9))";
 
 type Sql<'q> = Query<'q, Database, <Database as sqlx::Database>::Arguments>;
 
@@ -149,4 +151,6 @@ fn bind<'q>(query: Sql<'q>, record: &'q KeyRecord) -> Sql<'q> {
         .bind(millis(times.destroyed))
         .bind(record.origin.as_str())
         .bind(stored_millis(record.kept_for_ms))
+        .bind(millis(times.registered))
+        .bind(millis(times.rehearsed))
 }

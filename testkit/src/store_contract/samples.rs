@@ -64,6 +64,8 @@ pub fn records_of_every_kind() -> Vec<KeyRecord> {
         lived.times.retired = time(4).filter(|_| n % 2 == 1);
         lived.times.compromised = time(5).filter(|_| n % 3 == 0);
         lived.times.destroyed = time(6).filter(|_| n % 3 == 1);
+        lived.times.registered = time(7).filter(|_| n % 2 == 0);
+        lived.times.rehearsed = time(8).filter(|_| n % 3 == 0);
         // Creation is the order that counts, not any field of the record.
         all.insert(1, lived);
     }

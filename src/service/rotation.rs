@@ -1,0 +1,150 @@
+//! The sweep: does what is due to all clients' keys, with nobody's help.
+//!
+//! ```text
+//! round.rs      one round: who sweeps, clocks, observed time, moves
+//! decide.rs     what is due, client by client
+//! acts.rs       keys made and destroyed: beside the rounds, each HSM for itself
+//! clocks.rs     the wall clock held against the monotonic one
+//! inspect.rs    what is on the HSMs, looked at from time to time
+//! alarms.rs     what an operator should hear of
+//! forecast.rs   what will happen when
+//! ```
+
+mod acts;
+mod alarms;
+mod clocks;
+mod decide;
+mod forecast;
+mod inspect;
+mod round;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    client::Provision,
+    lifecycle::SWAP_QUIET,
+    ports::{ReplicaStore, SweepStore},
+};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use self::{acts::Acts, alarms::Alarms, round::Sweeper};
+pub use self::{clocks::Monotonic, forecast::Upcoming, round::max_ages};
+use super::{Context, keys::Keys, rules::Rules};
+use crate::telemetry::Metrics;
+
+/// What a rotation stands on.
+pub struct Parts {
+    pub context: Context,
+    pub keys: Keys,
+    pub rules: Arc<Rules>,
+    pub sweeps: Arc<dyn SweepStore>,
+    pub replicas: Arc<dyn ReplicaStore>,
+    pub metrics: Arc<Metrics>,
+    /// The name of this replica.
+    pub instance: String,
+    /// How often it is swept.
+    pub every: Duration,
+    /// Whether verifiers can read what the store says; observed time counts only then.
+    pub served: Box<dyn Fn() -> bool + Send + Sync>,
+    pub monotonic: Arc<dyn Monotonic>,
+}
+
+/// The service; clones share everything.
+#[derive(Clone)]
+pub struct Rotation(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    alarms: Alarms,
+    acts: Acts,
+    /// One round at a time.
+    sweeper: Mutex<Sweeper>,
+}
+
+/// Why a round begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its time has come: what failed is tried again.
+    Time,
+    /// Something changed.
+    Woken,
+}
+
+impl std::fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rotation")
+    }
+}
+
+impl Rotation {
+    /// Does nothing before [`Rotation::run`].
+    pub fn new(parts: Parts) -> Self {
+        let alarms = Alarms::new(parts.metrics.clone());
+        let sweeper = Mutex::new(Sweeper::default());
+        Self(Arc::new(Inner { parts, alarms, acts: Acts::default(), sweeper }))
+    }
+
+    /// Sweeps until `end`: from time to time, and early when something changed.
+    pub async fn run(self, end: CancellationToken) {
+        let beside = inspect::all(&self, &end);
+        let rounds = async {
+            let mut cause = Cause::Time;
+            let mut timed = Instant::now();
+            loop {
+                self.round(cause).await;
+                let due = timed + self.0.parts.every;
+                let wait = due.saturating_duration_since(Instant::now()).min(self.next_swap());
+                tokio::select! {
+                    () = tokio::time::sleep(wait.max(BREATH)) => {}
+                    () = self.woken() => {}
+                }
+                cause = if Instant::now() >= due { Cause::Time } else { Cause::Woken };
+                if cause == Cause::Time {
+                    timed = Instant::now();
+                }
+            }
+        };
+        tokio::select! {
+            () = end.cancelled() => {}
+            ((), ()) = async { tokio::join!(rounds, beside) } => {}
+        }
+        // What is under way on an HSM is found again from its record; the lock is for others to take now.
+        self.0.acts.stop();
+        self.0.sweeper.lock().await.lead = None;
+    }
+
+    /// Has it look again soon: something changed.
+    pub fn wake(&self) {
+        self.0.parts.rules.wake.notify_one();
+    }
+
+    /// Whether every client that the server makes keys for can sign.
+    pub fn is_provisioned(&self) -> bool {
+        let Parts { context, .. } = &self.0.parts;
+        let (registered, keys) = (context.registry.load(), context.keyring.keys());
+        let mut automatic = registered.clients.values().filter(|client| client.provision == Provision::Auto);
+        automatic.all(|client| client.key_lines().iter().all(|(line, _)| keys.has_lived(line)))
+    }
+
+    /// Something changed. Several in a row are one.
+    async fn woken(&self) {
+        self.0.parts.rules.wake.notified().await;
+        tokio::time::sleep(BREATH).await;
+    }
+
+    /// When the next pause of signing has lasted long enough.
+    fn next_swap(&self) -> Duration {
+        let quiet = self.0.parts.context.keyring.pauses().all();
+        let left = quiet.values().map(|quiet| SWAP_QUIET.saturating_sub(*quiet));
+        left.min().unwrap_or(Duration::MAX)
+    }
+}
+
+/// Between two rounds at least.
+const BREATH: Duration = Duration::from_millis(20);

@@ -1,0 +1,45 @@
+//! The wall clock held against the monotonic one.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{lifecycle, time::Timestamp};
+
+/// A clock that nobody sets.
+pub trait Monotonic: fmt::Debug + Send + Sync + 'static {
+    /// What passed since some moment in the past, always the same one.
+    fn elapsed(&self) -> Duration;
+}
+
+impl Monotonic for Instant {
+    fn elapsed(&self) -> Duration {
+        Self::elapsed(self)
+    }
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) wall: Timestamp,
+    pub(super) monotonic: Duration,
+}
+
+impl Moment {
+    /// What passed since `earlier`, by the wall clock in milliseconds and by the monotonic one.
+    pub(super) fn since(&self, earlier: &Self) -> (i64, Duration) {
+        let wall = self.wall.millis().saturating_sub(earlier.wall.millis());
+        (wall, self.monotonic.saturating_sub(earlier.monotonic))
+    }
+
+    /// By how much the wall clock went another way since `start`, if by too much to trust it.
+    pub(super) fn departed_since(&self, start: &Self) -> Option<String> {
+        let (wall, monotonic) = self.since(start);
+        let ahead = wall.saturating_sub(i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX)) / 1000;
+        lifecycle::departed(wall, monotonic).then(|| {
+            let way = if ahead < 0 { "behind" } else { "ahead" };
+            format!("since the start of this process, the wall clock got {} s {way} of what passed", ahead.abs())
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! One round of the sweep.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    error::{Error, Reason},
+    key::{ClientName, HsmName},
+    lifecycle::{Elapsed, SWAP_QUIET},
+    ports::{ClientPolicy, Lead, MaxAge, PolicyDifference},
+};
+
+use super::{
+    super::{keys::store_error, rules::Policies},
+    Cause, Parts, Rotation,
+    alarms::Alarm,
+    clocks::Moment,
+    decide::{Decided, Due, View},
+};
+
+/// What goes on from round to round.
+#[derive(Default)]
+pub(super) struct Sweeper {
+    /// Held while this replica is the one that sweeps.
+    pub(super) lead: Option<Box<dyn Lead>>,
+    /// Where both clocks started.
+    start: Option<Moment>,
+    /// What was observed last under this lead.
+    observed: Option<Moment>,
+    announced: Option<Arc<Policies>>,
+    down_since: HashMap<HsmName, Duration>,
+    /// Clients for which signing pauses because of a sweep.
+    paused: BTreeSet<ClientName>,
+}
+
+impl Rotation {
+    /// Looks at everything once.
+    pub(crate) async fn round(&self, cause: Cause) {
+        let (began, mut sweeper) = (Instant::now(), self.0.sweeper.lock().await);
+        if cause == Cause::Time {
+            self.0.acts.forgive();
+        }
+        let result = self.try_round(&mut sweeper).await;
+        let Parts { metrics, context, .. } = &self.0.parts;
+        metrics.rotation().leads(sweeper.lead.is_some());
+        let trouble = result.as_ref().err().filter(|error| error.reason != Reason::KeyChanged);
+        self.0.alarms.set(Alarm::Sweep, "sweep", trouble.map(ToString::to_string));
+        match result {
+            Ok(()) => metrics.rotation().swept(began.elapsed(), context.clock.now()),
+            // Whether the lock is still held is not known.
+            Err(error) if error.reason == Reason::StoreUnavailable => sweeper.lead = None,
+            Err(_) => {}
+        }
+    }
+
+    async fn try_round(&self, sweeper: &mut Sweeper) -> Result<(), Error> {
+        let Parts { keys, context, rules, monotonic, .. } = &self.0.parts;
+        keys.look().await?;
+        let wall = context.keyring.store_time(context.clock.now());
+        let moment = Moment { wall, monotonic: monotonic.elapsed() };
+        self.check_clocks(sweeper, moment);
+        self.check_hsms(sweeper, moment);
+        self.write_revocations().await;
+        keys.recount().await?;
+        let policies = rules.policies(&context.registry);
+        let disputed = self.meet_replicas(sweeper, &policies).await?;
+        if !self.take_lead(sweeper).await? {
+            return Ok(());
+        }
+        let policies = self.tell_high_water(sweeper, &policies, &disputed).await?;
+        self.observe(sweeper, moment, &policies, &disputed).await?;
+        self.sweep(sweeper, &disputed).await
+    }
+
+    fn check_clocks(&self, sweeper: &mut Sweeper, moment: Moment) {
+        let start = *sweeper.start.get_or_insert(moment);
+        let departed = moment.departed_since(&start);
+        self.0.parts.rules.set_held(departed.is_some());
+        self.0.parts.metrics.rotation().held(departed.is_some());
+        self.0.alarms.set(Alarm::Clock, "wall", departed);
+    }
+
+    fn check_hsms(&self, sweeper: &mut Sweeper, moment: Moment) {
+        let Parts { context, rules, .. } = &self.0.parts;
+        let mut gone = BTreeMap::new();
+        for (hsm, pool) in context.pools.iter() {
+            if pool.is_up() {
+                sweeper.down_since.remove(hsm);
+                continue;
+            }
+            let since = *sweeper.down_since.entry(hsm.clone()).or_insert(moment.monotonic);
+            if moment.monotonic.saturating_sub(since) >= rules.settings.line_timeout {
+                gone.insert(hsm.clone(), pool.down_because().unwrap_or_default());
+            }
+        }
+        rules.set_gone(gone.keys().cloned().collect());
+        let texts = gone.into_iter().map(|(hsm, why)| (hsm.to_string(), why));
+        self.0.alarms.replace(Alarm::HsmGone, texts.collect());
+    }
+
+    /// Revocations that could not be written when they were asked for.
+    async fn write_revocations(&self) {
+        let Parts { context, keys, .. } = &self.0.parts;
+        let barred = context.keyring.barred_keys();
+        let mut left = BTreeMap::new();
+        for key in barred {
+            if let Err(error) = keys.write_revocation(key).await {
+                left.insert(key.to_string(), format!("the key is revoked in this process alone: {error}"));
+            }
+        }
+        self.0.alarms.replace(Alarm::Revocation, left);
+    }
+
+    /// Says that this replica lives and what its policies are; gives the clients about which replicas differ.
+    async fn meet_replicas(
+        &self,
+        sweeper: &mut Sweeper,
+        policies: &Arc<Policies>,
+    ) -> Result<BTreeSet<ClientName>, Error> {
+        let Parts { context, replicas, instance, rules, every, metrics, .. } = &self.0.parts;
+        let is_announced = sweeper.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, policies));
+        let serving = context.keyring.keys().generation;
+        if !is_announced || !replicas.heartbeat(instance, serving).await.map_err(store_error)? {
+            let digests = policies.configured();
+            let digests =
+                digests.map(|policy| ClientPolicy { client: policy.client.clone(), digest: policy.digest.clone() });
+            replicas.announce(instance, &digests.collect::<Vec<_>>()).await.map_err(store_error)?;
+            replicas.heartbeat(instance, serving).await.map_err(store_error)?;
+            sweeper.announced = Some(policies.clone());
+        }
+        let within = (rules.settings.store_lease * 2).max(*every * 3);
+        let known = replicas.replicas(within).await.map_err(store_error)?;
+        metrics.rotation().replicas(known.live.len(), known.differing.len());
+        let alarms = known.differing.iter().map(|differing| (differing.client.to_string(), show(differing)));
+        self.0.alarms.replace(Alarm::Policies, alarms.collect());
+        Ok(known.differing.into_iter().map(|differing| differing.client).collect())
+    }
+
+    async fn take_lead(&self, sweeper: &mut Sweeper) -> Result<bool, Error> {
+        if let Some(lead) = &mut sweeper.lead
+            && lead.still_held().await.map_err(store_error)?
+        {
+            return Ok(true);
+        }
+        // What another one observed meanwhile is not ours to count.
+        (sweeper.lead, sweeper.observed) = (None, None);
+        sweeper.lead = self.0.parts.sweeps.try_lead().await.map_err(store_error)?;
+        if sweeper.lead.is_some() {
+            tracing::info!("this replica sweeps from now on");
+            // Observed time does not move the generation: what is in force may be old.
+            self.0.parts.keys.reload().await?;
+        }
+        Ok(sweeper.lead.is_some())
+    }
+
+    /// Lowers what verifiers may still go by where it has run out, and takes over what the store says of it.
+    async fn tell_high_water(
+        &self,
+        sweeper: &mut Sweeper,
+        policies: &Arc<Policies>,
+        disputed: &BTreeSet<ClientName>,
+    ) -> Result<Arc<Policies>, Error> {
+        let Parts { rules, sweeps, context, .. } = &self.0.parts;
+        let agreed = policies.configured().filter(|policy| !disputed.contains(&policy.client));
+        let served = max_ages(agreed.map(|policy| &policy.client), rules.settings.max_age);
+        if let Some(lead) = &mut sweeper.lead {
+            lead.lower_max_age(&served).await.map_err(store_error)?;
+        }
+        let states = sweeps.client_states().await.map_err(store_error)?;
+        rules.set_high_water(states.into_iter().map(|state| (state.client, state.max_age_high_water_ms)).collect());
+        Ok(rules.policies(&context.registry))
+    }
+
+    async fn observe(
+        &self,
+        sweeper: &mut Sweeper,
+        moment: Moment,
+        policies: &Arc<Policies>,
+        disputed: &BTreeSet<ClientName>,
+    ) -> Result<(), Error> {
+        let Parts { rules, served, every, .. } = &self.0.parts;
+        let Some(before) = sweeper.observed.replace(moment) else { return Ok(()) };
+        let (wall_ms, monotonic) = moment.since(&before);
+        let elapsed = Elapsed { wall_ms, monotonic, interval: *every, served: served() };
+        let view = self.view(policies, disputed);
+        let (seen, added) = view.observe(&elapsed);
+        let Some(lead) = sweeper.lead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
+        lead.observe(&added).await.map_err(store_error)?;
+        rules.note_observed(&view.reading, &seen);
+        Ok(())
+    }
+
+    /// Moves what is due, and has the HSMs do the rest.
+    async fn sweep(&self, sweeper: &mut Sweeper, disputed: &BTreeSet<ClientName>) -> Result<(), Error> {
+        let Parts { keys, context, rules, metrics, .. } = &self.0.parts;
+        let view = self.view(&rules.policies(&context.registry), disputed);
+        let this = self.clone();
+        // Ten thousand clients take a while, which signing need not wait for.
+        let decide = move || view.decide(|line| this.0.acts.has_failed(line));
+        let Decided { due, overdue } = tokio::task::spawn_blocking(decide).await.map_err(Error::internal)?;
+        metrics.rotation().overdue(overdue.keys());
+        self.0.alarms.replace(Alarm::Overdue, overdue);
+        let acts: Vec<_> = due.iter().flat_map(|due| due.acts.iter().cloned()).collect();
+        self.keep_failed(&acts);
+        self.pause(sweeper, &due);
+        if self.make_moves(due).await? {
+            keys.look().await?;
+            self.end_pauses(sweeper);
+        }
+        self.act(acts);
+        Ok(())
+    }
+
+    /// Whether anything was moved.
+    async fn make_moves(&self, due: Vec<Due>) -> Result<bool, Error> {
+        let Parts { keys, metrics, .. } = &self.0.parts;
+        let (mut moved, mut failed, mut shown) = (false, BTreeMap::new(), Instant::now());
+        for Due { client, moves, .. } in due {
+            if moves.is_empty() {
+                continue;
+            }
+            let count = moves.len();
+            let result = keys.move_by_itself(moves).await;
+            metrics.rotation().moved(count, result.is_ok());
+            match result {
+                Ok(()) => moved = true,
+                // Somebody was faster: the next round sees what there is then.
+                Err(error) if error.reason == Reason::KeyChanged => self.0.parts.rules.wake.notify_one(),
+                Err(error) => {
+                    let ends_round = error.reason == Reason::StoreUnavailable;
+                    failed.insert(client.to_string(), error.to_string());
+                    if ends_round {
+                        self.0.alarms.replace(Alarm::Moves, failed);
+                        return Err(error);
+                    }
+                }
+            }
+            if moved && shown.elapsed() > SHOW_EVERY {
+                keys.reload().await?;
+                shown = Instant::now();
+            }
+        }
+        self.0.alarms.replace(Alarm::Moves, failed);
+        Ok(moved)
+    }
+
+    /// Signing pauses where a swap needs it, and goes on where none is due any more.
+    fn pause(&self, sweeper: &mut Sweeper, due: &[Due]) {
+        let pauses = self.0.parts.context.keyring.pauses();
+        let swaps = due.iter().filter(|due| due.pause || !due.moves.is_empty());
+        let swaps: BTreeSet<_> = swaps.map(|due| due.client.clone()).collect();
+        sweeper.paused.difference(&swaps).for_each(|client| pauses.end(client));
+        sweeper.paused.retain(|client| swaps.contains(client));
+        for due in due.iter().filter(|due| due.pause) {
+            pauses.begin(&due.client);
+            sweeper.paused.insert(due.client.clone());
+        }
+    }
+
+    /// The new keys are in force: signing goes on where it had paused long enough for the swap to be made.
+    fn end_pauses(&self, sweeper: &mut Sweeper) {
+        let pauses = self.0.parts.context.keyring.pauses();
+        for (client, quiet) in pauses.all() {
+            if quiet >= SWAP_QUIET && sweeper.paused.remove(&client) {
+                pauses.end(&client);
+            }
+        }
+    }
+
+    pub(super) fn view(&self, policies: &Arc<Policies>, disputed: &BTreeSet<ClientName>) -> View {
+        let Parts { context, rules, .. } = &self.0.parts;
+        View {
+            rules: rules.clone(),
+            reading: context.keyring.keys().clone(),
+            policies: policies.clone(),
+            disputed: disputed.clone(),
+            now: rules.now(context),
+        }
+    }
+}
+
+/// What verifiers of each client are told at most.
+pub fn max_ages<'a>(clients: impl Iterator<Item = &'a ClientName>, max_age: Duration) -> Vec<MaxAge> {
+    let max_age_ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
+    clients.map(|client| MaxAge { client: client.clone(), max_age_ms }).collect()
+}
+
+fn show(differing: &PolicyDifference) -> String {
+    let replicas = differing.replicas.iter().map(|(name, digest)| match digest {
+        Some(digest) => format!("`{name}` has {digest}"),
+        None => format!("`{name}` does not have it"),
+    });
+    format!("replicas have different policies, and it is not swept: {}", replicas.collect::<Vec<_>>().join(", "))
+}
+
+/// Where many clients are due at once, signers and verifiers see what was moved so far.
+const SHOW_EVERY: Duration = Duration::from_secs(2);

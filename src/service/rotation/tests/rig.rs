@@ -1,0 +1,312 @@
+//! A rotation on fake HSMs, a store in memory, and clocks that tests set.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hallmark_core::{
+    client::Client,
+    key::{HsmName, KeyId, KeyRecord, KeyState},
+    ports::{
+        BegunChange, ChangeState, ClientPolicy, ClientState, Clock, KeyChange, KeyStore, Lead, MaxAge, Pending, Pulse,
+        RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
+    },
+    profile::Profile,
+    time::Timestamp,
+};
+use hallmark_testkit::fake_hsm::FakeToken;
+
+use super::super::{Cause, Monotonic, Parts, Rotation};
+use crate::{
+    service::{
+        fixture::{PATIENCE, Rig, client},
+        rules::RuleSettings,
+    },
+    store::SqliteStore,
+    telemetry::Metrics,
+};
+
+/// Of the profile `smart-v2` with a `max_age` of five minutes.
+pub(super) const LEAD: Duration = Duration::from_secs(330);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
+pub(super) const ROTATE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// `keep_for` is zero: the lease, the longest assertion, the skew and `max_age`.
+pub(super) const KEEP: Duration = Duration::from_secs(20 + 300 + 300 + 300);
+
+/// Both clocks.
+#[derive(Debug)]
+pub(super) struct TestClock {
+    wall: AtomicI64,
+    monotonic_ms: AtomicU64,
+}
+
+impl TestClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { wall: AtomicI64::new(1_800_000_000_000), monotonic_ms: AtomicU64::new(0) })
+    }
+
+    /// Time passes.
+    pub(super) fn advance(&self, by: Duration) {
+        self.set_wall(i64::try_from(by.as_secs()).unwrap());
+        self.monotonic_ms.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock, by so many seconds.
+    pub(super) fn set_wall(&self, secs: i64) {
+        self.wall.fetch_add(secs * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
+    }
+}
+
+impl Monotonic for TestClock {
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.monotonic_ms.load(Ordering::SeqCst))
+    }
+}
+
+/// A store in memory that goes by the test's clock, and can be made to fail.
+pub(super) struct TestStore {
+    inner: SqliteStore,
+    clock: Arc<TestClock>,
+    pub(super) down: AtomicBool,
+    /// After so many writes it is down: as for a process that dies.
+    writes_left: AtomicUsize,
+    /// The last of those is written, and its answer is lost.
+    last_is_written: AtomicBool,
+    pub(super) writes: AtomicUsize,
+    pub(super) observed: AtomicUsize,
+}
+
+impl TestStore {
+    async fn new(clock: &Arc<TestClock>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: SqliteStore::open("sqlite::memory:").await.unwrap(),
+            clock: clock.clone(),
+            down: AtomicBool::new(false),
+            writes_left: AtomicUsize::new(usize::MAX),
+            last_is_written: AtomicBool::new(false),
+            writes: AtomicUsize::new(0),
+            observed: AtomicUsize::new(0),
+        })
+    }
+
+    /// Dies at the write after the next `n`, before or after it is done.
+    pub(super) fn die_after(&self, n: usize, done: bool) {
+        self.last_is_written.store(done, Ordering::SeqCst);
+        self.writes_left.store(n, Ordering::SeqCst);
+    }
+
+    /// A new process finds it well.
+    pub(super) fn revive(&self) {
+        self.die_after(usize::MAX, false);
+        self.down.store(false, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.down.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("as if it were gone".into())),
+            false => Ok(()),
+        }
+    }
+
+    async fn write(&self, act: Pending<'_, ()>) -> Result<(), StoreError> {
+        self.check()?;
+        let left = self.writes_left.load(Ordering::SeqCst);
+        if left == 0 {
+            self.down.store(true, Ordering::SeqCst);
+            if self.last_is_written.load(Ordering::SeqCst) {
+                act.await?;
+            }
+            return self.check();
+        }
+        self.writes_left.store(left - 1, Ordering::SeqCst);
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        act.await
+    }
+}
+
+impl KeyStore for TestStore {
+    fn records(&self) -> Pending<'_, Snapshot> {
+        Box::pin(async {
+            self.check()?;
+            self.inner.records().await
+        })
+    }
+
+    fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()> {
+        Box::pin(self.write(self.inner.apply(insert, update)))
+    }
+
+    fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange> {
+        Box::pin(async {
+            self.check()?;
+            self.inner.begin_change(change).await
+        })
+    }
+
+    fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()> {
+        Box::pin(self.write(self.inner.end_change(id, state, keys)))
+    }
+
+    fn pulse(&self) -> Pending<'_, Pulse> {
+        Box::pin(async {
+            self.check()?;
+            Ok(Pulse { now: self.clock.now(), ..self.inner.pulse().await? })
+        })
+    }
+}
+
+impl SweepStore for TestStore {
+    fn try_lead(&self) -> Pending<'_, Option<Box<dyn Lead>>> {
+        self.inner.try_lead()
+    }
+
+    fn client_states(&self) -> Pending<'_, Vec<ClientState>> {
+        self.inner.client_states()
+    }
+
+    fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {
+        self.inner.raise_max_age(served)
+    }
+}
+
+impl ReplicaStore for TestStore {
+    fn announce<'a>(&'a self, instance: &'a str, policies: &'a [ClientPolicy]) -> Pending<'a, ()> {
+        self.inner.announce(instance, policies)
+    }
+
+    fn heartbeat<'a>(&'a self, instance: &'a str, serving: u64) -> Pending<'a, bool> {
+        self.inner.heartbeat(instance, serving)
+    }
+
+    fn replicas(&self, within: Duration) -> Pending<'_, Replicas> {
+        self.inner.replicas(within)
+    }
+}
+
+/// What outlives a process.
+pub(super) struct World {
+    pub(super) clock: Arc<TestClock>,
+    pub(super) store: Arc<TestStore>,
+    pub(super) tokens: HashMap<HsmName, Arc<FakeToken>>,
+    pub(super) clients: Vec<Client>,
+    pub(super) settings: RuleSettings,
+}
+
+/// A process.
+pub(super) struct Process {
+    pub(super) rig: Rig,
+    pub(super) rotation: Rotation,
+    pub(super) metrics: Arc<Metrics>,
+    clock: Arc<TestClock>,
+}
+
+impl World {
+    /// Client `c` on each of `hsms`, with one algorithm, and rotations once a week.
+    pub(super) async fn new(hsms: &[&str]) -> Self {
+        let hsms: Vec<HsmName> = hsms.iter().map(|name| name.parse().unwrap()).collect();
+        let clock = TestClock::new();
+        let mut c = client(&hsms);
+        c.profile = Profile::find("smart-v2").unwrap();
+        c.keys.truncate(1);
+        let mut settings = RuleSettings::new(Duration::from_secs(300), PATIENCE);
+        settings.unsafe_times.rotate = Some(ROTATE);
+        Self {
+            store: TestStore::new(&clock).await,
+            clock,
+            tokens: hsms.iter().map(|name| (name.clone(), FakeToken::new())).collect(),
+            clients: vec![c],
+            settings,
+        }
+    }
+
+    pub(super) async fn start(&self) -> Process {
+        self.start_as("a").await
+    }
+
+    pub(super) async fn start_as(&self, instance: &str) -> Process {
+        let (clients, tokens) = (self.clients.clone(), self.tokens.clone());
+        let store = self.store.clone();
+        let rig = Rig::start(clients, tokens, store.clone(), self.clock.clone(), self.settings.clone()).await;
+        let metrics = Arc::new(Metrics::new());
+        let rotation = Rotation::new(Parts {
+            context: rig.context.clone(),
+            keys: rig.keys.clone(),
+            rules: rig.rules.clone(),
+            sweeps: store.clone(),
+            replicas: store,
+            metrics: metrics.clone(),
+            instance: instance.into(),
+            every: EVERY,
+            served: Box::new(|| true),
+            monotonic: self.clock.clone(),
+        });
+        Process { rig, rotation, metrics, clock: self.clock.clone() }
+    }
+}
+
+impl Process {
+    /// One round, and what it has done on HSMs.
+    pub(super) async fn round(&self) {
+        self.rotation.round(Cause::Time).await;
+        self.rotation.idle().await;
+    }
+
+    /// Rounds until there is nothing left to do.
+    pub(super) async fn settle(&self) {
+        for _ in 0..6 {
+            self.round().await;
+        }
+    }
+
+    /// Time passes, with a round as often as there should be one.
+    pub(super) async fn live(&self, time: Duration) {
+        let end = self.clock.now().plus(time);
+        while self.clock.now() < end {
+            self.clock.advance(EVERY);
+            self.round().await;
+        }
+    }
+
+    /// Time passes in which nobody counts: nothing is below its gate.
+    pub(super) async fn skip(&self, time: Duration) {
+        self.clock.advance(time);
+        self.round().await;
+    }
+
+    pub(super) fn records(&self) -> Vec<KeyRecord> {
+        self.rig.context.keyring.keys().of(&"c".parse().unwrap()).to_vec()
+    }
+
+    pub(super) fn in_state(&self, state: KeyState) -> Vec<KeyRecord> {
+        self.records().into_iter().filter(|record| record.state == state).collect()
+    }
+
+    /// The key that signs.
+    pub(super) fn active(&self) -> KeyId {
+        let active = self.in_state(KeyState::Active);
+        assert_eq!(active.len(), 1, "{:?}", self.states());
+        active[0].id
+    }
+
+    pub(super) fn states(&self) -> Vec<KeyState> {
+        self.records().iter().map(|record| record.state).collect()
+    }
+
+    /// The value of a series; 0 where it is not there.
+    pub(super) fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
