@@ -111,7 +111,7 @@ impl Site {
 
     pub(crate) fn start_with(&self, set_up: impl FnOnce(&mut Command)) -> Server {
         let mut process = self.spawn(set_up);
-        let line = process.wait_for_log("serving");
+        let line = process.wait_for_log("serving addresses=");
         let address = |name: &str| {
             let rest = line.split_once(name).unwrap_or_else(|| panic!("no `{name}` in: {line}")).1;
             let ends = |char: char| !(char.is_ascii_digit() || matches!(char, '.' | ':'));
