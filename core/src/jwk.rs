@@ -73,6 +73,11 @@ impl JwkSet {
 }
 
 impl Jwk {
+    /// What verifiers find it by.
+    pub fn kid(&self) -> &Kid {
+        &self.kid
+    }
+
     fn new(key: &PublicKey, kid: Kid, alg: Alg, chain: &[Vec<u8>]) -> Self {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let numbers = match key.numbers() {

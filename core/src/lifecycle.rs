@@ -152,6 +152,7 @@ pub fn establish(records: &[KeyRecord], first: &[KeyId], standbys: &[KeyId]) -> 
 pub fn sweep(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) -> Vec<Change> {
     let mut draft = Draft::new(policy, records, now);
     for line in draft.lines() {
+        retire(&mut draft, &line);
         mend(&mut draft, &line);
         match policy.line(&line) {
             None => leave(&mut draft, &line),
@@ -162,7 +163,6 @@ pub fn sweep(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) -> Vec<Change
                 keep_a_standby(&mut draft, &line);
             }
         }
-        retire(&mut draft, &line);
         destroy(&mut draft, &line);
     }
     draft.changes
@@ -182,8 +182,13 @@ fn mend(draft: &mut Draft<'_>, line: &KeyLine) {
 /// A line that is no longer configured stops signing, stays published until its gates pass, and its standby with it,
 /// so that it can come back at once.
 fn leave(draft: &mut Draft<'_>, line: &KeyLine) {
-    for key in draft.active(line) {
-        draft.to(key, KeyState::Deactivated, "its line is no longer configured");
+    let reason = "its line is no longer configured";
+    let active = draft.active(line);
+    if !active.is_empty() && draft.must_pause(line) {
+        return draft.pause(reason);
+    }
+    for key in active {
+        draft.to(key, KeyState::Deactivated, reason);
     }
     if draft.in_state(line, KeyState::Deactivated).is_empty() {
         for key in draft.in_state(line, KeyState::PreActive) {

@@ -113,7 +113,7 @@ pub fn before_signing(policy: &KeyPolicy, record: &KeyRecord, now: &Now) -> Vec<
         (record.public.is_some() && !jwk::is_published(record), Gate::NotPublished),
         (!left.is_zero(), Gate::Lead { left }),
         (now.held, Gate::Clock),
-        (now.unreachable.contains(&record.hsm), Gate::Hsm),
+        (now.unreachable.contains(&record.hsm) || now.gone.contains(&record.hsm), Gate::Hsm),
         (now.unusable.contains(&record.id), Gate::Unusable),
         (policy.binding != Binding::Jwks && !now.registered.contains(&record.id), Gate::Registration),
         (policy.rehearse && !now.rehearsed.contains(&record.id), Gate::Rehearsal),

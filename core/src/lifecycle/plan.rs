@@ -154,7 +154,7 @@ impl<'a> Future<'a> {
             record.public = public;
             return record.id;
         }
-        let id = KeyId(Uuid::from_u128(self.imagined.len() as u128));
+        let id = KeyId(Uuid::from_u128(u128::MAX - self.imagined.len() as u128));
         self.imagined.push(id);
         self.now.registered.insert(id);
         self.now.rehearsed.insert(id);

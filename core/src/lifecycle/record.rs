@@ -23,14 +23,13 @@ pub fn apply(record: &KeyRecord, change: &Change, now: Timestamp) -> Result<KeyR
     if matches!(to, KeyState::PreActive | KeyState::Active) {
         publish(&mut next, now);
     }
+    // Counted anew for each time that it is deactivated; cleared early too, should a hand set the state.
+    next.kept_for_ms = if to == KeyState::Retired { next.kept_for_ms } else { 0 };
     let times = &mut next.times;
     match to {
         KeyState::PreActive => {}
         KeyState::Active => times.activated = Some(now),
-        KeyState::Deactivated => {
-            times.deactivated = Some(now);
-            next.kept_for_ms = 0;
-        }
+        KeyState::Deactivated => times.deactivated = Some(now),
         KeyState::Compromised => times.compromised = Some(now),
         KeyState::Retired => times.retired = Some(now),
         KeyState::Destroyed => times.destroyed = Some(now),
