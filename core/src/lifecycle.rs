@@ -151,19 +151,22 @@ pub fn establish(records: &[KeyRecord], first: &[KeyId], standbys: &[KeyId]) -> 
 /// Each record is moved at most once. Asked again right after all moves were made, it answers with acts alone.
 pub fn sweep(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) -> Vec<Change> {
     let mut draft = Draft::new(policy, records, now);
-    for line in draft.lines() {
-        retire(&mut draft, &line);
-        mend(&mut draft, &line);
-        match policy.line(&line) {
-            None => leave(&mut draft, &line),
-            Some(_) if !draft.has_lived(&line) => begin(&mut draft, &line),
-            Some(terms) => {
-                give_way(&mut draft, &line);
-                switch(&mut draft, terms);
-                keep_a_standby(&mut draft, &line);
-            }
+    let lines = draft.lines();
+    for line in &lines {
+        retire(&mut draft, line);
+        mend(&mut draft, line);
+        match policy.line(line) {
+            None => leave(&mut draft, line),
+            Some(_) if !draft.has_lived(line) => begin(&mut draft, line),
+            Some(terms) => switch(&mut draft, terms),
         }
-        destroy(&mut draft, &line);
+    }
+    for line in &lines {
+        if policy.line(line).is_some() && draft.has_lived(line) {
+            give_way(&mut draft, line);
+            keep_a_standby(&mut draft, line);
+        }
+        destroy(&mut draft, line);
     }
     draft.changes
 }
@@ -211,17 +214,6 @@ fn begin(draft: &mut Draft<'_>, line: &KeyLine) {
     }
 }
 
-/// A line whose HSM is lost leaves signing to its siblings on other HSMs: the record, not the key. Without a sibling
-/// it stays, for nothing else could sign.
-fn give_way(draft: &mut Draft<'_>, line: &KeyLine) {
-    if draft.now.gone.contains(&line.hsm) && draft.has_sibling(line) {
-        for key in draft.active(line) {
-            let reason = format!("HSM `{}` has been gone for too long; another one signs for this client", line.hsm);
-            draft.to(key, KeyState::Deactivated, &reason);
-        }
-    }
-}
-
 /// The standby takes over when the active key's time is up, or when there is none, and every gate has passed.
 fn switch(draft: &mut Draft<'_>, terms: &LinePolicy) {
     let line = &terms.line;
@@ -239,6 +231,17 @@ fn switch(draft: &mut Draft<'_>, terms: &LinePolicy) {
         draft.to(active, KeyState::Deactivated, &reason);
     }
     draft.to(next, KeyState::Active, &reason);
+}
+
+/// A line whose HSM is lost leaves signing to its siblings on other HSMs: the record, not the key. Without a sibling
+/// it stays, for nothing else could sign.
+fn give_way(draft: &mut Draft<'_>, line: &KeyLine) {
+    if draft.now.gone.contains(&line.hsm) && draft.has_sibling(line) {
+        for key in draft.active(line) {
+            let reason = format!("HSM `{}` has been gone for too long; another one signs for this client", line.hsm);
+            draft.to(key, KeyState::Deactivated, &reason);
+        }
+    }
 }
 
 /// A line has two keys: the one that signs, and one that every verifier knows already.

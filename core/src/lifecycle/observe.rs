@@ -38,7 +38,8 @@ impl Elapsed {
     }
 }
 
-/// The records whose observed time grows. Those beyond the gate that needs it are left out, so that nothing is written
+/// The records whose observed time grows. The first observation only marks the beginning, for the key came to be where
+/// it is at some moment since the one before. Those beyond the gate that needs it are left out, so that nothing is written
 /// where nothing is due.
 pub fn observe(policy: &KeyPolicy, records: &[KeyRecord], elapsed: &Elapsed) -> Vec<Observation> {
     let passed = elapsed.observed_ms();
@@ -46,7 +47,11 @@ pub fn observe(policy: &KeyPolicy, records: &[KeyRecord], elapsed: &Elapsed) -> 
     ours.filter_map(|record| {
         let counts_served = elapsed.served && jwk::is_published(record) && below(record.served_for_ms, policy.lead);
         let counts_kept = record.state == KeyState::Deactivated && below(record.kept_for_ms, policy.keep);
-        let grown = |time: u64, counts: bool| if counts { time.saturating_add(passed) } else { time };
+        let grown = |time: u64, counts: bool| match time {
+            time if !counts => time,
+            0 => 1,
+            time => time.saturating_add(passed),
+        };
         let observation = Observation {
             key: record.id,
             served_for_ms: grown(record.served_for_ms, counts_served),

@@ -175,6 +175,18 @@ fn observed_time_is_the_least_of_all_clocks() {
 }
 
 #[test]
+fn the_first_observation_marks_the_beginning() {
+    let policy = policy(&[rsa()]);
+    let elapsed = Elapsed { wall_ms: 9000, monotonic: secs(9), interval: secs(10), served: true };
+    let first = KeyRecord { served_for_ms: 0, ..key(1, &rsa(), KeyState::Deactivated) };
+    let seen = observe(&policy, std::slice::from_ref(&first), &elapsed)[0];
+    assert_eq!((seen.served_for_ms, seen.kept_for_ms), (1, 1), "it changed at some moment in between");
+    let next = KeyRecord { served_for_ms: 1, kept_for_ms: 1, ..first };
+    let seen = observe(&policy, &[next], &elapsed)[0];
+    assert_eq!((seen.served_for_ms, seen.kept_for_ms), (9001, 9001));
+}
+
+#[test]
 fn observed_time_is_written_only_while_a_gate_needs_it() {
     let policy = policy(&[rsa()]);
     let elapsed = Elapsed { wall_ms: 1000, monotonic: SECOND, interval: SECOND, served: true };

@@ -188,8 +188,9 @@ impl World {
             let Ok(changes) = self.answer(what, key) else { return };
             let before = self.lines_that_sign();
             assert!(self.make(&changes, &mut None).is_ok());
-            let fewer = self.lines_that_sign().len() < before.len();
-            assert!(!fewer || matches!(what, Asked::Revoke), "{what:?} left a line without an active key");
+            let after = self.lines_that_sign();
+            let all_sign = before.iter().all(|line| after.contains(line));
+            assert!(all_sign || matches!(what, Asked::Revoke), "{what:?} left a line without an active key");
             self.check();
             if !changes.iter().any(|change| matches!(change.step, Step::Pause { .. })) {
                 return;
@@ -248,7 +249,7 @@ impl World {
         self.restart();
         self.interval = 10 * MINUTE;
         let lead = i64::try_from(self.policy().lead.as_millis()).unwrap();
-        for _ in 0..2 * lead / self.interval + 4 {
+        for _ in 0..2 * lead / self.interval + 6 {
             self.advance(self.interval);
             self.sweep(None);
         }
@@ -256,8 +257,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
     #[test]
     fn no_verifier_rejects_what_was_signed(config in config(), events in vec(event(), 1..40)) {
         let mut world = World::new(config);
@@ -428,15 +427,16 @@ fn a_year_of_rotations_happens_on_time() {
     let activated: Vec<_> = world.records.iter().filter_map(|record| record.times.activated).collect();
     assert_eq!(activated, [0, 90, 180, 270, 360].map(|days| START.plus(days * DAY)));
     let retired: Vec<_> = world.records.iter().filter_map(|record| record.times.retired).collect();
-    assert_eq!(retired, [91, 181, 271, 361].map(|days| START.plus(days * DAY)));
+    let late = millis(HOUR);
+    assert_eq!(retired, [91, 181, 271, 361].map(|days| START.plus(days * DAY + late)), "a sweep later, to be sure");
     let destroyed: Vec<_> = world.records.iter().filter_map(|record| record.times.destroyed).collect();
-    assert_eq!(destroyed, [121, 211, 301].map(|days| START.plus(days * DAY)));
+    assert_eq!(destroyed, [121, 211, 301].map(|days| START.plus(days * DAY + late)));
     let planned = |to| {
         let is = |planned: &&Planned| matches!(planned.change.step, Step::Move { to: state, .. } if state == to);
         told.iter().filter(is).map(|planned| planned.at).collect::<Vec<_>>()
     };
     assert_eq!(planned(KeyState::Active), activated[1..], "as was told a year before");
-    assert_eq!(planned(KeyState::Retired), retired);
+    assert_eq!(planned(KeyState::Retired), [91, 181, 271, 361].map(|days| START.plus(days * DAY)));
 }
 
 #[test]
