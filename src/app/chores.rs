@@ -22,10 +22,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often the health service is told.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// How often to look whether there is anything new: several times within the lease, and every second where that is
-/// cheaper.
+/// How often to look whether there is anything new: several times within the lease, and within the second in which all
+/// replicas are to see a change.
 pub(super) fn look_every(lease: Duration) -> Duration {
-    (lease / 4).min(Duration::from_secs(1))
+    (lease / 4).min(Duration::from_millis(400))
 }
 
 /// Keeps the reading of the store current, and with it the lease.
