@@ -274,9 +274,11 @@ async fn create(ops: &Caller, client: &str) {
 pub(crate) fn revoke(site: &Site, kid: &str) {
     let script = "import sqlite3, sys\n\
                   db = sqlite3.connect(sys.argv[1], timeout=30)\n\
-                  with db: db.execute(\"UPDATE keys SET state = 'compromised', compromised = created WHERE kid = ?\", (sys.argv[2],))\n\
+                  with db:\n  \
+                  db.execute(\"UPDATE keys SET state = 'compromised', compromised = created WHERE kid = ?\", (sys.argv[2],))\n  \
+                  db.execute(\"UPDATE store_state SET generation = generation + 1\")\n\
                   print(db.total_changes)";
     let done =
         Command::new("python3").args(["-c", script]).arg(site.folder().join("keys.db")).arg(kid).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "1", "{done:?}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "2", "{done:?}");
 }

@@ -12,6 +12,8 @@ mod database;
 mod dependencies;
 mod development;
 mod disk_full;
+mod exported;
+mod flood;
 mod follower;
 mod hostile;
 mod hsm_contract;

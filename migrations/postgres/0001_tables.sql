@@ -25,6 +25,9 @@ CREATE TABLE keys (
     retired       BIGINT,
     compromised   BIGINT,
     destroyed     BIGINT,
+    -- What an operator confirmed: that the authorization server has it, and that the public URL shows it.
+    registered    BIGINT,
+    rehearsed     BIGINT,
     origin        TEXT    COLLATE "C" NOT NULL,
     UNIQUE (hsm, cka_id),
     CHECK ((kid IS NULL) = (spki IS NULL)),

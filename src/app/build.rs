@@ -275,7 +275,7 @@ pub(super) async fn fronts(
     Ok(Fronts { addresses, reporter })
 }
 
-/// Key sets, on threads of their own.
+/// Key sets, on a thread of their own. Time counts as served while this serves, unless followers do.
 fn jwks_front(
     config: &Config,
     built: &mut Built,

@@ -156,11 +156,8 @@ impl Follower {
     /// Publishes what the update brings, then has it on the disk. Nothing of an update that is not sound.
     async fn take(&mut self, update: JwksUpdate) -> Result<(), String> {
         let now = self.clock.now();
-        let documents = self.updated(&update)?;
         self.ahead_ms = update.sent_at.map_or(self.ahead_ms, |sent| timestamp(sent).millis() - now.millis());
-        let changed = documents != self.documents || self.max_age != update.max_age;
-        (self.documents, self.max_age) = (documents, update.max_age);
-        if changed || self.publisher.generation() == 0 {
+        if self.adopt(&update)? || self.publisher.generation() == 0 {
             self.publish();
             self.saved = false;
         }
@@ -172,15 +169,24 @@ impl Follower {
         Ok(())
     }
 
-    fn updated(&self, update: &JwksUpdate) -> Result<BTreeMap<String, StoredDocument>, String> {
-        let mut documents = if update.whole { BTreeMap::new() } else { self.documents.clone() };
+    /// Says whether the update changed anything.
+    fn adopt(&mut self, update: &JwksUpdate) -> Result<bool, String> {
+        let new = update.documents.iter().map(|document| Ok((document.path.clone(), stored(document)?)));
+        let new = new.collect::<Result<BTreeMap<_, _>, String>>()?;
+        let mut changed = std::mem::replace(&mut self.max_age, update.max_age) != update.max_age;
+        if update.whole {
+            changed |= self.documents != new;
+            self.documents = new;
+            return Ok(changed);
+        }
         for path in &update.withdrawn {
-            documents.remove(path);
+            changed |= self.documents.remove(path).is_some();
         }
-        for document in &update.documents {
-            documents.insert(document.path.clone(), stored(document)?);
+        for (path, document) in new {
+            changed |= self.documents.get(&path) != Some(&document);
+            self.documents.insert(path, document);
         }
-        Ok(documents)
+        Ok(changed)
     }
 
     /// What can't be saved is served all the same, and not acknowledged.

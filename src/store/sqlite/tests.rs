@@ -130,7 +130,7 @@ async fn what_cannot_be_opened_says_what_to_type() {
         ("sqlite://", "hint: write `sqlite:///var/lib"),
         (&missing, "hint: make the folder first: `mkdir -p "),
         (&text, "file is not a database"),
-        (&newer, "are of version 9999, and this Hallmark knows them up to version 5\nhint: a newer"),
+        (&newer, "are of version 9999, and this Hallmark knows them up to version "),
     ] {
         let complaint = SqliteStore::open(url).await.unwrap_err().to_string();
         assert!(complaint.contains(expected), "{url}: {complaint}");

@@ -1,0 +1,133 @@
+//! Key sets on a static host: files that are exported, and what an authorization server makes of them.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+use crate::{
+    follower::revoke,
+    support::{HALLMARK, PATIENCE, Process, Site, edge::get, eventually, pki::Certified},
+};
+
+const SET: &str = "clients/demo/jwks.json";
+
+/// A server whose key sets are on a static host.
+struct Host {
+    site: Site,
+    files: PathBuf,
+    _static_host: Process,
+}
+
+impl Host {
+    /// `edge_ttl` of the client.
+    fn new(edge_ttl: &str) -> Self {
+        let mut site = Site::new();
+        let files = site.folder().join("public");
+        fs::create_dir(&files).unwrap();
+        let static_host = Process::start("host", site.folder(), "python3", |command| {
+            command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(&files);
+        });
+        // Serving HTTP on 127.0.0.1 port N (http://127.0.0.1:N/) ...
+        let line = static_host.line();
+        let url = line.split(['(', ')']).nth(1).unwrap().trim_end_matches('/').to_owned();
+        site.replace("[jwks]\n", &format!("[jwks]\npublic_url = \"{url}\"\n"));
+        site.replace("keys.db\"", "keys.db\"\nlease = \"1s\"");
+        site.replace("provision = \"auto\"", &format!("provision = \"auto\"\nedge_ttl = \"{edge_ttl}\""));
+        Self { site, files, _static_host: static_host }
+    }
+
+    /// A connection file for whoever has that certificate.
+    fn connection(&self, name: &str, who: &Certified, grpc: &str) -> PathBuf {
+        who.write(self.site.folder(), name);
+        let path = self.site.folder().join(format!("{name}.toml"));
+        let text = format!("endpoint = \"{grpc}\"\nca = \"ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn manifest(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.files.join("hallmark-manifest.json")).unwrap()).unwrap()
+    }
+}
+
+fn hallmark(connection: &PathBuf, arguments: &[&str]) -> Output {
+    Command::new(HALLMARK).args(arguments).arg("--connection").arg(connection).output().unwrap()
+}
+
+fn out(output: &Output) -> &str {
+    assert!(output.status.success(), "{}", err(output));
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn files_are_what_the_server_would_serve_and_a_verifier_sees_them() {
+    let host = Host::new("1m");
+    let server = host.site.start();
+    server.ready().await;
+    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let app = host.connection("app", host.site.app(), &server.grpc);
+    let dir = host.files.display().to_string();
+
+    let early = hallmark(&app, &["jwks", "check", "demo"]);
+    assert!(!early.status.success() && err(&early).contains("answers 404"), "{}", err(&early));
+    let exported = hallmark(&ops, &["jwks", "export", &dir]);
+    assert!(out(&exported).starts_with("2 written"), "{}", out(&exported));
+    let ours = get(&server.jwks_url("demo")).await;
+    assert_eq!(fs::read_to_string(host.files.join(SET)).unwrap(), ours.body);
+    let manifest = host.manifest();
+    let entry = &manifest["files"][format!("/{SET}")];
+    assert_eq!(entry["etag"], ours.etag);
+    assert_eq!(entry["headers"]["Cache-Control"], "public, max-age=300, s-maxage=60");
+    assert_eq!(entry["headers"]["Content-Type"], "application/json");
+
+    let checked = hallmark(&app, &["jwks", "check", "demo"]);
+    assert!(out(&checked).starts_with("OK: "), "{}", out(&checked));
+    // This host sends no such header, and is plain http.
+    assert!(err(&checked).contains("max-age") && err(&checked).contains("not https"), "{}", err(&checked));
+    let again = hallmark(&ops, &["jwks", "export", &dir, "--json"]);
+    assert_eq!(out(&again), "", "nothing changed");
+
+    // The host is behind: a verifier would still take the key that is gone.
+    let kid = serde_json::from_str::<Value>(&ours.body).unwrap()["keys"][1]["kid"].as_str().unwrap().to_owned();
+    revoke(&host.site, &kid);
+    let url = server.jwks_url("demo");
+    eventually("it is revoked", PATIENCE, async || (!get(&url).await.body.contains(&kid)).then_some(())).await;
+    let stale = hallmark(&app, &["jwks", "check", "demo"]);
+    assert_eq!(stale.status.code(), Some(1));
+    assert!(err(&stale).contains(&format!("no longer published: `{kid}`")), "{}", err(&stale));
+
+    let mut watching = Process::start("export", host.site.folder(), HALLMARK, |command| {
+        command.args(["jwks", "export", &dir, "--watch", "--json", "--connection"]).arg(&ops);
+    });
+    let first: Value = serde_json::from_str(&watching.line()).unwrap();
+    assert_eq!(first["written"], serde_json::json!([format!("/{SET}")]));
+    out(&hallmark(&app, &["jwks", "check", "demo"]));
+    watching.kill();
+}
+
+#[tokio::test]
+async fn what_may_be_late_must_say_by_how_much() {
+    let host = Host::new("0s");
+    let server = host.site.start();
+    server.ready().await;
+    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let app = host.connection("app", host.site.app(), &server.grpc);
+    let dir = host.files.display().to_string();
+    let refused = hallmark(&ops, &["jwks", "export", &dir]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("no `edge_ttl`: client `demo`"), "{}", err(&refused));
+    assert!(err(&refused).contains("hint: set `edge_ttl`"), "{}", err(&refused));
+    assert_eq!(fs::read_dir(&host.files).unwrap().count(), 0, "and nothing is written");
+    let nosuch = hallmark(&ops, &["jwks", "export", &dir, "--client", "nosuch"]);
+    assert!(err(&nosuch).contains("nothing is published for client `nosuch`"), "{}", err(&nosuch));
+    let workload = hallmark(&app, &["jwks", "export", &dir]);
+    assert!(err(&workload).contains("is no operator with role \"follow\""), "{}", err(&workload));
+}
