@@ -3,10 +3,13 @@
 //! - `create`: what an operator asks for;
 //! - `custody`: the HSMs' own keys;
 //! - `acts`: what the sweep has done on HSMs;
+//! - `alter`, `adopt`, `revoke`, `inventory`: as they say;
 //! - `birth`: from a reserved record to a key;
 //! - `change`: records and audits every change.
 
 mod acts;
+mod adopt;
+mod alter;
 mod birth;
 mod change;
 mod create;
@@ -29,6 +32,8 @@ use tokio::sync::Mutex;
 pub(in crate::service) use self::acts::line_of;
 use self::locks::Locks;
 pub use self::{
+    adopt::{AdoptRequest, ObjectRef},
+    alter::{AlterRequest, Alteration},
     create::CreateRequest,
     inventory::{Inventory, Stray},
 };

@@ -194,10 +194,6 @@ impl Rules {
         });
     }
 
-    pub(super) fn absent(&self) -> Arc<BTreeMap<HsmName, BTreeSet<KeyId>>> {
-        self.absent.load_full()
-    }
-
     /// What the store says of what verifiers were told.
     pub(super) fn set_high_water(&self, high_water: HashMap<ClientName, u64>) {
         if **self.high_water.load() != high_water {

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use super::{Change, KeyPolicy, LinePolicy, Now, SWAP_QUIET, Step, gates};
 use crate::{
     jwk,
-    key::{KeyId, KeyLine, KeyRecord, KeyState},
+    key::{KeyId, KeyLine, KeyRecord, KeyState, Origin},
     time::Timestamp,
 };
 
@@ -75,14 +75,16 @@ impl<'a> Draft<'a> {
         active
     }
 
-    /// What could become active in `line`, the best first. One that was active before went wrong once.
+    /// What could become active in `line`, the best first. One that was active before went wrong once; one that an operator
+    /// brought is meant to come next.
     pub(super) fn standbys(&self, line: &KeyLine) -> Vec<usize> {
         let mut standbys = self.in_state(line, KeyState::PreActive);
         standbys.sort_by_key(|place| {
             let Key { record, published, .. } = &self.keys[*place];
             let failed = record.times.activated.is_some();
             let served = Reverse(record.served_for_ms);
-            (failed, !published, record.public.is_none(), served, record.times.created, record.id)
+            let own = record.origin == Origin::Generated;
+            (failed, !published, record.public.is_none(), own, served, record.times.created, record.id)
         });
         standbys
     }

@@ -3,8 +3,9 @@
 use hallmark_core::{
     audit::{EncodedEvent, Event, KeyEvent, Outcome},
     error::{Error, Reason},
-    key::KeyRecord,
+    key::{ClientName, KeyRecord},
     lifecycle::{self, Change, Step},
+    policy::Caller,
     ports::{BegunChange, ChangeState, KeyChange, RecordUpdate},
     time::Timestamp,
 };
@@ -27,6 +28,28 @@ pub(super) enum Begun {
 }
 
 impl Keys {
+    /// A change that begins now.
+    pub(super) fn new_change(
+        &self,
+        caller: &Caller,
+        client: ClientName,
+        request_id: &str,
+        reason: &str,
+        request: String,
+    ) -> KeyChange {
+        KeyChange {
+            id: Uuid::new_v4().to_string(),
+            request_id: request_id.to_owned(),
+            request,
+            client,
+            operator: caller.identity.to_string(),
+            reason: reason.to_owned(),
+            state: ChangeState::Running,
+            created: self.now(),
+            keys: Vec::new(),
+        }
+    }
+
     pub(super) async fn begin(&self, change: KeyChange) -> Result<Begun, Error> {
         match self.context.keyring.store().begin_change(&change).await.map_err(store_error)? {
             BegunChange::New => Ok(Begun::Go(change)),
@@ -95,8 +118,17 @@ impl Keys {
     }
 }
 
+/// Refuses ids that the server keeps for itself.
+pub(super) fn check_request_id(id: &str) -> Result<(), Error> {
+    if id.starts_with(OWN_REQUESTS) {
+        let text = format!("a `request_id` can't begin with `{OWN_REQUESTS}`: those are the server's own");
+        return Err(Error::new(Reason::InvalidRequest, text));
+    }
+    Ok(())
+}
+
 /// How the request ids begin under which the server makes keys by itself.
-pub(super) const OWN_REQUESTS: &str = "hallmark:";
+const OWN_REQUESTS: &str = "hallmark:";
 
 /// What `moves` make of their records.
 pub(super) fn updates(moves: &[(KeyRecord, Change)], now: Timestamp) -> Result<Vec<RecordUpdate>, Error> {

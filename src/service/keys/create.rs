@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Changed, Keys,
-    change::{Author, Begun, OWN_REQUESTS},
+    change::{Author, Begun, check_request_id},
     store_error,
 };
 
@@ -30,10 +30,7 @@ impl Keys {
     /// Makes the first keys of a client's lines: one active and one standby each.
     pub async fn create(&self, caller: &Caller, request: CreateRequest) -> Result<Changed, Error> {
         self.authorise(caller, OperatorRole::Rotate)?;
-        if request.request_id.starts_with(OWN_REQUESTS) {
-            let text = format!("a `request_id` can't begin with `{OWN_REQUESTS}`: those are the server's own");
-            return Err(Error::new(Reason::InvalidRequest, text));
-        }
+        check_request_id(&request.request_id)?;
         let registered = self.context.registry.load_full();
         let client = registered.clients.get(&request.client).ok_or_else(|| {
             Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))

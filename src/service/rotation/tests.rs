@@ -1,3 +1,4 @@
 mod faults;
+mod operators;
 mod rig;
 mod rounds;

@@ -84,8 +84,12 @@ impl RotationMetrics {
     pub fn overdue<'a>(&self, clients: impl Iterator<Item = &'a String>) {
         let now: BTreeSet<String> = clients.cloned().collect();
         let mut before = self.was_overdue.lock().unwrap_or_else(PoisonError::into_inner);
-        before.difference(&now).for_each(|client| drop(self.overdue.of([client]).set(0)));
-        now.difference(&before).for_each(|client| drop(self.overdue.of([client]).set(1)));
+        for client in before.difference(&now) {
+            self.overdue.of([client]).set(0);
+        }
+        for client in now.difference(&before) {
+            self.overdue.of([client]).set(1);
+        }
         *before = now;
     }
 

@@ -299,8 +299,18 @@ impl Process {
         active[0].id
     }
 
-    pub(super) fn states(&self) -> Vec<KeyState> {
-        self.records().iter().map(|record| record.state).collect()
+    /// Sorted by name.
+    pub(super) fn states(&self) -> Vec<&'static str> {
+        let mut states: Vec<_> = self.records().iter().map(|record| record.state.as_str()).collect();
+        states.sort_unstable();
+        states
+    }
+
+    /// What verifiers read.
+    pub(super) fn jwks(&self) -> String {
+        let registered = self.rig.context.registry.load();
+        let published = self.rig.publisher.document(registered.clients.values().next().unwrap()).unwrap();
+        String::from_utf8(published.body.to_vec()).unwrap()
     }
 
     /// The value of a series; 0 where it is not there.
@@ -308,5 +318,25 @@ impl Process {
         let text = self.metrics.encode();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+impl Process {
+    /// Takes the HSM away, and waits until it is missed.
+    pub(super) async fn lose_hsm(&self, hsm: &str) {
+        let hsm: HsmName = hsm.parse().unwrap();
+        self.rig.tokens[&hsm].set_unplugged(true);
+        let pool = &self.rig.context.pools[&hsm];
+        let mut up = pool.watch_up();
+        pool.list().await.unwrap_err();
+        tokio::time::timeout(PATIENCE, up.wait_for(|up| !up)).await.expect("it is missed").unwrap();
+    }
+
+    /// Gives it back.
+    pub(super) async fn return_hsm(&self, hsm: &str) {
+        let hsm: HsmName = hsm.parse().unwrap();
+        self.rig.tokens[&hsm].set_unplugged(false);
+        let up = self.rig.context.pools[&hsm].wait_until_up();
+        tokio::time::timeout(PATIENCE, up).await.expect("it comes back");
     }
 }

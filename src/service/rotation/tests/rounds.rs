@@ -1,7 +1,5 @@
 //! Rotations from end to end.
 
-use hallmark_core::key::KeyState::{Active, Deactivated, PreActive, Retired};
-
 use super::rig::{KEEP, LEAD, ROTATE, World};
 
 #[tokio::test]
@@ -9,7 +7,7 @@ async fn a_key_lives_its_whole_life_with_nobodys_help() {
     let world = World::new(&["one"]).await;
     let process = world.start().await;
     process.settle().await;
-    assert_eq!(process.states(), [Active, PreActive], "first keys: one signs, one waits");
+    assert_eq!(process.states(), ["active", "pre-active"], "first keys: one signs, one waits");
     assert!(process.records().iter().all(|record| record.times.published.is_some()));
     assert!(process.rotation.is_provisioned());
     let first = process.active();
@@ -20,12 +18,16 @@ async fn a_key_lives_its_whole_life_with_nobodys_help() {
     process.settle().await;
     let second = process.active();
     assert_ne!(first, second);
-    assert_eq!(process.states(), [Deactivated, Active, PreActive], "the old one stays published, a new one waits");
+    assert_eq!(
+        process.states(),
+        ["active", "deactivated", "pre-active"],
+        "the old one stays published, a new one waits"
+    );
 
     process.live(KEEP - super::rig::EVERY * 3).await;
-    assert_eq!(process.states(), [Deactivated, Active, PreActive]);
+    assert_eq!(process.states(), ["active", "deactivated", "pre-active"]);
     process.live(super::rig::EVERY * 4).await;
-    assert_eq!(process.states(), [Retired, Active, PreActive]);
+    assert_eq!(process.states(), ["active", "pre-active", "retired"]);
     assert_eq!(world.tokens.values().next().unwrap().pairs(), 3, "nothing is destroyed unasked");
     let reasons = process.rig.audit.all("key-intent", "reason");
     assert!(reasons.iter().any(|reason| reason.contains("`rotate` is 7d")), "{reasons:?}");

@@ -1,0 +1,250 @@
+//! Takes a key in that is on an HSM already.
+
+use std::sync::Arc;
+
+use hallmark_core::{
+    client::{Client, Custody},
+    error::{Error, Reason},
+    key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Kid, Origin, PublicPart, Purpose},
+    lifecycle,
+    policy::{Caller, OperatorRole},
+    ports::{ChangeState, HsmObject, KeyChange},
+    public_key::PublicKey,
+};
+use uuid::Uuid;
+
+use super::{
+    Changed, Keys,
+    change::{Author, Begun, check_request_id},
+    store_error,
+};
+use crate::pool::{Pool, PoolKey};
+
+/// Which object on the HSM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectRef {
+    CkaId(Vec<u8>),
+    Label(String),
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct AdoptRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub client: ClientName,
+    /// May be left out where the client has one that the key suits.
+    pub alg: Option<Alg>,
+    /// May be left out where the client has one.
+    pub hsm: Option<HsmName>,
+    pub object: ObjectRef,
+    /// The one that it is registered with elsewhere; else its thumbprint.
+    pub kid: Option<Kid>,
+}
+
+impl Keys {
+    /// Takes a key pair in that no record knows: as the standby of its line, or as the first key of one that never had any.
+    pub async fn adopt(&self, caller: &Caller, request: AdoptRequest) -> Result<Changed, Error> {
+        self.authorise(caller, OperatorRole::Rotate)?;
+        check_request_id(&request.request_id)?;
+        let registered = self.context.registry.load_full();
+        let client = registered.clients.get(&request.client).cloned().ok_or_else(|| {
+            Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
+        })?;
+        let hsm = choose_hsm(&client, request.hsm.as_ref())?;
+        let text = format!("adopt {} {hsm} {:?} {:?} {:?}", client.name, request.alg, request.object, request.kid);
+        let change = self.new_change(caller, client.name.clone(), &request.request_id, &request.reason, text);
+        let this = self.clone();
+        let work = async move { this.adopt_once(&client, &hsm, &request, change).await };
+        let changed = tokio::spawn(work).await.map_err(Error::internal)?;
+        self.rules.wake.notify_one();
+        changed
+    }
+
+    async fn adopt_once(
+        &self,
+        client: &Client,
+        hsm: &HsmName,
+        request: &AdoptRequest,
+        change: KeyChange,
+    ) -> Result<Changed, Error> {
+        let _one = self.births.lock(&client.name).await;
+        let who = change.operator.clone();
+        let change = match self.begin(change).await? {
+            Begun::Go(change) => change,
+            Begun::Done(changed) => return Ok(changed),
+        };
+        self.reload().await?;
+        let author = Author { who: &who, change: &change.id, reason: &change.reason };
+        let adopted = self.take_in(client, hsm, request, &author).await;
+        let (state, keys) = match &adopted {
+            Ok(key) => (ChangeState::Applied, vec![*key]),
+            Err(_) => (ChangeState::Failed, Vec::new()),
+        };
+        let ended = self.context.keyring.store().end_change(&change.id, state, &keys).await.map_err(store_error);
+        adopted?;
+        ended?;
+        self.reload().await?;
+        let mut changed = self.changed(KeyChange { state, keys, ..change });
+        changed.advice = changed.keys.iter().filter_map(advice).collect();
+        Ok(changed)
+    }
+
+    async fn take_in(
+        &self,
+        client: &Client,
+        hsm: &HsmName,
+        request: &AdoptRequest,
+        author: &Author<'_>,
+    ) -> Result<KeyId, Error> {
+        let pool = self.pool(hsm)?;
+        let object = find(&pool.list().await?, &request.object)?;
+        let public = object.public.clone().ok_or_else(|| incomplete(&object))?;
+        let line = choose_line(client, hsm, request.alg, &public)?;
+        let kid = request.kid.clone().unwrap_or_else(|| public.thumbprint());
+        let mut record = KeyRecord {
+            id: KeyId(Uuid::new_v4()),
+            client: Some(client.name.clone()),
+            alg: line.alg,
+            hsm: hsm.clone(),
+            purpose: Purpose::Assertion,
+            cka_id: object.cka_id,
+            label: object.label,
+            public: Some(PublicPart { kid, key: public }),
+            state: KeyState::PreActive,
+            served_for_ms: 0,
+            kept_for_ms: 0,
+            times: KeyTimes::created(self.now()),
+            origin: Origin::Adopted,
+            certificate_chain: Vec::new(),
+        };
+        if let Some(known) = self.known(&record, &line)? {
+            return Ok(known);
+        }
+        if custody_of(pool, &record, client.custody).await? == Custody::Imported {
+            record.origin = Origin::Imported;
+        }
+        self.audited(author, "adopt", &record.id.to_string(), async {
+            let born = self.join(&line, record)?;
+            self.context.keyring.store().apply(std::slice::from_ref(&born), &[]).await.map_err(store_error)?;
+            Ok(born.id)
+        })
+        .await
+    }
+
+    /// As the standby of its line, or as its first key.
+    fn join(&self, line: &KeyLine, record: KeyRecord) -> Result<KeyRecord, Error> {
+        let keys = self.context.keyring.keys().clone();
+        let id = [record.id];
+        let changes = if keys.has_lived(line) {
+            lifecycle::establish(&[], &[], &id)
+        } else {
+            lifecycle::establish(keys.of(&line.client), &id, &[])
+        };
+        let change = changes.first().ok_or_else(|| Error::internal("an adopted key without a place"))?;
+        lifecycle::apply(&record, change, self.now())
+    }
+
+    /// The record where this key was taken in for this line before; an error where it is another's.
+    fn known(&self, new: &KeyRecord, line: &KeyLine) -> Result<Option<KeyId>, Error> {
+        let (keys, public) = (self.context.keyring.keys(), new.public.as_ref());
+        let same = |record: &&KeyRecord| {
+            (record.hsm == new.hsm && record.cka_id == new.cka_id && record.state != KeyState::Destroyed)
+                || record
+                    .public
+                    .as_ref()
+                    .zip(public)
+                    .is_some_and(|(a, b)| a.key.spki() == b.key.spki() || a.kid == b.kid)
+        };
+        let Some(known) = keys.records.iter().find(same) else { return Ok(None) };
+        let taken_in = matches!(known.origin, Origin::Adopted | Origin::Imported) && known.public.as_ref() == public;
+        if taken_in && known.line().as_ref() == Some(line) && known.cka_id == new.cka_id && is_alive(known) {
+            return Ok(Some(known.id));
+        }
+        let of = known.line().map_or_else(|| "Hallmark itself".to_owned(), |line| line.to_string());
+        let text =
+            format!("this key, its CKA_ID or its kid is on record already: key {} of {of}, {}", known.id, known.state);
+        Err(Error::new(Reason::AlreadyExists, text))
+    }
+}
+
+fn is_alive(record: &KeyRecord) -> bool {
+    !matches!(record.state, KeyState::Retired | KeyState::Compromised | KeyState::Destroyed)
+}
+
+fn choose_hsm(client: &Client, asked: Option<&HsmName>) -> Result<HsmName, Error> {
+    let names = || client.hsms.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
+    match (asked, client.hsms.as_slice()) {
+        (Some(hsm), of_client) if of_client.contains(hsm) => Ok(hsm.clone()),
+        (Some(hsm), _) => {
+            let text = format!("client `{}` has no keys on HSM `{hsm}`; it has: {}", client.name, names());
+            Err(Error::new(Reason::InvalidRequest, text))
+        }
+        (None, [hsm]) => Ok(hsm.clone()),
+        (None, _) => {
+            let text = format!("client `{}` has several HSMs, say which: {}", client.name, names());
+            Err(Error::new(Reason::InvalidRequest, text))
+        }
+    }
+}
+
+fn choose_line(client: &Client, hsm: &HsmName, asked: Option<Alg>, key: &PublicKey) -> Result<KeyLine, Error> {
+    let suits = |alg: &Alg| key.suits(*alg) && asked.is_none_or(|asked| asked == *alg);
+    let algs: Vec<_> = client.keys.iter().map(|spec| spec.alg).filter(suits).collect();
+    match algs.as_slice() {
+        [alg] => Ok(KeyLine { client: client.name.clone(), alg: *alg, hsm: hsm.clone() }),
+        [] => {
+            let text = match asked {
+                Some(alg) => format!("the key can't do {alg}, or client `{}` has no such key line", client.name),
+                None => format!("client `{}` has no key line whose algorithm this key can do", client.name),
+            };
+            Err(Error::new(Reason::AlgNotConfigured, text))
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|alg| alg.as_str()).collect();
+            let text = format!("the key suits several lines of the client, say which: {}", names.join(", "));
+            Err(Error::new(Reason::InvalidRequest, text))
+        }
+    }
+}
+
+/// Exactly one pair, and a complete one.
+fn find(objects: &[HsmObject], wanted: &ObjectRef) -> Result<HsmObject, Error> {
+    let mut found = objects.iter().filter(|object| match wanted {
+        ObjectRef::CkaId(id) => object.cka_id == *id,
+        ObjectRef::Label(label) => object.label == *label,
+    });
+    match (found.next(), found.next()) {
+        (Some(object), None) if object.has_private && object.public.is_some() => Ok(object.clone()),
+        (Some(object), None) => Err(incomplete(object)),
+        (Some(_), Some(_)) => {
+            Err(Error::new(Reason::InvalidRequest, "several key pairs on the HSM match; name one by its CKA_ID"))
+        }
+        (None, _) => {
+            Err(Error::new(Reason::KeyAbsent, "no key pair on the HSM matches; `hallmark keys list` shows strays"))
+        }
+    }
+}
+
+fn incomplete(object: &HsmObject) -> Error {
+    let what = if object.has_private { "public object of a kind that Hallmark can use" } else { "private object" };
+    Error::new(Reason::KeyAbsent, format!("the key pair is not complete: it has no {what}"))
+}
+
+async fn custody_of(pool: &Pool, record: &KeyRecord, floor: Custody) -> Result<Custody, Error> {
+    let public = record.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
+    let key = PoolKey::new(record, public, floor).map_err(Error::internal)?;
+    let evidence = pool.evidence(Arc::new(key)).await?;
+    let weak = |why: &str| Error::new(Reason::CustodyTooWeak, format!("the key is not taken in: {why}"));
+    match evidence.custody().map_err(weak)? {
+        custody if custody <= floor => Ok(custody),
+        _ => Err(weak(
+            "it was not made on this HSM, and the client's `custody` asks for that; `custody = \"imported\"` lets it in, for ever",
+        )),
+    }
+}
+
+fn advice(record: &KeyRecord) -> Option<String> {
+    let imported = record.origin == Origin::Imported;
+    imported.then(|| "the key existed outside an HSM once, and carries that mark for ever: rotate it soon".to_owned())
+}
