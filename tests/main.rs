@@ -22,6 +22,7 @@ mod pin;
 mod policy;
 mod published;
 mod renewal;
+mod rotation;
 mod shutdown;
 mod streaming;
 mod support;

@@ -52,8 +52,6 @@ async fn an_hsm_that_hangs_holds_up_neither_the_rounds_nor_the_others() {
     let world = World::new(&["one", "two"]).await;
     let hanging = world.tokens[&"one".parse().unwrap()].hang(hallmark_testkit::fake_hsm::Call::Generate);
     let process = world.start().await;
-    process.rotation.round(super::super::Cause::Time).await;
-    hanging.wait_for(1);
     let others = async {
         while process.records().iter().filter(|record| record.public.is_some()).count() < 2 {
             process.rotation.round(super::super::Cause::Time).await;
@@ -61,6 +59,7 @@ async fn an_hsm_that_hangs_holds_up_neither_the_rounds_nor_the_others() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), others).await.expect("the other HSM has made its keys");
+    hanging.wait_for(1);
     drop(hanging);
     process.settle().await;
     assert_eq!(process.in_state(KeyState::Active).len(), 2, "first keys of both lines sign at once");

@@ -316,7 +316,9 @@ impl Process {
     /// The value of a series; 0 where it is not there.
     pub(super) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics.encode();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value =
+            |line: &'_ str| line.strip_prefix(series)?.trim_start_matches("{}").strip_prefix(' ').map(str::to_owned);
+        let line = text.lines().find_map(value);
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 }

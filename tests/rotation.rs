@@ -1,0 +1,119 @@
+//! Keys are replaced while callers sign without pause, and no verifier that keeps to the headers refuses anything.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Server, Site, eventually};
+
+/// A key must be published for a second before it signs, stays published for a second and a half, and is replaced after two.
+const TIMES: &str =
+    "\n[unsafe_testing]\nsweep_every = \"100ms\"\nrotate_every = \"2s\"\nlead = \"1s\"\nkeep = \"1500ms\"\n";
+/// In the place of `max-age`; shorter than the lead, as `max-age` is.
+const MAX_AGE: Duration = Duration::from_millis(800);
+
+/// Keeps a key set for as long as it may, and does not look again for a `kid` that it lacks.
+struct Verifier {
+    url: String,
+    keys: HashMap<String, Vec<u8>>,
+    fetched: Option<Instant>,
+}
+
+impl Verifier {
+    fn new(server: &Server) -> Self {
+        Self { url: server.jwks_url("demo"), keys: HashMap::new(), fetched: None }
+    }
+
+    /// Gives the `kid`.
+    async fn verify(&mut self, assertion: &str) -> Result<String, String> {
+        if self.fetched.is_none_or(|fetched| fetched.elapsed() >= MAX_AGE) {
+            // A set is as old as the question for it.
+            self.fetched = Some(Instant::now());
+            let set: Value = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
+            self.keys = set["keys"].as_array().unwrap().iter().map(point).collect();
+        }
+        let (signed, signature) = assertion.rsplit_once('.').unwrap();
+        let header = BASE64_URL_SAFE_NO_PAD.decode(signed.split('.').next().unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        let kid = header["kid"].as_str().unwrap().to_owned();
+        let key = self.keys.get(&kid).ok_or_else(|| format!("`{kid}` is not in the set: {:?}", self.keys.keys()))?;
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let verified = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(signed.as_bytes(), &signature);
+        verified.map(|()| kid).map_err(|_| "the signature does not verify".into())
+    }
+}
+
+/// `kid` and uncompressed point.
+fn point(key: &Value) -> (String, Vec<u8>) {
+    let decode = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
+    let point = [vec![4], decode("x"), decode("y")].concat();
+    (key["kid"].as_str().unwrap().to_owned(), point)
+}
+
+fn rotating() -> Site {
+    let mut site = Site::new();
+    site.append(TIMES);
+    site
+}
+
+fn start(site: &Site) -> Server {
+    site.start_with(|command| _ = command.arg("--unsafe-testing"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotations_while_callers_sign_are_not_noticed() {
+    let site = rotating();
+    let server = start(&site);
+    server.ready().await;
+    let (app, mut verifier, mut kids) = (server.app(), Verifier::new(&server), Vec::<String>::new());
+    let end = Instant::now() + PATIENCE;
+    while kids.len() < 5 {
+        assert!(Instant::now() < end, "only {} keys have signed:\n{}", kids.len(), server.log());
+        let signed = app.sign_for("demo").await.unwrap();
+        let kid = verifier.verify(&signed.assertion).await.unwrap();
+        if kids.last() != Some(&kid) {
+            assert!(!kids.contains(&kid), "a key signs once in its life");
+            kids.push(kid);
+        }
+    }
+    assert!(server.metric("hallmark_rotation_moves_total{outcome=\"done\"}").await >= 4.0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_again_and_again_loses_no_key_and_leaves_none_behind() {
+    let site = rotating();
+    for round in 0..8_u64 {
+        let server = start(&site);
+        // At another moment of its life each time.
+        let moves = (round % 4) as f64;
+        eventually("it has done something", PATIENCE, async || {
+            (server.metric("hallmark_rotation_acts_total{outcome=\"done\"}").await
+                + server.metric("hallmark_rotation_moves_total{outcome=\"done\"}").await
+                >= moves)
+                .then_some(())
+        })
+        .await;
+        server.process.signal(Signal::KILL);
+    }
+    let server = start(&site);
+    server.ready().await;
+    let (app, mut verifier) = (server.app(), Verifier::new(&server));
+    verifier.verify(&app.sign_for("demo").await.unwrap().assertion).await.unwrap();
+    let series = |text: &str, name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{hsm=\"soft\"}} "))?.parse::<f64>().ok())
+    };
+    let found = eventually("the token was looked at", PATIENCE, async || {
+        let (_, text) = server.health("/metrics").await;
+        series(&text, "hallmark_hsm_strays").zip(series(&text, "hallmark_hsm_absent_keys"))
+    })
+    .await;
+    assert_eq!(found, (0.0, 0.0), "strays and absent keys");
+    server.stop().await;
+}
