@@ -49,7 +49,8 @@ pub struct LinePolicy {
 pub struct Settings {
     /// The longest `max-age` that a verifier may be told.
     pub max_age: Duration,
-    /// The longest that this client's verifier was told and that may not have run out yet; at least `max_age`.
+    /// The longest that this client's verifier was told, and that may not have run out yet; a copy in between may go on
+    /// telling it for `edge_ttl`.
     pub max_age_high_water: Duration,
     pub store_lease: Duration,
     pub destroy_after: Option<Duration>,
