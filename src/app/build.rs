@@ -242,6 +242,7 @@ pub(super) async fn fronts(
         refusals: Arc::new(Refusals::new(&built.context, built.metrics.clone())),
         sign: Sign::new(built.context.clone(), built.metrics.clone()),
         keys: built.keys.clone(),
+        rotation: built.rotation.clone(),
         publisher: built.publisher.clone(),
         followers: built.followers.clone(),
         registry: built.context.registry.clone(),

@@ -4,6 +4,16 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+mod keys;
+mod rotation;
+
+#[cfg(test)]
+pub(super) use self::keys::ForceArgs;
+pub(super) use self::{
+    keys::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
+    rotation::{PlanArgs, RehearseArgs, RotationCommand},
+};
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Runs the server
@@ -16,21 +26,18 @@ pub(super) enum Command {
     Sign(SignArgs),
     /// Gets an access token from the client's authorization server and prints it
     Token(TokenArgs),
-    /// Lists and makes keys (as an operator)
+    /// Lists, makes and changes keys (as an operator)
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Says what happens to keys by itself, and proves that it can (as an operator)
+    Rotation {
+        #[command(subcommand)]
+        command: RotationCommand,
+    },
     /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum KeysCommand {
-    /// Lists keys
-    List(KeysListArgs),
-    /// Makes a client's first keys: one active and one standby for each algorithm
-    Create(KeysCreateArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -135,25 +142,6 @@ pub(super) struct TokenArgs {
     /// A JWS algorithm of the client's keys, such as ES384
     #[arg(long)]
     pub(super) alg: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(super) struct KeysListArgs {
-    /// Only the keys of this client
-    #[arg(long, value_name = "CLIENT")]
-    pub(super) client: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(super) struct KeysCreateArgs {
-    /// Hallmark's name of the OAuth client
-    pub(super) client: String,
-    /// Only the keys with this algorithm
-    #[arg(long)]
-    pub(super) alg: Option<String>,
-    /// Why; the audit log keeps it
-    #[arg(long, value_name = "TEXT")]
-    pub(super) reason: String,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hallmark_client::{CONNECTION_VARIABLE, Client, Connection, Error, Options, Refusal, reason};
+use hallmark_client::{CONNECTION_VARIABLE, Client, Connection, Error, Options, Refusal};
 
-use super::Failure;
+use super::{Failure, hints::hint};
 
 /// As whom a command asks, where the caller does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,42 +67,10 @@ fn with_refusal(failure: Failure, refusal: &Refusal) -> Failure {
     failure.detail("error", error.clone()).detail("error_description", error_description.clone())
 }
 
-fn hint(reason: &str, oauth: Option<&str>, client: &str) -> Option<String> {
-    let hint = match (reason, oauth) {
-        (reason::CONNECTION_INVALID, _) => {
-            "`hallmark dev` leaves connection files in .hallmark; --connection FILE names another".to_owned()
-        }
-        (reason::UNREACHABLE, _) => {
-            "is the server up? `hallmark dev` starts one; --connection FILE names another".to_owned()
-        }
-        (reason::TLS_FAILED, _) => "`ca`, `cert` and `key` of the connection must be for this server".to_owned(),
-        (reason::TOKEN_ENDPOINT_UNAVAILABLE, _) => {
-            "is the authorization server up? its `token_endpoint` is in the client's [[client]]".to_owned()
-        }
-        (reason::TOKEN_REFUSED, Some("invalid_scope")) => {
-            "ask for a scope that the client is registered for: --scope".to_owned()
-        }
-        (reason::TOKEN_REFUSED, Some("invalid_client")) => format!(
-            "compare what is registered there with `hallmark sign {client}` (client id, algorithm, audience) and \
-             `hallmark jwks {client}` (JWKS URL and keys)"
-        ),
-        ("NO_ACTIVE_KEY", _) => format!("make its first keys: hallmark keys create {client} --reason TEXT"),
-        ("ALREADY_EXISTS", _) => format!("see what is there: hallmark keys list --client {client}"),
-        ("NOT_REGISTERED", _) => {
-            format!("register the JWKS URL (`hallmark jwks {client}`), then set `client_id` in its [[client]]")
-        }
-        ("NOT_AN_OPERATOR", _) => "keys are an operator's: --connection .hallmark/operator.toml".to_owned(),
-        ("WORKLOAD_UNKNOWN", _) => "signing is a workload's: --connection .hallmark/workload.toml".to_owned(),
-        ("HSM_UNAVAILABLE" | "PIN_REFUSED" | "KEY_QUARANTINED" | "AUDIT_UNAVAILABLE", _) => {
-            "the server's log and /readyz/sign say more".to_owned()
-        }
-        _ => return None,
-    };
-    Some(hint)
-}
-
 #[cfg(test)]
 mod tests {
+    use hallmark_client::reason;
+
     use super::*;
 
     #[test]

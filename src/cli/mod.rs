@@ -6,11 +6,15 @@
 mod args;
 mod check_config;
 mod connect;
+mod consent;
 mod dev;
 mod failure;
+mod hints;
 mod jwks;
 mod keys;
 mod output;
+mod rehearse;
+mod rotation;
 mod serve;
 mod sign;
 mod token;
@@ -20,11 +24,7 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 use clap::Parser;
 
 pub use self::failure::{Failure, USAGE};
-use self::{
-    args::{Command, KeysCommand},
-    check_config::Checked,
-    output::Output,
-};
+use self::{args::Command, check_config::Checked, output::Output};
 
 /// Signs OAuth client assertions with keys that never leave the HSM.
 #[derive(Debug, Parser)]
@@ -58,11 +58,9 @@ impl Cli {
             Command::Dev(args) => dev::prepare(args, json),
             Command::Sign(args) => Ok(Prepared::new(async move || sign::run(args, connection, json).await)),
             Command::Token(args) => Ok(Prepared::new(async move || token::run(args, connection, json).await)),
-            Command::Keys { command: KeysCommand::List(args) } => {
-                Ok(Prepared::new(async move || keys::list(args, connection, json).await))
-            }
-            Command::Keys { command: KeysCommand::Create(args) } => {
-                Ok(Prepared::new(async move || keys::create(args, connection, json).await))
+            Command::Keys { command } => Ok(Prepared::new(async move || keys::run(command, connection, json).await)),
+            Command::Rotation { command } => {
+                Ok(Prepared::new(async move || rotation::run(command, connection, json).await))
             }
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
@@ -44,6 +44,33 @@ pub(super) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// The time that it is, for whoever sits at the terminal. No rule goes by it.
+#[expect(clippy::disallowed_methods, reason = "a command shows times as seen from now, and decides nothing by them")]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// How far `at` is from `now`, in one unit: `in 12 days`, `2 h ago`, `now`.
+pub(super) fn distance(now: SystemTime, at: SystemTime) -> String {
+    match at.duration_since(now) {
+        Ok(ahead) => length(ahead).map_or("now".to_owned(), |length| format!("in {length}")),
+        Err(behind) => length(behind.duration()).map_or("now".to_owned(), |length| format!("{length} ago")),
+    }
+}
+
+/// Rounded down; `None` below a second.
+fn length(duration: Duration) -> Option<String> {
+    let secs = duration.as_secs();
+    let (count, unit) = match secs {
+        0 => return None,
+        1..120 => (secs, "s"),
+        120..7_200 => (secs / 60, "min"),
+        7_200..172_800 => (secs / 3600, "h"),
+        _ => (secs / 86_400, "days"),
+    };
+    Some(format!("{count} {unit}"))
+}
+
 /// Rows in columns as wide as their widest cell; the first row is the head.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -53,4 +80,19 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_told_in_one_unit() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let ahead = |secs| distance(now, now + Duration::from_secs(secs));
+        assert_eq!([0, 1, 119, 120, 7_199].map(ahead), ["now", "in 1 s", "in 119 s", "in 2 min", "in 119 min"]);
+        assert_eq!([7_200, 172_799, 172_800].map(ahead), ["in 2 h", "in 47 h", "in 2 days"]);
+        assert_eq!(distance(now, now - Duration::from_secs(86_400 * 3)), "3 days ago");
+        assert_eq!(distance(now, now - Duration::from_millis(1)), "now");
+    }
 }

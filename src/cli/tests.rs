@@ -23,6 +23,23 @@ fn what_the_documents_say_can_be_typed() {
         "--json token clinic --scope system/Patient.rs",
         "keys list --client clinic",
         "keys create clinic --alg RS384 --reason first",
+        "keys create clinic --reason first --request-id r1",
+        "keys show k1 --json",
+        "keys rotate clinic --alg RS384 --reason quarterly --force --yes",
+        "keys activate k1 --reason rollback --force --yes",
+        "keys deactivate k1 --reason x --force --yes",
+        "keys revoke k1 --reason stolen --yes --request-id r1",
+        "keys retire k1 --reason x --force --yes",
+        "keys destroy k1 --reason x --force --yes",
+        "keys adopt clinic --cka-id 00ff --reason x --alg RS384 --hsm softhsm --kid old",
+        "keys adopt clinic --label old --reason x",
+        "keys confirm k1 --registered --reason x",
+        "keys confirm k1 --rehearsed --reason x",
+        "keys timeline",
+        "keys timeline clinic --json",
+        "rotation plan",
+        "rotation plan clinic --until 1y --json",
+        "rotation rehearse clinic --url https://keys.example/jwks.json --ca ca.pem --dry-run --json",
         "jwks clinic",
         "jwks show check",
         "jwks check clinic --ca ca.pem --json",
@@ -33,9 +50,30 @@ fn what_the_documents_say_can_be_typed() {
     for line in lines {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
-    for line in
-        ["", "serve", "dev --client clinic", "dev --ephemeral --dir x", "keys create clinic", "sign a --lifetime 5"]
-    {
+    let wrong = [
+        "",
+        "serve",
+        "dev --client clinic",
+        "dev --ephemeral --dir x",
+        "sign a --lifetime 5",
+        "rotation plan --until soon",
+        "rotation rehearse",
+        // Why, always.
+        "keys create clinic",
+        "keys rotate clinic",
+        "keys revoke k1 --yes",
+        "keys destroy k1 --yes",
+        "keys adopt clinic --label old",
+        "keys confirm k1 --registered",
+        // Nothing holds a revocation up.
+        "keys revoke k1 --reason x --force",
+        "keys adopt clinic --reason x",
+        "keys adopt clinic --reason x --label old --cka-id 00",
+        "keys adopt clinic --reason x --cka-id 0",
+        "keys confirm k1 --reason x",
+        "keys confirm k1 --reason x --registered --rehearsed",
+    ];
+    for line in wrong {
         assert!(parse(line).is_err_and(|error| error.use_stderr()), "{line}");
     }
 }
@@ -43,6 +81,11 @@ fn what_the_documents_say_can_be_typed() {
 #[test]
 fn help() {
     insta::assert_snapshot!(Cli::command().term_width(100).render_help());
+    for command in ["keys", "rotation"] {
+        let mut cli = Cli::command().term_width(100);
+        let command = cli.find_subcommand_mut(command).expect("there is such a command");
+        insta::assert_snapshot!(command.render_help());
+    }
 }
 
 #[test]

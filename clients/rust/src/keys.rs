@@ -2,7 +2,10 @@
 
 use std::{fmt, time::SystemTime};
 
-use hallmark_proto::v1::{self, jwks_service_client::JwksServiceClient, key_service_client::KeyServiceClient};
+use hallmark_proto::v1::{
+    self, jwks_service_client::JwksServiceClient, key_service_client::KeyServiceClient,
+    rotation_service_client::RotationServiceClient,
+};
 use uuid::Uuid;
 
 use crate::{Client, Error, client::timed};
@@ -33,6 +36,107 @@ pub struct Key {
     pub retired_at: Option<SystemTime>,
     pub compromised_at: Option<SystemTime>,
     pub destroyed_at: Option<SystemTime>,
+    /// Its objects are not on the HSM as they should be, as of when that was last looked at. Only a listing says so.
+    pub absent: bool,
+    /// What happens to it next by itself.
+    pub next_step: Option<UpcomingStep>,
+}
+
+/// A step that Hallmark is going to take by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpcomingStep {
+    pub at: SystemTime,
+    pub client: String,
+    /// The key line's.
+    pub alg: String,
+    pub hsm: String,
+    /// `None` where the key does not exist yet.
+    pub key_id: Option<String>,
+    pub kid: Option<String>,
+    /// `generate`, `publish`, `activate`, `deactivate`, `retire` or `destroy`.
+    pub what: String,
+    /// Why then.
+    pub reason: String,
+    /// What it waits for beside the time.
+    pub blocked: Option<String>,
+}
+
+/// A key on an HSM that no record names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    pub hsm: String,
+    pub cka_id: Vec<u8>,
+    pub label: String,
+    /// Its thumbprint, where the public key can be read.
+    pub kid: Option<String>,
+}
+
+/// Keys, and how they agree with what is on the HSMs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyList {
+    pub keys: Vec<Key>,
+    /// Keys on the HSMs that no record names; not where the list is of one client.
+    pub strays: Vec<Stray>,
+    /// HSMs that were not heard of: [`Key::absent`] and `strays` say nothing of these.
+    pub unanswered_hsms: Vec<String>,
+}
+
+/// What every change of keys is asked for with. Made from a reason alone, it has a new request id and forces nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The same id again, after a failure for example, does nothing twice.
+    pub request_id: String,
+    /// The audit log keeps it.
+    pub reason: String,
+    /// Past a gate that is shut; for operators with role `destroy`. Where nothing is to be forced it has no effect.
+    pub force: bool,
+}
+
+/// What an operator saw to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confirmation {
+    /// The authorization server has the key registered.
+    Registered,
+    /// The public JWKS URL was read from outside, and had the key.
+    Rehearsed,
+}
+
+/// What to do with one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyAction {
+    /// Makes it active, and deactivates the one that was.
+    Activate,
+    /// Stops signing with it; it stays published.
+    Deactivate,
+    /// Takes it out of the JWKS at once, for good.
+    Revoke,
+    /// Takes it out of the JWKS, once nothing that it signed can matter any more.
+    Retire,
+    /// Destroys it on the HSM.
+    Destroy,
+    /// Says that it may become active, as far as someone had to look.
+    Confirm(Confirmation),
+}
+
+/// A key to be taken in: one that is on an HSM and has no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// Whose key it becomes.
+    pub client: String,
+    /// `None`: the one of the client's key lines that it suits.
+    pub alg: Option<String>,
+    /// `None`: the client's HSM, if it has one only.
+    pub hsm: Option<String>,
+    pub object: ObjectRef,
+    /// The `kid` that it has at the authorization server already. `None`: its thumbprint.
+    pub kid: Option<String>,
+}
+
+/// Names the objects of a key on an HSM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectRef {
+    CkaId(Vec<u8>),
+    Label(String),
 }
 
 /// NIST SP 800-57 states, and `retired`: deactivated and no longer published.
@@ -56,6 +160,10 @@ pub struct KeyChange {
     pub state: ChangeState,
     /// The keys that it made or moved.
     pub keys: Vec<Key>,
+    /// When the last verifier that obeys the JWKS's headers acts by it.
+    pub in_force_everywhere_at: Option<SystemTime>,
+    /// What else there is to do, a sentence each.
+    pub advice: Vec<String>,
 }
 
 /// How far a change has got.
@@ -80,17 +188,38 @@ pub struct Jwks {
     pub etag: String,
 }
 
+/// Sends a change until it is through, and gives what came of it.
+macro_rules! change {
+    ($client:expr, $call:ident($message:expr)) => {{
+        let deadline = $client.deadline(Some($client.inner.options.timeout.max(GENERATION)));
+        let message = $message;
+        let send = |channel| {
+            let request = timed(message.clone(), deadline);
+            async move { KeyServiceClient::new(channel).$call(request).await }
+        };
+        let change = $client.call(deadline, send).await?.change;
+        change.map(KeyChange::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `change`"))
+    }};
+}
+
 impl Client {
     /// All keys of one client, or of all clients.
     pub async fn list_keys(&self, client: Option<&str>) -> Result<Vec<Key>, Error> {
-        let mut keys = Vec::new();
+        Ok(self.compare_keys(client).await?.keys)
+    }
+
+    /// As [`Self::list_keys`], with what is on the HSMs and has no record.
+    pub async fn compare_keys(&self, client: Option<&str>) -> Result<KeyList, Error> {
+        let mut list = KeyList::default();
         let mut page_token = String::new();
         loop {
             let client = client.unwrap_or_default().to_owned();
             let page = self.list_page(v1::ListKeysRequest { client, page_size: 0, page_token }).await?;
-            keys.extend(page.keys.into_iter().map(Key::from));
+            list.keys.extend(page.keys.into_iter().map(Key::from));
+            list.strays.extend(page.strays.into_iter().map(Stray::from));
+            list.unanswered_hsms = page.unanswered_hsms;
             if page.next_page_token.is_empty() {
-                return Ok(keys);
+                return Ok(list);
             }
             page_token = page.next_page_token;
         }
@@ -116,24 +245,79 @@ impl Client {
         answer.key.map(Key::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `key`"))
     }
 
-    /// Makes the first keys of a client: of its key line with `alg`, or of all its lines. The audit log keeps `reason`.
+    /// Makes the first keys of a client: of its key line with `alg`, or of all its lines.
     ///
-    /// Key generation takes its time on an HSM: this waits up to a minute, and longer if [`crate::Options::timeout`] is.
-    pub async fn create_keys(&self, client: &str, alg: Option<&str>, reason: &str) -> Result<KeyChange, Error> {
-        let deadline = self.deadline(Some(self.inner.options.timeout.max(GENERATION)));
-        let request = v1::CreateKeysRequest {
-            // One for all tries: a repeated request makes nothing twice.
-            request_id: Uuid::new_v4().to_string(),
-            reason: reason.to_owned(),
-            client: client.to_owned(),
-            alg: alg.unwrap_or_default().to_owned(),
+    /// Key generation takes its time on an HSM: this, like every change, waits up to a minute, and longer if
+    /// [`crate::Options::timeout`] is.
+    pub async fn create_keys(
+        &self,
+        client: &str,
+        alg: Option<&str>,
+        order: impl Into<Order>,
+    ) -> Result<KeyChange, Error> {
+        // One id for all tries: a repeated request makes nothing twice.
+        let Order { request_id, reason, force: _ } = order.into();
+        let (client, alg) = (client.to_owned(), alg.unwrap_or_default().to_owned());
+        change!(self, create_keys(v1::CreateKeysRequest { request_id, reason, client, alg }))
+    }
+
+    /// Switches a client to its standbys: its key line with `alg`, or all its lines.
+    pub async fn rotate_keys(
+        &self,
+        client: &str,
+        alg: Option<&str>,
+        order: impl Into<Order>,
+    ) -> Result<KeyChange, Error> {
+        let Order { request_id, reason, force } = order.into();
+        let (client, alg) = (client.to_owned(), alg.unwrap_or_default().to_owned());
+        change!(self, rotate_keys(v1::RotateKeysRequest { request_id, reason, client, alg, force }))
+    }
+
+    /// Does `action` to the key with that `kid`.
+    pub async fn alter_key(&self, action: KeyAction, kid: &str, order: impl Into<Order>) -> Result<KeyChange, Error> {
+        let Order { request_id, reason, force } = order.into();
+        let kid = kid.to_owned();
+        match action {
+            KeyAction::Activate => {
+                change!(self, activate_key(v1::ActivateKeyRequest { request_id, reason, kid, force }))
+            }
+            KeyAction::Deactivate => {
+                change!(self, deactivate_key(v1::DeactivateKeyRequest { request_id, reason, kid, force }))
+            }
+            KeyAction::Revoke => change!(self, revoke_key(v1::RevokeKeyRequest { request_id, reason, kid })),
+            KeyAction::Retire => change!(self, retire_key(v1::RetireKeyRequest { request_id, reason, kid, force })),
+            KeyAction::Destroy => change!(self, destroy_key(v1::DestroyKeyRequest { request_id, reason, kid, force })),
+            KeyAction::Confirm(confirmation) => {
+                let confirmation = v1::Confirmation::from(confirmation).into();
+                change!(self, confirm_key(v1::ConfirmKeyRequest { request_id, reason, kid, confirmation }))
+            }
+        }
+    }
+
+    /// Takes in a key that is on an HSM and has no record.
+    pub async fn adopt_key(&self, adoption: Adoption, order: impl Into<Order>) -> Result<KeyChange, Error> {
+        let Order { request_id, reason, force: _ } = order.into();
+        let Adoption { client, alg, hsm, object, kid } = adoption;
+        let object = Some(match object {
+            ObjectRef::CkaId(id) => v1::adopt_key_request::Object::CkaId(id),
+            ObjectRef::Label(label) => v1::adopt_key_request::Object::Label(label),
+        });
+        let [alg, hsm, kid] = [alg, hsm, kid].map(Option::unwrap_or_default);
+        change!(self, adopt_key(v1::AdoptKeyRequest { request_id, reason, client, alg, hsm, object, kid }))
+    }
+
+    /// What is going to happen to the keys of one client, or of all, until then; in the order of time.
+    pub async fn plan_rotation(&self, client: Option<&str>, until: SystemTime) -> Result<Vec<UpcomingStep>, Error> {
+        let deadline = self.deadline(None);
+        let client = client.unwrap_or_default().to_owned();
+        let message = v1::PlanRotationRequest { client, until: Some(until.into()) };
+        let plan = |channel| {
+            let request = timed(message.clone(), deadline);
+            async move { RotationServiceClient::new(channel).plan_rotation(request).await }
         };
-        let create = |channel| {
-            let request = timed(request.clone(), deadline);
-            async move { KeyServiceClient::new(channel).create_keys(request).await }
-        };
-        let answer: v1::CreateKeysResponse = self.call(deadline, create).await?;
-        answer.change.map(KeyChange::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `change`"))
+        let answer: v1::PlanRotationResponse = self.call(deadline, plan).await?;
+        let steps = answer.steps.into_iter().map(upcoming).collect::<Option<_>>();
+        steps.ok_or_else(|| Error::unexpected("a step of hallmark's plan has no time"))
     }
 
     /// The client's JWKS as its URL serves it.
@@ -150,6 +334,32 @@ impl Client {
 
 /// A slow card takes half a minute for an RSA key.
 const GENERATION: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Order {
+    /// With a new request id.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { request_id: Uuid::new_v4().to_string(), reason: reason.into(), force: false }
+    }
+
+    /// Past a gate that is shut.
+    #[must_use]
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+}
+
+impl From<&str> for Order {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<String> for Order {
+    fn from(reason: String) -> Self {
+        Self::new(reason)
+    }
+}
 
 impl KeyState {
     /// The name in the API.
@@ -197,10 +407,10 @@ impl From<v1::Key> for Key {
         };
         Self {
             id: key.id,
-            client: Some(key.client).filter(|client| !client.is_empty()),
+            client: given(key.client),
             alg: key.alg,
             hsm: key.hsm,
-            kid: Some(key.kid).filter(|kid| !kid.is_empty()),
+            kid: given(key.kid),
             state,
             purpose: key.purpose,
             origin: key.origin,
@@ -214,6 +424,36 @@ impl From<v1::Key> for Key {
             retired_at: key.retired_at.and_then(|time| time.try_into().ok()),
             compromised_at: key.compromised_at.and_then(|time| time.try_into().ok()),
             destroyed_at: key.destroyed_at.and_then(|time| time.try_into().ok()),
+            absent: key.absent,
+            next_step: key.next_step.and_then(upcoming),
+        }
+    }
+}
+
+impl From<v1::Stray> for Stray {
+    fn from(stray: v1::Stray) -> Self {
+        let v1::Stray { hsm, cka_id, label, kid } = stray;
+        Self { hsm, cka_id, label, kid: given(kid) }
+    }
+}
+
+/// `None` where it has no time.
+fn upcoming(step: v1::UpcomingStep) -> Option<UpcomingStep> {
+    let v1::UpcomingStep { at, client, alg, hsm, key_id, kid, what, reason, blocked } = step;
+    let at = at?.try_into().ok()?;
+    let (key_id, kid, blocked) = (given(key_id), given(kid), given(blocked));
+    Some(UpcomingStep { at, client, alg, hsm, key_id, kid, what, reason, blocked })
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl From<Confirmation> for v1::Confirmation {
+    fn from(confirmation: Confirmation) -> Self {
+        match confirmation {
+            Confirmation::Registered => Self::Registered,
+            Confirmation::Rehearsed => Self::Rehearsed,
         }
     }
 }
@@ -226,6 +466,8 @@ impl From<v1::KeyChange> for KeyChange {
             v1::key_change::State::Running => ChangeState::Running,
             v1::key_change::State::Unspecified => ChangeState::Unknown,
         };
-        Self { id: change.id, state, keys: change.keys.into_iter().map(Key::from).collect() }
+        let in_force_everywhere_at = change.in_force_everywhere_at.and_then(|time| time.try_into().ok());
+        let keys = change.keys.into_iter().map(Key::from).collect();
+        Self { id: change.id, state, keys, in_force_everywhere_at, advice: change.advice }
     }
 }

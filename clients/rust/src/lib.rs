@@ -31,7 +31,10 @@ mod watch;
 pub use client::{Client, Options};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, reason};
-pub use keys::{ChangeState, Jwks, Key, KeyChange, KeyState};
+pub use keys::{
+    Adoption, ChangeState, Confirmation, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState, ObjectRef, Order, Stray,
+    UpcomingStep,
+};
 pub use sign::{FormField, SignRequest, SignedAssertion, SignedStream, Streamed, TokenRequest};
 pub use token::AccessToken;
 pub use watch::{DocumentKind, JwksUpdate, JwksWatch, PublishedDocument};

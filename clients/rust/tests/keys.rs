@@ -1,11 +1,15 @@
 //! Operators' calls: pages, and changes that are asked for once however often they are sent.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
-use hallmark_client::{ChangeState, Client, Connection, KeyState};
+use hallmark_client::{Adoption, ChangeState, Client, Confirmation, Connection, KeyAction, KeyState, ObjectRef, Order};
 use hallmark_proto::v1::{
     self,
     key_service_server::{KeyService, KeyServiceServer},
+    rotation_service_server::{RotationService, RotationServiceServer},
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -17,6 +21,8 @@ struct FakeKeys {
     creations: Arc<Mutex<Vec<v1::CreateKeysRequest>>>,
 }
 
+macro_rules! fake {
+    ($($call:ident($request:ident) -> $response:ident;)*) => {
 #[tonic::async_trait]
 impl KeyService for FakeKeys {
     async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
@@ -25,7 +31,9 @@ impl KeyService for FakeKeys {
         let key =
             v1::Key { kid: format!("kid-{page}"), client: request.into_inner().client, state, ..v1::Key::default() };
         let next_page_token = if page < 2 { (page + 1).to_string() } else { String::new() };
-        Ok(Response::new(v1::ListKeysResponse { keys: vec![key], next_page_token }))
+        let stray = v1::Stray { label: format!("stray-{page}"), ..v1::Stray::default() };
+        let (strays, unanswered_hsms) = (vec![stray], vec!["yubi".to_owned()]);
+        Ok(Response::new(v1::ListKeysResponse { keys: vec![key], next_page_token, strays, unanswered_hsms }))
     }
 
     async fn get_key(&self, _: Request<v1::GetKeyRequest>) -> Result<Response<v1::GetKeyResponse>, Status> {
@@ -41,9 +49,49 @@ impl KeyService for FakeKeys {
         if creations.len() == 1 {
             return Err(Status::unavailable("the proxy lost the server"));
         }
-        let state = v1::key_change::State::Applied.into();
-        let change = v1::KeyChange { id: "change-1".to_owned(), state, keys: vec![v1::Key::default()] };
-        Ok(Response::new(v1::CreateKeysResponse { change: Some(change) }))
+        Ok(Response::new(v1::CreateKeysResponse { change: Some(applied("create_keys", &"")) }))
+    }
+
+    $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
+        let change = Some(applied(stringify!($call), request.get_ref()));
+        Ok(Response::new(v1::$response { change }))
+    })*
+}
+    };
+}
+
+fake! {
+    rotate_keys(RotateKeysRequest) -> RotateKeysResponse;
+    activate_key(ActivateKeyRequest) -> ActivateKeyResponse;
+    deactivate_key(DeactivateKeyRequest) -> DeactivateKeyResponse;
+    revoke_key(RevokeKeyRequest) -> RevokeKeyResponse;
+    retire_key(RetireKeyRequest) -> RetireKeyResponse;
+    destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
+    adopt_key(AdoptKeyRequest) -> AdoptKeyResponse;
+    confirm_key(ConfirmKeyRequest) -> ConfirmKeyResponse;
+}
+
+#[tonic::async_trait]
+impl RotationService for FakeKeys {
+    async fn plan_rotation(
+        &self,
+        request: Request<v1::PlanRotationRequest>,
+    ) -> Result<Response<v1::PlanRotationResponse>, Status> {
+        let v1::PlanRotationRequest { client, until } = request.into_inner();
+        let what = "activate".to_owned();
+        let step = v1::UpcomingStep { at: until, client, what, ..v1::UpcomingStep::default() };
+        Ok(Response::new(v1::PlanRotationResponse { steps: vec![step] }))
+    }
+}
+
+/// Says back what was asked for.
+fn applied(call: &str, message: &impl std::fmt::Debug) -> v1::KeyChange {
+    v1::KeyChange {
+        id: call.to_owned(),
+        state: v1::key_change::State::Applied.into(),
+        keys: vec![v1::Key::default()],
+        in_force_everywhere_at: Some((SystemTime::UNIX_EPOCH + Duration::from_secs(390)).into()),
+        advice: vec![format!("{message:?}")],
     }
 }
 
@@ -51,7 +99,8 @@ fn start(folder: &tempfile::TempDir) -> (FakeKeys, Client) {
     let path = folder.path().join("h.sock");
     let incoming = UnixListenerStream::new(UnixListener::bind(&path).expect("a socket"));
     let fake = FakeKeys::default();
-    tokio::spawn(Server::builder().add_service(KeyServiceServer::new(fake.clone())).serve_with_incoming(incoming));
+    let server = Server::builder().add_service(KeyServiceServer::new(fake.clone()));
+    tokio::spawn(server.add_service(RotationServiceServer::new(fake.clone())).serve_with_incoming(incoming));
     (fake, Client::connect(Connection::unix(path)).expect("a client"))
 }
 
@@ -76,4 +125,59 @@ async fn a_change_keeps_its_id_when_it_is_sent_again() {
     let creations = fake.creations.lock().expect("not poisoned");
     assert_eq!(creations[0], creations[1]);
     assert_ne!(creations[1].request_id, creations[2].request_id, "another change is another request");
+}
+
+#[tokio::test]
+async fn a_list_has_what_is_on_the_hsms_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, client) = start(&folder);
+    let list = client.compare_keys(None).await.expect("keys");
+    let labels: Vec<_> = list.strays.iter().map(|stray| stray.label.as_str()).collect();
+    assert_eq!((labels, list.unanswered_hsms), (vec!["stray-0", "stray-1", "stray-2"], vec!["yubi".to_owned()]));
+}
+
+/// A mix-up here would destroy what was to be retired.
+#[tokio::test]
+async fn each_action_is_its_own_call() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, client) = start(&folder);
+    let order = || Order { request_id: "r1".to_owned(), reason: "why".to_owned(), force: true };
+    let actions = [
+        (KeyAction::Activate, "activate_key", "force: true"),
+        (KeyAction::Deactivate, "deactivate_key", "force: true"),
+        (KeyAction::Revoke, "revoke_key", "kid: \"k1\""),
+        (KeyAction::Retire, "retire_key", "force: true"),
+        (KeyAction::Destroy, "destroy_key", "force: true"),
+        (KeyAction::Confirm(Confirmation::Registered), "confirm_key", "confirmation: Registered"),
+        (KeyAction::Confirm(Confirmation::Rehearsed), "confirm_key", "confirmation: Rehearsed"),
+    ];
+    for (action, call, said) in actions {
+        let change = client.alter_key(action, "k1", order()).await.expect("done");
+        assert_eq!((change.id.as_str(), change.state), (call, ChangeState::Applied));
+        for said in [said, "kid: \"k1\"", "request_id: \"r1\"", "reason: \"why\""] {
+            assert!(change.advice[0].contains(said), "{said}: {}", change.advice[0]);
+        }
+    }
+    let change = client.rotate_keys("clinic", None, order()).await.expect("done");
+    assert_eq!(change.id, "rotate_keys");
+    assert_eq!(change.in_force_everywhere_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(390)));
+    let object = ObjectRef::Label("old".to_owned());
+    let adoption = Adoption { client: "clinic".to_owned(), alg: None, hsm: None, object, kid: Some("k0".to_owned()) };
+    let change = client.adopt_key(adoption, "moved here").await.expect("done");
+    assert!(
+        change.advice[0].contains("Label(\"old\")") && change.advice[0].contains("moved here"),
+        "{}",
+        change.advice[0]
+    );
+}
+
+#[tokio::test]
+async fn a_plan_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, client) = start(&folder);
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let steps = client.plan_rotation(Some("clinic"), until).await.expect("a plan");
+    let [step] = steps.as_slice() else { panic!("one step: {steps:?}") };
+    assert_eq!((step.at, step.client.as_str(), step.what.as_str()), (until, "clinic", "activate"));
+    assert_eq!((&step.kid, &step.blocked), (&None, &None), "what is empty is not there");
 }

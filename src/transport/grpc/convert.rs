@@ -13,7 +13,11 @@ use hallmark_proto::v1;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::service::{keys::Changed, sign::Reply};
+use crate::service::{
+    keys::{Changed, Stray},
+    rotation::Upcoming,
+    sign::Reply,
+};
 
 /// More extra claims than any profile knows of.
 const MAX_CLAIMS: usize = 64;
@@ -76,7 +80,28 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         retired_at: times.retired.map(timestamp),
         compromised_at: times.compromised.map(timestamp),
         destroyed_at: times.destroyed.map(timestamp),
+        absent: false,
+        next_step: None,
     }
+}
+
+pub(super) fn upcoming(step: Upcoming) -> v1::UpcomingStep {
+    v1::UpcomingStep {
+        at: Some(timestamp(step.at)),
+        client: step.client.to_string(),
+        alg: step.line.alg.to_string(),
+        hsm: step.line.hsm.to_string(),
+        key_id: step.key.map(|key| key.to_string()).unwrap_or_default(),
+        kid: step.kid.map(|kid| kid.to_string()).unwrap_or_default(),
+        what: step.what,
+        reason: step.reason,
+        blocked: step.blocked.unwrap_or_default(),
+    }
+}
+
+pub(super) fn stray(stray: Stray) -> v1::Stray {
+    let kid = stray.kid.map(|kid| kid.to_string()).unwrap_or_default();
+    v1::Stray { hsm: stray.hsm.to_string(), cka_id: stray.cka_id, label: stray.label, kid }
 }
 
 pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {
@@ -88,7 +113,13 @@ pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {
         // A failed change is an error, not an answer.
         ChangeState::Failed => v1::key_change::State::Unspecified,
     };
-    v1::KeyChange { id: changed.change.id.clone(), state: state.into(), keys: changed.keys.iter().map(key).collect() }
+    v1::KeyChange {
+        id: changed.change.id.clone(),
+        state: state.into(),
+        keys: changed.keys.iter().map(key).collect(),
+        in_force_everywhere_at: changed.in_force_everywhere_at.map(timestamp),
+        advice: changed.advice.clone(),
+    }
 }
 
 fn state(state: KeyState) -> v1::KeyState {
@@ -100,6 +131,17 @@ fn state(state: KeyState) -> v1::KeyState {
         KeyState::Retired => v1::KeyState::Retired,
         KeyState::Destroyed => v1::KeyState::Destroyed,
     }
+}
+
+/// A time that must be there.
+pub(super) fn required_time(field: &str, value: Option<&prost_types::Timestamp>) -> Result<Timestamp, Error> {
+    let value = value.ok_or_else(|| invalid(field, "is missing"))?;
+    let millis =
+        value.seconds.checked_mul(1000).and_then(|millis| millis.checked_add((value.nanos / 1_000_000).into()));
+    // What RFC 3339 can write: the years 1 to 9999, as `google.protobuf.Timestamp` has it.
+    let in_range =
+        (-62_135_596_800..=253_402_300_799).contains(&value.seconds) && (0..1_000_000_000).contains(&value.nanos);
+    millis.filter(|_| in_range).map(Timestamp::from_millis).ok_or_else(|| invalid(field, "is out of range"))
 }
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
@@ -140,7 +182,7 @@ pub(super) fn required_text(field: &str, value: String, max: usize) -> Result<St
     Ok(value)
 }
 
-fn invalid(field: &str, why: &str) -> Error {
+pub(super) fn invalid(field: &str, why: &str) -> Error {
     Error::new(Reason::InvalidRequest, format!("`{field}` {why}"))
 }
 
@@ -211,5 +253,39 @@ mod tests {
     #[test]
     fn times_before_the_epoch_keep_their_nanos_positive() {
         assert_eq!(timestamp(Timestamp::from_millis(-1)), prost_types::Timestamp { seconds: -1, nanos: 999_000_000 });
+    }
+
+    #[test]
+    fn times_come_back_as_they_went() {
+        for millis in [0, -1, 1_800_000_000_123] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(required_time("until", Some(&timestamp(time))).unwrap(), time);
+        }
+        let beyond = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+        for bad in [None, beyond(i64::MAX, 0), beyond(253_402_300_800, 0), beyond(0, -1), beyond(0, 1_000_000_000)] {
+            assert_eq!(required_time("until", bad.as_ref()).unwrap_err().reason, Reason::InvalidRequest, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_without_a_key_has_empty_fields_for_it() {
+        let step = Upcoming {
+            at: Timestamp::from_secs(5),
+            client: "clinic".parse().unwrap(),
+            key: None,
+            kid: None,
+            line: hallmark_core::key::KeyLine {
+                client: "clinic".parse().unwrap(),
+                alg: hallmark_core::key::Alg::RS384,
+                hsm: "soft".parse().unwrap(),
+            },
+            what: "generate".into(),
+            reason: "the line lacks a standby".into(),
+            blocked: Some("the HSM is away".into()),
+        };
+        let v1::UpcomingStep { at, client, alg, hsm, key_id, kid, what, reason, blocked } = upcoming(step);
+        assert_eq!(at.map(|at| (at.seconds, at.nanos)), Some((5, 0)));
+        assert_eq!([client, alg, hsm, key_id, kid].join(" "), "clinic RS384 soft  ");
+        assert_eq!([what, reason, blocked].join("; "), "generate; the line lacks a standby; the HSM is away");
     }
 }

@@ -1,87 +1,114 @@
 //! `hallmark.v1.KeyService`.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use hallmark_core::error::{Error, Reason};
-use hallmark_proto::v1::{
-    CreateKeysRequest, CreateKeysResponse, GetKeyRequest, GetKeyResponse, ListKeysRequest, ListKeysResponse,
-    key_service_server::KeyService,
+use hallmark_core::{
+    error::{Error, Reason},
+    key::{KeyId, KeyRecord},
 };
+use hallmark_proto::v1::{self, ListKeysRequest, ListKeysResponse, key_service_server::KeyService};
 use tonic::{Request, Response, Status};
 
-use super::{call::Call, convert};
-use crate::service::{
-    keys::{CreateRequest, Keys},
-    refusals::Refusals,
-};
+use super::{call::Call, convert, operation::Operation};
+use crate::service::{keys::Keys, refusals::Refusals, rotation::Rotation};
 
 const LARGEST_PAGE: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct KeyManagement {
     keys: Keys,
+    rotation: Rotation,
     refusals: Arc<Refusals>,
 }
 
 impl KeyManagement {
-    pub(super) fn new(keys: Keys, refusals: Arc<Refusals>) -> Self {
-        Self { keys, refusals }
+    pub(super) fn new(keys: Keys, rotation: Rotation, refusals: Arc<Refusals>) -> Self {
+        Self { keys, rotation, refusals }
     }
 }
 
-#[tonic::async_trait]
-impl KeyService for KeyManagement {
-    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
-        let call = Call::of(&self.refusals, &request)?;
-        let message = request.into_inner();
-        call.answer(&self.refusals, &message.client, self.list(&call, &message))
-    }
+/// The calls that change keys: each reads its message, has the use case carry it out, and answers with the change.
+macro_rules! changes {
+    ($($call:ident($request:ident) -> $response:ident by $use_case:ident;)*) => {
+        #[tonic::async_trait]
+        impl KeyService for KeyManagement {
+            async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let message = request.into_inner();
+                call.answer(&self.refusals, &message.client, self.list(&call, &message).await)
+            }
 
-    async fn get_key(&self, request: Request<GetKeyRequest>) -> Result<Response<GetKeyResponse>, Status> {
-        let call = Call::of(&self.refusals, &request)?;
-        let found = self.keys.get(&call.caller, &request.into_inner().kid);
-        call.answer(&self.refusals, "", found.map(|record| GetKeyResponse { key: Some(convert::key(&record)) }))
-    }
+            async fn get_key(&self, request: Request<v1::GetKeyRequest>) -> Result<Response<v1::GetKeyResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let found = self.keys.get(&call.caller, &request.into_inner().kid);
+                call.answer(&self.refusals, "", found.map(|record| v1::GetKeyResponse { key: Some(self.key(&record)) }))
+            }
 
-    async fn create_keys(&self, request: Request<CreateKeysRequest>) -> Result<Response<CreateKeysResponse>, Status> {
-        let call = Call::of(&self.refusals, &request)?;
-        let message = request.into_inner();
-        let client = message.client.clone();
-        let result = match create_request(message) {
-            Ok(request) => self.keys.create(&call.caller, request).await,
-            Err(error) => Err(error),
-        };
-        let result = result.map(|changed| CreateKeysResponse { change: Some(convert::key_change(&changed)) });
-        call.answer(&self.refusals, &client, result)
-    }
+            $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let message = request.into_inner();
+                let client = Operation::client(&message);
+                let result = match message.read() {
+                    Ok(request) => self.keys.$use_case(&call.caller, request).await,
+                    Err(error) => Err(error),
+                };
+                let result = result.map(|changed| v1::$response { change: Some(convert::key_change(&changed)) });
+                call.answer(&self.refusals, &client, result)
+            })*
+        }
+    };
+}
+
+changes! {
+    create_keys(CreateKeysRequest) -> CreateKeysResponse by create;
+    rotate_keys(RotateKeysRequest) -> RotateKeysResponse by alter;
+    activate_key(ActivateKeyRequest) -> ActivateKeyResponse by alter;
+    deactivate_key(DeactivateKeyRequest) -> DeactivateKeyResponse by alter;
+    revoke_key(RevokeKeyRequest) -> RevokeKeyResponse by alter;
+    retire_key(RetireKeyRequest) -> RetireKeyResponse by alter;
+    destroy_key(DestroyKeyRequest) -> DestroyKeyResponse by alter;
+    confirm_key(ConfirmKeyRequest) -> ConfirmKeyResponse by alter;
+    adopt_key(AdoptKeyRequest) -> AdoptKeyResponse by adopt;
 }
 
 impl KeyManagement {
-    fn list(&self, call: &Call, message: &ListKeysRequest) -> Result<ListKeysResponse, Error> {
+    async fn list(&self, call: &Call, message: &ListKeysRequest) -> Result<ListKeysResponse, Error> {
         let client = convert::optional_name("client", &message.client)?;
         let records = self.keys.list(&call.caller, client.as_ref())?;
-        let asked = usize::try_from(message.page_size).ok().filter(|size| (1..=LARGEST_PAGE).contains(size));
-        let size = asked.unwrap_or(LARGEST_PAGE);
-        // The token is the id of the last key before; ids stay, whatever is added meanwhile.
-        let start = match message.page_token.as_str() {
-            "" => 0,
-            token => {
-                let last = records.iter().position(|record| record.id.to_string() == token);
-                last.ok_or_else(|| Error::new(Reason::InvalidRequest, "`page_token` is of no response before"))? + 1
-            }
-        };
-        let page = &records[start..records.len().min(start + size)];
-        let more = start + page.len() < records.len();
-        let next_page_token = page.last().filter(|_| more).map(|last| last.id.to_string()).unwrap_or_default();
-        Ok(ListKeysResponse { keys: page.iter().map(convert::key).collect(), next_page_token })
+        let (page, next_page_token) = page(&records, message)?;
+        let inventory = self.keys.inventory(&call.caller).await?;
+        let absent: HashSet<KeyId> = inventory.absent.into_iter().collect();
+        let key = |record: &KeyRecord| v1::Key { absent: absent.contains(&record.id), ..self.key(record) };
+        let wants_strays = next_page_token.is_empty() && client.is_none();
+        let strays = if wants_strays { inventory.strays } else { Vec::new() };
+        Ok(ListKeysResponse {
+            keys: page.iter().map(key).collect(),
+            next_page_token,
+            strays: strays.into_iter().map(convert::stray).collect(),
+            unanswered_hsms: inventory.unanswered.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// A record, with what happens to it next.
+    fn key(&self, record: &KeyRecord) -> v1::Key {
+        v1::Key { next_step: self.rotation.next_step(record).map(convert::upcoming), ..convert::key(record) }
     }
 }
 
-fn create_request(message: CreateKeysRequest) -> Result<CreateRequest, Error> {
-    Ok(CreateRequest {
-        request_id: convert::required_text("request_id", message.request_id, 128)?,
-        reason: convert::required_text("reason", message.reason, 1024)?,
-        client: convert::name("client", &message.client)?,
-        alg: convert::optional_name("alg", &message.alg)?,
-    })
+/// The records of the page that is asked for, and what asks for the one after it.
+fn page<'a>(records: &'a [KeyRecord], message: &ListKeysRequest) -> Result<(&'a [KeyRecord], String), Error> {
+    let asked = usize::try_from(message.page_size).ok().filter(|size| (1..=LARGEST_PAGE).contains(size));
+    let size = asked.unwrap_or(LARGEST_PAGE);
+    // The token is the id of the last key before; ids stay, whatever is added meanwhile.
+    let start = match message.page_token.as_str() {
+        "" => 0,
+        token => {
+            let last = records.iter().position(|record| record.id.to_string() == token);
+            last.ok_or_else(|| Error::new(Reason::InvalidRequest, "`page_token` is of no response before"))? + 1
+        }
+    };
+    let page = &records[start..records.len().min(start + size)];
+    let more = start + page.len() < records.len();
+    let next = page.last().filter(|_| more).map(|last| last.id.to_string()).unwrap_or_default();
+    Ok((page, next))
 }

@@ -8,6 +8,8 @@ mod call;
 mod convert;
 mod jwks;
 mod keys;
+mod operation;
+mod rotation;
 mod status;
 
 use std::sync::Arc;
@@ -15,14 +17,15 @@ use std::sync::Arc;
 use hallmark_core::{error::Error, policy::OperatorRole, ports::Clock};
 use hallmark_proto::v1::{
     assertion_service_server::AssertionServiceServer, jwks_service_server::JwksServiceServer,
-    key_service_server::KeyServiceServer,
+    key_service_server::KeyServiceServer, rotation_service_server::RotationServiceServer,
 };
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
 use uuid::Uuid;
 
 use self::call::{caller, refuse, refuse_unidentified};
 use crate::service::{
-    followers::Followers, keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, sign::Sign,
+    followers::Followers, keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, rotation::Rotation,
+    sign::Sign,
 };
 
 pub use self::status::to_status;
@@ -36,6 +39,7 @@ pub struct Services {
     pub sign: Sign,
     pub refusals: Arc<Refusals>,
     pub keys: Keys,
+    pub rotation: Rotation,
     pub publisher: Arc<Publisher>,
     pub followers: Arc<Followers>,
     pub registry: Arc<Registry>,
@@ -56,7 +60,7 @@ impl HealthReporter {
         for name in ["", "hallmark.v1.AssertionService"] {
             self.0.set_service_status(name, signing).await;
         }
-        for name in ["hallmark.v1.KeyService", "hallmark.v1.JwksService"] {
+        for name in ["hallmark.v1.KeyService", "hallmark.v1.RotationService", "hallmark.v1.JwksService"] {
             self.0.set_service_status(name, Serving).await;
         }
     }
@@ -71,7 +75,8 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         .build_v1()
         .map_err(Error::internal)?;
     let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
-    let keys = keys::KeyManagement::new(services.keys, services.refusals.clone());
+    let plans = rotation::Plans::new(services.rotation.clone(), services.refusals.clone());
+    let keys = keys::KeyManagement::new(services.keys, services.rotation, services.refusals.clone());
     let jwks = jwks::PublicKeys {
         publisher: services.publisher,
         followers: services.followers,
@@ -87,6 +92,7 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     };
     let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(RotationServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE))
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InterceptedService::new(reflection, operators_only))
         .add_service(health);

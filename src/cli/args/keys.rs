@@ -1,0 +1,189 @@
+//! `hallmark keys`.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(in super::super) enum KeysCommand {
+    /// Lists keys, what happens to each next, and what is on the HSMs without a record
+    List(ListArgs),
+    /// Shows one key
+    Show(ShowArgs),
+    /// Makes a client's first keys: one active and one standby for each algorithm
+    Create(CreateArgs),
+    /// Switches a client to its standby keys now
+    Rotate(RotateArgs),
+    /// Makes a published key active, in place of the one that is
+    Activate(AlterArgs),
+    /// Stops signing with a key; it stays published
+    Deactivate(AlterArgs),
+    /// Takes a key out of the JWKS at once, for good: it is compromised
+    Revoke(RevokeArgs),
+    /// Takes a deactivated key out of the JWKS, for good
+    Retire(AlterArgs),
+    /// Destroys a retired or compromised key on its HSM
+    Destroy(AlterArgs),
+    /// Takes in a key that is on an HSM and has no record
+    Adopt(AdoptArgs),
+    /// Says that a key is registered, or was seen at the public JWKS URL
+    Confirm(ConfirmArgs),
+    /// Draws the lives of keys
+    Timeline(TimelineArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct ListArgs {
+    /// Only the keys of this client
+    #[arg(long, value_name = "CLIENT")]
+    pub(in super::super) client: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct ShowArgs {
+    /// The `kid` of the key
+    pub(in super::super) kid: String,
+}
+
+/// What every change asks for.
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct OrderArgs {
+    /// Why; the audit log keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub(in super::super) reason: String,
+    /// A text of your own: the same one again does nothing twice (default: a new one)
+    #[arg(long, value_name = "ID")]
+    pub(in super::super) request_id: Option<String>,
+}
+
+/// For what asks first.
+#[derive(Clone, Copy, Debug, Args)]
+pub(in super::super) struct ForceArgs {
+    /// Goes past a gate that is shut; takes role `destroy`
+    #[arg(long)]
+    pub(in super::super) force: bool,
+    /// Does not ask
+    #[arg(long)]
+    pub(in super::super) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct CreateArgs {
+    /// Hallmark's name of the OAuth client
+    pub(in super::super) client: String,
+    /// Only the keys with this algorithm
+    #[arg(long)]
+    pub(in super::super) alg: Option<String>,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct RotateArgs {
+    /// Hallmark's name of the OAuth client
+    pub(in super::super) client: String,
+    /// Only the keys with this algorithm
+    #[arg(long)]
+    pub(in super::super) alg: Option<String>,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+    #[command(flatten)]
+    pub(in super::super) how: ForceArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct AlterArgs {
+    /// The `kid` of the key
+    pub(in super::super) kid: String,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+    #[command(flatten)]
+    pub(in super::super) how: ForceArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct RevokeArgs {
+    /// The `kid` of the key
+    pub(in super::super) kid: String,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+    /// Does not ask
+    #[arg(long)]
+    pub(in super::super) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("object").required(true))]
+pub(in super::super) struct AdoptArgs {
+    /// Hallmark's name of the OAuth client whose key it becomes
+    pub(in super::super) client: String,
+    /// The CKA_ID of its objects, in hexadecimal
+    #[arg(long, value_name = "HEX", group = "object", value_parser = Bytes::from_hex)]
+    pub(in super::super) cka_id: Option<Bytes>,
+    /// The label of its objects
+    #[arg(long, value_name = "TEXT", group = "object")]
+    pub(in super::super) label: Option<String>,
+    /// Its algorithm, where the client has several that it suits
+    #[arg(long)]
+    pub(in super::super) alg: Option<String>,
+    /// Where it is, if the client has several HSMs
+    #[arg(long)]
+    pub(in super::super) hsm: Option<String>,
+    /// The `kid` that it is registered with already (default: its thumbprint)
+    #[arg(long)]
+    pub(in super::super) kid: Option<String>,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+}
+
+/// What a CKA_ID is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Bytes(pub(in super::super) Vec<u8>);
+
+impl Bytes {
+    /// `00ff`, `00:ff` and `00 ff` alike, for that is how other tools print it.
+    fn from_hex(text: &str) -> Result<Self, String> {
+        let bad = || "it is not hexadecimal, such as `00ff`".to_owned();
+        let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b':' | b' ')).collect();
+        if digits.is_empty() || digits.len() % 2 != 0 {
+            return Err(bad());
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+        digits.chunks(2).map(byte).collect::<Option<_>>().map(Self).ok_or_else(bad)
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(in super::super) struct ConfirmArgs {
+    /// The `kid` of the key
+    pub(in super::super) kid: String,
+    /// The authorization server has it registered
+    #[arg(long, group = "what")]
+    pub(in super::super) registered: bool,
+    /// The public JWKS URL was read from outside, and has it; `hallmark rotation rehearse` looks and says so
+    #[arg(long, group = "what")]
+    pub(in super::super) rehearsed: bool,
+    #[command(flatten)]
+    pub(in super::super) order: OrderArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct TimelineArgs {
+    /// Only the keys of this client
+    pub(in super::super) client: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_is_taken_as_other_tools_print_it() {
+        for good in ["00ff", "00:FF", "00 ff"] {
+            assert_eq!(Bytes::from_hex(good), Ok(Bytes(vec![0, 255])), "{good}");
+        }
+        for bad in ["", "0", "0g", "é0", "0x00"] {
+            assert!(Bytes::from_hex(bad).is_err(), "{bad}");
+        }
+    }
+}

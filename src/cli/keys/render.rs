@@ -1,0 +1,180 @@
+//! Keys and changes, for people and for programs.
+
+use std::time::SystemTime;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hallmark_client::{ChangeState, Key, KeyChange, KeyList, Stray};
+use serde_json::{Value, json};
+
+use crate::cli::{
+    output::{Output, distance, table, time},
+    rotation::step_as_json,
+};
+
+pub(super) fn list_as_text(list: &KeyList, now: SystemTime) -> Output {
+    let KeyList { keys, strays, unanswered_hsms } = list;
+    let mut output = Output::default();
+    if keys.is_empty() {
+        output.stderr += "no keys; make a client's first with `hallmark keys create CLIENT --reason TEXT`\n";
+    } else {
+        output.stdout += &keys_table(keys, now);
+    }
+    let absent: Vec<_> = keys.iter().filter(|key| key.absent).collect();
+    if !absent.is_empty() {
+        output.stderr += &format!(
+            "{} absent: not on the HSM as they should be, and not used; see KEY_ABSENT in docs/OPERATIONS.md\n",
+            count(absent.len(), "key is", "keys are")
+        );
+    }
+    if !strays.is_empty() {
+        let title = "objects without a record";
+        output.stdout += &format!("{}{title}\n{}", if keys.is_empty() { "" } else { "\n" }, strays_table(strays));
+        output.stderr += "to take an object in: hallmark keys adopt CLIENT --cka-id CKA_ID --reason TEXT\n";
+    }
+    if !unanswered_hsms.is_empty() {
+        output.stderr +=
+            &format!("not heard of, so nothing is said of what is there: {}\n", unanswered_hsms.join(", "));
+    }
+    output
+}
+
+fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+fn keys_table(keys: &[Key], now: SystemTime) -> String {
+    let head = ["CLIENT", "ALG", "HSM", "STATE", "KID", "CREATED", "NEXT"].map(str::to_owned);
+    let row = |key: &Key| {
+        let absent = if key.absent { ", absent" } else { "" };
+        [
+            key.client.clone().unwrap_or_else(|| format!("({})", key.purpose)),
+            key.alg.clone(),
+            key.hsm.clone(),
+            format!("{}{absent}", key.state),
+            key.kid.clone().unwrap_or_else(|| "-".to_owned()),
+            key.created_at.map_or("-".to_owned(), time),
+            next(key, now),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(keys.iter().map(row)).collect();
+    table(&rows)
+}
+
+fn next(key: &Key, now: SystemTime) -> String {
+    let Some(step) = &key.next_step else { return "-".to_owned() };
+    let waits = step.blocked.as_ref().map(|blocked| format!("; waits: {blocked}")).unwrap_or_default();
+    format!("{} {}, {}{waits}", step.what, time(step.at), distance(now, step.at))
+}
+
+fn strays_table(strays: &[Stray]) -> String {
+    let head = ["HSM", "CKA_ID", "LABEL", "KID (THUMBPRINT)"].map(str::to_owned);
+    let row = |stray: &Stray| {
+        // A label comes from the HSM: whoever wrote it does not get to write on this terminal.
+        let label = stray.label.escape_debug().to_string();
+        [stray.hsm.clone(), hex(&stray.cka_id), label, stray.kid.clone().unwrap_or_else(|| "-".to_owned())]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(strays.iter().map(row)).collect();
+    table(&rows)
+}
+
+pub(super) fn key_as_text(key: &Key, now: SystemTime) -> Output {
+    let mut lines = vec![
+        ("kid", key.kid.clone().unwrap_or_else(|| "- (not generated yet)".to_owned())),
+        ("client", key.client.clone().unwrap_or_else(|| format!("({})", key.purpose))),
+        ("line", format!("{} on {}", key.alg, key.hsm)),
+        ("state", key.state.to_string()),
+        ("next", next(key, now)),
+    ];
+    if let Some(step) = &key.next_step {
+        lines.push(("why", step.reason.clone()));
+    }
+    for (name, at) in moments(key) {
+        lines.extend(at.map(|at| (name, format!("{}, {}", time(at), distance(now, at)))));
+    }
+    lines.push(("origin", key.origin.clone()));
+    lines.push(("CKA_ID", hex(&key.cka_id)));
+    lines.push(("label", key.label.escape_debug().to_string()));
+    lines.push(("record", key.id.clone()));
+    let stdout = lines.into_iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+    Output { stdout, stderr: String::new() }
+}
+
+fn moments(key: &Key) -> [(&'static str, Option<SystemTime>); 7] {
+    [
+        ("created", key.created_at),
+        ("published", key.published_at),
+        ("activated", key.activated_at),
+        ("deactivated", key.deactivated_at),
+        ("retired", key.retired_at),
+        ("compromised", key.compromised_at),
+        ("destroyed", key.destroyed_at),
+    ]
+}
+
+/// `done` says what it was, for people.
+pub(super) fn change_as_text(change: &KeyChange, done: &str, now: SystemTime) -> Output {
+    let KeyChange { id, state, keys, in_force_everywhere_at, advice } = change;
+    let mut stderr = match state {
+        ChangeState::Applied => format!("{done}\n"),
+        ChangeState::AwaitingApproval => format!("change `{id}` waits for a second operator's approval\n"),
+        ChangeState::Running => format!("change `{id}` goes on; see: hallmark keys list\n"),
+        _ => format!("change `{id}` is in a state that this version does not know; update hallmark\n"),
+    };
+    if let Some(at) = in_force_everywhere_at {
+        stderr += &format!("in force everywhere at {}, {}\n", time(*at), distance(now, *at));
+    }
+    for line in advice {
+        stderr += &format!("- {line}\n");
+    }
+    let stdout = if keys.is_empty() { String::new() } else { keys_table(keys, now) };
+    Output { stdout, stderr }
+}
+
+pub(super) fn change_as_json(change: &KeyChange) -> Value {
+    json!({
+        "id": change.id,
+        "state": change.state.as_str(),
+        "keys": all_as_json(&change.keys),
+        "in_force_everywhere_at": change.in_force_everywhere_at.map(time),
+        "advice": change.advice,
+    })
+}
+
+pub(super) fn list_as_json(list: &KeyList) -> Value {
+    let stray = |stray: &Stray| json!({ "hsm": stray.hsm, "cka_id": hex(&stray.cka_id), "label": stray.label, "kid": stray.kid });
+    let strays: Vec<_> = list.strays.iter().map(stray).collect();
+    json!({ "keys": all_as_json(&list.keys), "strays": strays, "unanswered_hsms": list.unanswered_hsms })
+}
+
+pub(super) fn all_as_json(keys: &[Key]) -> Vec<Value> {
+    keys.iter().map(key_as_json).collect()
+}
+
+pub(super) fn key_as_json(key: &Key) -> Value {
+    json!({
+        "id": key.id,
+        "client": key.client,
+        "alg": key.alg,
+        "hsm": key.hsm,
+        "kid": key.kid,
+        "state": key.state.as_str(),
+        "purpose": key.purpose,
+        "origin": key.origin,
+        "cka_id": hex(&key.cka_id),
+        "label": key.label,
+        "spki": BASE64_STANDARD.encode(&key.spki),
+        "created_at": key.created_at.map(time),
+        "published_at": key.published_at.map(time),
+        "activated_at": key.activated_at.map(time),
+        "deactivated_at": key.deactivated_at.map(time),
+        "retired_at": key.retired_at.map(time),
+        "compromised_at": key.compromised_at.map(time),
+        "destroyed_at": key.destroyed_at.map(time),
+        "absent": key.absent,
+        "next_step": key.next_step.as_ref().map(step_as_json),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
