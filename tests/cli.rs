@@ -139,3 +139,54 @@ fn a_closed_pipe_is_no_panic() {
     process.wait(crate::support::PATIENCE);
     assert!(!process.log().contains("panicked"), "{}", process.log());
 }
+
+/// By the public URL, as an authorization server reads it.
+#[test]
+fn a_rehearsal_reads_the_public_url() {
+    let dev = Dev::start(&["--client", "clinic:ES256", "--client", "lab:RS384"]);
+    let rehearsed = as_operator(&dev, &["rotation", "rehearse", "clinic", "--dry-run"]);
+    let said = out(&rehearsed);
+    assert!(said.starts_with(dev.jwks_url("clinic")) && said.contains("✓ the next key `"), "{said}");
+    assert!(!said.contains('✗') && err(&rehearsed).contains("is ready"), "{said}");
+
+    // Another client's document: none of our keys, and strangers' instead.
+    let elsewhere = ["rotation", "rehearse", "clinic", "--json", "--url", dev.jwks_url("lab")];
+    let rehearsed = as_operator(&dev, &elsewhere);
+    assert_eq!(rehearsed.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&rehearsed.stdout).unwrap();
+    assert_eq!((&answer["ok"], &answer["confirmed"]), (&false.into(), &Value::Array(vec![])));
+
+    let nowhere = ["rotation", "rehearse", "clinic", "--url", "https://nosuch.invalid/jwks.json"];
+    let rehearsed = as_operator(&dev, &nowhere);
+    assert_eq!(rehearsed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&rehearsed.stdout).contains("✗ it can't be read"), "{rehearsed:?}");
+}
+
+#[test]
+fn what_can_not_be_taken_back_asks_first() {
+    let dev = Dev::start(&["--client", "clinic:ES256"]);
+    let keys = json(&as_operator(&dev, &["keys", "list", "--json"]));
+    let kid = keys["keys"][0]["kid"].as_str().unwrap();
+    let refused = as_operator(&dev, &["keys", "revoke", kid, "--reason", "laptop stolen"]);
+    assert_eq!(refused.status.code(), Some(64));
+    let hint = format!("hint: if it is meant: hallmark keys revoke {kid} --reason 'laptop stolen' --yes\n");
+    assert!(err(&refused).ends_with(&hint), "{}", err(&refused));
+    assert_eq!(json(&as_operator(&dev, &["keys", "list", "--json"])), keys, "nothing has changed");
+}
+
+#[test]
+fn one_key_and_all_their_lives() {
+    let dev = Dev::start(&["--client", "clinic:ES256"]);
+    let keys = json(&as_operator(&dev, &["keys", "list", "--client", "clinic", "--json"]));
+    let kid = keys["keys"][0]["kid"].as_str().unwrap();
+    let shown = as_operator(&dev, &["keys", "show", kid]);
+    assert!(out(&shown).starts_with(&format!("kid          {kid}\n")), "{}", out(&shown));
+    let refused = as_operator(&dev, &["keys", "show", "nosuch"]);
+    assert!(err(&refused).contains("hint: see what is there: hallmark keys list"), "{}", err(&refused));
+
+    let drawn = as_operator(&dev, &["keys", "timeline", "clinic"]);
+    let rows: Vec<_> = out(&drawn).lines().collect();
+    assert!(rows[0].starts_with("CLIENT") && rows[1].contains("active") && rows[1].chars().count() == 100, "{rows:?}");
+    let refused = hallmark(&dev, &["rotation", "plan"]);
+    assert!(err(&refused).contains("operator.toml"), "a workload can't: {}", err(&refused));
+}

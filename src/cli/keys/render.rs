@@ -21,10 +21,9 @@ pub(super) fn list_as_text(list: &KeyList, now: SystemTime) -> Output {
     }
     let absent: Vec<_> = keys.iter().filter(|key| key.absent).collect();
     if !absent.is_empty() {
-        output.stderr += &format!(
-            "{} absent: not on the HSM as they should be, and not used; see KEY_ABSENT in docs/OPERATIONS.md\n",
-            count(absent.len(), "key is", "keys are")
-        );
+        let count = absent.len();
+        output.stderr +=
+            &format!("absent from their HSM, and not used: {count}; see KEY_ABSENT in docs/OPERATIONS.md\n");
     }
     if !strays.is_empty() {
         let title = "objects without a record";
@@ -36,10 +35,6 @@ pub(super) fn list_as_text(list: &KeyList, now: SystemTime) -> Output {
             &format!("not heard of, so nothing is said of what is there: {}\n", unanswered_hsms.join(", "));
     }
     output
-}
-
-fn count(number: usize, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 fn keys_table(keys: &[Key], now: SystemTime) -> String {

@@ -42,7 +42,7 @@ fn draw(keys: &[Key], now: SystemTime, width: usize) -> String {
         text += format!("{name:indent$}{bar}").trim_end();
         text.push('\n');
     }
-    text + "\n" + &legend(&lives) + "\n"
+    text + "\n" + &legend(&lives, width)
 }
 
 /// The head, then what each row begins with, all of one width.
@@ -142,8 +142,8 @@ impl Scale {
     }
 }
 
-/// Of the characters that are there.
-fn legend(lives: &[Life]) -> String {
+/// Of the characters that are there, in lines no longer than `width`.
+fn legend(lives: &[Life], width: usize) -> String {
     let meanings = [
         (RESERVED, "not published"),
         (character(KeyState::PreActive), "pre-active"),
@@ -156,8 +156,17 @@ fn legend(lives: &[Life]) -> String {
     let is_drawn = |drawn: char| lives.iter().any(|life| life.0.iter().any(|(_, there)| *there == drawn));
     let drawn = meanings.into_iter().filter(|(drawn, _)| is_drawn(*drawn));
     let mut parts: Vec<_> = drawn.map(|(drawn, meaning)| format!("{drawn} {meaning}")).collect();
-    parts.push(format!("{NOW} now, and what is planned after it; times in UTC"));
-    parts.join("   ")
+    parts.push(format!("{NOW} now, and what is planned after it"));
+    parts.push("(times in UTC)".to_owned());
+    let mut lines = vec![String::new()];
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&part),
+            Some(line) if line.len() + GAP.len() + part.len() <= width => *line += &format!("{GAP}{part}"),
+            _ => lines.push(part),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn character(state: KeyState) -> char {
@@ -193,6 +202,8 @@ fn terminal_width() -> Option<usize> {
 /// Reserved, and not in the JWKS yet.
 const RESERVED: char = '.';
 const NOW: char = '|';
+/// Between the parts of the legend.
+const GAP: &str = "   ";
 /// What tells keys apart at a glance; `keys list` has the whole.
 const SHORT_KID: usize = 8;
 /// The width where no terminal says one.
