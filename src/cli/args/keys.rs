@@ -143,7 +143,7 @@ impl Bytes {
     fn from_hex(text: &str) -> Result<Self, String> {
         let bad = || "it is not hexadecimal, such as `00ff`".to_owned();
         let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b':' | b' ')).collect();
-        if digits.is_empty() || digits.len() % 2 != 0 {
+        if digits.is_empty() || !digits.len().is_multiple_of(2) {
             return Err(bad());
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
