@@ -1,0 +1,169 @@
+//! Operators move keys: over gRPC, and by command; and nobody else does.
+
+use std::process::{Command, Output};
+
+use hallmark_proto::v1::{
+    DestroyKeyRequest, Key, KeyChange, KeyState, ListKeysRequest, PlanRotationRequest, RevokeKeyRequest,
+    RotateKeysRequest, rotation_service_client::RotationServiceClient,
+};
+use serde_json::Value;
+use tonic::Code;
+
+use crate::support::{Caller, Dev, HALLMARK, Refusal, Site};
+
+async fn keys(ops: &Caller, client: &str) -> Vec<Key> {
+    let request = ListKeysRequest { client: client.to_owned(), ..Default::default() };
+    ops.keys().list_keys(request).await.unwrap().into_inner().keys
+}
+
+async fn in_state(ops: &Caller, client: &str, state: KeyState) -> Vec<String> {
+    let keys = keys(ops, client).await.into_iter();
+    keys.filter(|key| key.state() == state && key.published_at.is_some()).map(|key| key.kid).collect()
+}
+
+fn rotate(request_id: &str, force: bool) -> RotateKeysRequest {
+    let text = str::to_owned;
+    let (request_id, reason, client) = (text(request_id), text("test"), text("demo"));
+    RotateKeysRequest { request_id, reason, client, alg: String::new(), force }
+}
+
+fn revoke(request_id: &str, kid: &str) -> RevokeKeyRequest {
+    let text = str::to_owned;
+    RevokeKeyRequest { request_id: text(request_id), reason: text("test"), kid: text(kid) }
+}
+
+async fn rotated(ops: &Caller, request: RotateKeysRequest) -> Result<KeyChange, Refusal> {
+    Ok(ops.keys().rotate_keys(request).await?.into_inner().change.unwrap())
+}
+
+#[tokio::test]
+async fn a_forced_rotation_signs_with_the_standby_at_once() {
+    let site = Site::new();
+    let server = site.start();
+    server.ready().await;
+    let ops = server.ops();
+    let [standby] = in_state(&ops, "demo", KeyState::PreActive).await.try_into().unwrap();
+    let before = server.app().sign_for("demo").await.unwrap().kid;
+
+    // The standby was published a moment ago: no verifier needs to know it.
+    let refused = rotated(&ops, rotate("r1", false)).await.unwrap_err();
+    assert_eq!(refused.reason, "GATE_SHUT", "{refused:?}");
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, before);
+
+    rotated(&ops, rotate("r2", true)).await.unwrap();
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, standby);
+    let served = server.jwks_of("demo").await;
+    assert_eq!(served["keys"][0]["kid"], standby.as_str(), "the key that signs comes first");
+    assert!(served["keys"].as_array().unwrap().iter().any(|key| key["kid"] == before.as_str()), "{served}");
+}
+
+#[tokio::test]
+async fn the_same_request_id_does_nothing_twice() {
+    let site = Site::new();
+    let server = site.start();
+    server.ready().await;
+    let ops = server.ops();
+    let first = rotated(&ops, rotate("r1", true)).await.unwrap();
+    let kid = server.app().sign_for("demo").await.unwrap().kid;
+    let again = rotated(&ops, rotate("r1", true)).await.unwrap();
+    assert_eq!(first.id, again.id);
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, kid);
+    let other: Refusal = ops.keys().revoke_key(revoke("r1", &kid)).await.unwrap_err().into();
+    assert_eq!((other.code, other.reason.as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+}
+
+#[tokio::test]
+async fn a_revoked_key_leaves_the_jwks_at_once_and_can_be_destroyed() {
+    let site = Site::new();
+    let server = site.start();
+    server.ready().await;
+    let ops = server.ops();
+    let kid = server.app().sign_for("demo").await.unwrap().kid;
+    let answer = ops.keys().revoke_key(revoke("r1", &kid)).await.unwrap().into_inner();
+    let change = answer.change.unwrap();
+    assert!(change.in_force_everywhere_at.is_some(), "{change:?}");
+    assert!(!change.advice.is_empty(), "removal is not revocation: {change:?}");
+    let served = server.jwks_of("demo").await;
+    assert!(served["keys"].as_array().unwrap().iter().all(|key| key["kid"] != kid.as_str()), "{served}");
+    assert_ne!(server.app().sign_for("demo").await.map(|signed| signed.kid).unwrap_or_default(), kid);
+    // Twice is once.
+    let _: Result<_, _> = ops.keys().revoke_key(revoke("r2", &kid)).await;
+
+    let text = str::to_owned;
+    let (request_id, reason) = (text("r3"), text("test"));
+    let destroy = DestroyKeyRequest { request_id, reason, kid: kid.clone(), force: true };
+    ops.keys().destroy_key(destroy).await.unwrap();
+    assert!(in_state(&ops, "demo", KeyState::Compromised).await.is_empty());
+    let gone = keys(&ops, "demo").await.into_iter().find(|key| key.kid == kid).unwrap();
+    assert_eq!((gone.state(), gone.destroyed_at.is_some()), (KeyState::Destroyed, true), "the record stays");
+}
+
+#[tokio::test]
+async fn a_workload_can_not() {
+    let site = Site::new();
+    let server = site.start();
+    server.ready().await;
+    let kid = server.app().sign_for("demo").await.unwrap().kid;
+    let app = server.app();
+    let until = Some((std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000)).into());
+    let plan = PlanRotationRequest { client: String::new(), until };
+    let refusals: [Refusal; 3] = [
+        RotationServiceClient::new(app.channel.clone()).plan_rotation(plan).await.unwrap_err().into(),
+        app.keys().rotate_keys(rotate("r1", true)).await.unwrap_err().into(),
+        app.keys().revoke_key(revoke("r2", &kid)).await.unwrap_err().into(),
+    ];
+    for refused in refusals {
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::PermissionDenied, "NOT_AN_OPERATOR"));
+    }
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, kid);
+}
+
+#[tokio::test]
+async fn forcing_takes_more_than_rotating() {
+    let mut site = Site::new();
+    site.replace("roles = [\"destroy\"]", "roles = [\"rotate\"]");
+    let server = site.start();
+    server.ready().await;
+    let refused = rotated(&server.ops(), rotate("r1", true)).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::PermissionDenied, "NOT_AN_OPERATOR"));
+}
+
+fn hallmark(dev: &Dev, arguments: &[&str]) -> Output {
+    let connection = dev.path("/operator_connection");
+    let mut command = Command::new(HALLMARK);
+    command.args(arguments).env("HALLMARK_CONNECTION", connection).current_dir("/").output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn from_rotation_to_destruction_by_command() {
+    let dev = Dev::start(&["--client", "clinic:ES256"]);
+    let list = || json(&hallmark(&dev, &["keys", "list", "--client", "clinic", "--json"]));
+    let of = |state: &str| {
+        let listed = list();
+        let mut keys = listed["keys"].as_array().unwrap().iter().filter(|key| key["state"] == state);
+        keys.next().map(|key| key["kid"].as_str().unwrap().to_owned())
+    };
+    let active = of("active").unwrap();
+    let change = json(&hallmark(&dev, &["keys", "rotate", "clinic", "--reason", "try", "--force", "--yes", "--json"]));
+    assert_eq!(change["state"], "applied");
+    assert_eq!(of("deactivated").as_deref(), Some(active.as_str()));
+    let revoked = hallmark(&dev, &["keys", "revoke", &active, "--reason", "try", "--yes"]);
+    let said = String::from_utf8_lossy(&revoked.stderr);
+    assert!(said.contains(&format!("revoked `{active}`")) && said.contains("in force everywhere at "), "{said}");
+    let destroyed = hallmark(&dev, &["keys", "destroy", &active, "--reason", "try", "--force", "--yes", "--json"]);
+    assert_eq!(json(&destroyed)["keys"][0]["state"], "destroyed");
+    let plan = json(&hallmark(&dev, &["rotation", "plan", "clinic", "--until", "1y", "--json"]));
+    assert!(plan["steps"].is_array(), "{plan}");
+}
+
+#[test]
+fn a_rehearsal_tells_the_server() {
+    let dev = Dev::start(&["--client", "clinic:ES256"]);
+    let rehearsed = json(&hallmark(&dev, &["rotation", "rehearse", "clinic", "--json"]));
+    assert_eq!((&rehearsed["ok"], rehearsed["confirmed"].as_array().unwrap().len()), (&true.into(), 1), "{rehearsed}");
+}
