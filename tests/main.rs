@@ -17,6 +17,7 @@ mod flood;
 mod follower;
 mod hostile;
 mod hsm_contract;
+mod operators;
 mod outage;
 mod pin;
 mod policy;
