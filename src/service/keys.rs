@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 use hallmark_core::{
     error::{Error, Reason},
-    key::{ClientName, HsmName, KeyRecord},
+    key::{ClientName, HsmName, KeyLine, KeyRecord},
     policy::{Caller, OperatorRole},
     ports::{KeyChange, StoreError},
     time::Timestamp,
@@ -56,9 +56,9 @@ pub struct Keys {
     publisher: Arc<Publisher>,
     /// What the rules are asked with.
     rules: Arc<Rules>,
-    /// A client's keys are made one after the other; whoever only moves them needs no lock, for the store refuses what
-    /// started from another state.
-    births: Arc<Locks<ClientName>>,
+    /// Keys of a line are made one after the other; whoever only moves them needs no lock, for the store refuses what started
+    /// from another state.
+    births: Arc<Locks<KeyLine>>,
     custody_births: Arc<Locks<HsmName>>,
     /// Readings of the store, each with what is published of it, come one after the other: by the chore, after a change, on SIGHUP.
     reloading: Arc<Mutex<()>>,

@@ -14,9 +14,9 @@ use super::{Keys, OWN_NAME, birth::label_prefix, change::Author, store_error};
 use crate::pool::{Pool, PoolKey};
 
 impl Keys {
-    /// Does what the rules want done on the HSM for `line` now. Nothing where somebody else makes keys of that client.
+    /// Does what the rules want done on the HSM for `line` now. Nothing where somebody else makes keys of it.
     pub(in crate::service) async fn act(&self, line: &KeyLine) -> Result<(), Error> {
-        let Some(_one) = self.births.try_lock(&line.client) else { return Ok(()) };
+        let Some(_one) = self.births.try_lock(line) else { return Ok(()) };
         // What was wanted when this was queued may be done, or not wanted any more.
         let wanted = {
             let (reading, policies) =

@@ -68,7 +68,6 @@ impl Keys {
         request: &AdoptRequest,
         change: KeyChange,
     ) -> Result<Changed, Error> {
-        let _one = self.births.lock(&client.name).await;
         let who = change.operator.clone();
         let change = match self.begin(change).await? {
             Begun::Go(change) => change,
@@ -101,6 +100,7 @@ impl Keys {
         let object = find(&pool.list().await?, &request.object)?;
         let public = object.public.clone().ok_or_else(|| incomplete(&object))?;
         let line = choose_line(client, hsm, request.alg, &public)?;
+        let _one = self.births.lock(&line).await;
         let kid = request.kid.clone().unwrap_or_else(|| public.thumbprint());
         let mut record = KeyRecord {
             id: KeyId(Uuid::new_v4()),

@@ -271,7 +271,8 @@ impl Keys {
                 Step::Move { key, .. } => moves.extend(find(key).map(|record| (record, change))),
                 Step::Destroy { key } => {
                     let record = find(key).ok_or_else(|| Error::internal("a key without a record"))?;
-                    let _one = self.births.lock(client).await;
+                    let line = record.line().ok_or_else(|| Error::internal("a client's key without a line"))?;
+                    let _one = self.births.lock(&line).await;
                     self.destroy_key(&record, &change, author).await?;
                 }
                 Step::Generate { .. } | Step::Pause { .. } => {}

@@ -50,7 +50,11 @@ impl Keys {
         request: CreateRequest,
         who: String,
     ) -> Result<Changed, Error> {
-        let _one = self.births.lock(&client.name).await;
+        // All in one order, that of the client, so that no two wait for each other.
+        let mut ours = Vec::with_capacity(lines.len());
+        for (line, _) in &lines {
+            ours.push(self.births.lock(line).await);
+        }
         let algs: Vec<_> = lines.iter().map(|(line, _)| line.to_string()).collect();
         let change = KeyChange {
             id: Uuid::new_v4().to_string(),

@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use hallmark_core::key::KeyState;
+use hallmark_core::{
+    key::KeyState,
+    ports::{ClientPolicy, ReplicaStore},
+};
 
 use super::rig::{EVERY, LEAD, Process, ROTATE, World};
 
@@ -101,22 +104,22 @@ async fn a_store_that_is_gone_stops_changes_until_it_is_back() {
 
 #[tokio::test]
 async fn replicas_with_different_policy_do_not_sweep() {
-    let mut world = World::new(&["one"]).await;
-    let other = world.start_as("b").await;
-    world.clients[0].keep_for = Duration::from_secs(48 * 3600);
-    let process = world.start_as("a").await;
-    // It leads, and has told its policy; the other one sweeps no more either.
-    process.round().await;
-    other.round().await;
-    let before = process.records();
+    let world = World::new(&["one"]).await;
+    let announce = async |digest: &str| {
+        let policy = ClientPolicy { client: "c".parse().unwrap(), digest: digest.into() };
+        world.store.announce("b", &[policy]).await.unwrap();
+    };
+    announce("another").await;
+    let process = world.start().await;
     process.settle().await;
+    assert!(process.records().is_empty());
     assert_eq!(process.metric("hallmark_rotation_policy_differences"), 1.0);
     assert_eq!(process.metric("hallmark_alarms{alarm=\"policies\"}"), 1.0);
-    process.skip(ROTATE).await;
+    let policies = process.rig.rules.policies(&process.rig.context.registry);
+    announce(&policies.of(&"c".parse().unwrap()).digest).await;
     process.settle().await;
-    other.settle().await;
-    assert_eq!(process.records().len(), before.len().max(2), "nothing new was made");
-    assert!(process.in_state(KeyState::Active).is_empty());
+    assert_eq!(process.states(), ["active", "pre-active"]);
+    assert_eq!(process.metric("hallmark_alarms{alarm=\"policies\"}"), 0.0);
 }
 
 #[tokio::test]

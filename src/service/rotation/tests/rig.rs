@@ -84,7 +84,6 @@ pub(super) struct TestStore {
     /// The last of those is written, and its answer is lost.
     last_is_written: AtomicBool,
     pub(super) writes: AtomicUsize,
-    pub(super) observed: AtomicUsize,
 }
 
 impl TestStore {
@@ -96,7 +95,6 @@ impl TestStore {
             writes_left: AtomicUsize::new(usize::MAX),
             last_is_written: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
-            observed: AtomicUsize::new(0),
         })
     }
 
