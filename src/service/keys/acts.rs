@@ -30,11 +30,15 @@ impl Keys {
         };
         let (policy, records, changes) = wanted;
         let mut done = Ok(());
+        let is_first = |change: &Change| matches!(change.step, Step::Generate { first: true, .. });
+        if changes.iter().any(is_first) && !records.iter().any(|record| record.line().as_ref() == Some(line)) {
+            done = self.check_unknown(line).await;
+        }
         for change in &changes {
-            done = self.act_once(&policy, &records, change).await;
             if done.is_err() {
                 break;
             }
+            done = self.act_once(&policy, &records, change).await;
         }
         if !changes.is_empty() {
             self.reload().await?;
@@ -45,15 +49,10 @@ impl Keys {
     async fn act_once(&self, policy: &KeyPolicy, records: &[KeyRecord], change: &Change) -> Result<(), Error> {
         let find = |id: KeyId| records.iter().find(|record| record.id == id);
         match &change.step {
-            Step::Generate { line, reserved, first } => {
+            Step::Generate { line, reserved, .. } => {
                 let record = match reserved.and_then(find) {
                     Some(record) => record.clone(),
-                    None => {
-                        if *first && !records.iter().any(|record| record.line().as_ref() == Some(line)) {
-                            self.check_unknown(line).await?;
-                        }
-                        self.reserve(Some(&line.client), &line.hsm, line.alg, Purpose::Assertion).await?
-                    }
+                    None => self.reserve(Some(&line.client), &line.hsm, line.alg, Purpose::Assertion).await?,
                 };
                 let spec = policy.line(line).map(|terms| terms.spec);
                 let spec = spec.ok_or_else(|| Error::internal("a key for a line that is not configured"))?;

@@ -158,6 +158,16 @@ async fn a_process_that_dies_at_any_write_loses_nothing_and_leaves_nothing_behin
     }
 }
 
+#[tokio::test]
+async fn both_first_keys_are_made_in_one_go() {
+    let world = World::new(&["one"]).await;
+    let process = world.start().await;
+    process.round().await;
+    process.rotation.round(super::super::Cause::Woken).await;
+    assert_eq!(process.states(), ["active", "pre-active"]);
+    assert_eq!(process.metric("hallmark_rotation_acts_total{outcome=\"failed\"}"), 0.0);
+}
+
 /// As far as it gets.
 async fn live_and_rotate(world: &World) {
     let process = world.start().await;
