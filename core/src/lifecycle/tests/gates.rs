@@ -117,7 +117,7 @@ fn signing_pauses_before_a_swap_that_is_seen_at_once() {
     let swap = to(1, KeyState::Deactivated);
     assert_eq!(around(SWAP_QUIET).map(quiet_for), [pause.clone(), swap.clone(), swap.clone()]);
     let ec = line(Alg::ES384, "h");
-    let policy = KeyPolicy { lines: super::fixture::policy(&[ec.clone()]).lines, ..policy };
+    let policy = KeyPolicy { lines: super::fixture::policy(std::slice::from_ref(&ec)).lines, ..policy };
     assert_eq!(swept(&policy, &pair(&ec), &at(ROTATE))[0], swap, "a key that is no RSA key is nobody's first");
 }
 

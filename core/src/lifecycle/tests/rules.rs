@@ -108,7 +108,7 @@ fn a_line_without_an_active_key_gets_one_as_soon_as_verifiers_know_it() {
     let policy = policy(&[rsa()]);
     let revoked = key(1, &rsa(), KeyState::Compromised);
     assert_eq!(
-        swept(&policy, &[revoked.clone()], &at(SOON)),
+        swept(&policy, std::slice::from_ref(&revoked), &at(SOON)),
         [generate(&rsa(), None, false), generate(&rsa(), None, false)],
         "one to sign, and its standby"
     );
@@ -206,6 +206,9 @@ fn standbys_do_not_pile_up() {
     let with = |standby: &KeyRecord| swept(&policy, &[active.clone(), failed.clone(), standby.clone()], &at(SOON));
     assert_eq!(with(&young), [], "until verifiers know the new one, the failed one is better than none");
     assert_eq!(with(&fresh), [to(2, KeyState::Deactivated)], "what failed once goes first");
+    let unknown = KeyRecord { served_for_ms: u64::MAX, ..generated(4, &rsa()) };
+    let spare = swept(&policy, &[active.clone(), unknown, fresh.clone()], &at(SOON));
+    assert_eq!(spare, [to(4, KeyState::Deactivated)], "one that is published stays");
     let due = swept(&policy, &[active.clone(), failed.clone(), fresh], &at(ROTATE));
     assert_eq!(due, [to(1, KeyState::Deactivated), to(3, KeyState::Active)], "the failed one is standby for now");
     let due = swept(&policy, &[active, failed, young], &at(ROTATE));
@@ -216,7 +219,7 @@ fn standbys_do_not_pile_up() {
 fn a_swap_that_is_seen_at_once_pauses_signing_once() {
     let policy = KeyPolicy { first_rsa_key: true, ..policy(&[rsa()]) };
     let pause = Step::Pause { client: policy.client.clone() };
-    assert_eq!(swept(&policy, &pair(&rsa()), &at(ROTATE)), [pause.clone()]);
+    assert_eq!(swept(&policy, &pair(&rsa()), &at(ROTATE)), std::slice::from_ref(&pause));
     let removed = KeyPolicy { lines: vec![], ..policy.clone() };
     assert_eq!(swept(&removed, &pair(&rsa()), &at(SOON)), [pause], "then another key is first, too");
     let quiet = Now { quiet: [(policy.client.clone(), SWAP_QUIET)].into(), ..at(SOON) };

@@ -259,7 +259,7 @@ impl World {
                 }
                 Step::Destroy { key } => {
                     write()?;
-                    self.tokens.remove(&key.0.as_bytes().to_vec());
+                    self.tokens.remove(key.0.as_bytes().as_slice());
                     write()?;
                     let record = self.records.iter_mut().find(|record| record.id == *key).unwrap();
                     *record = apply(record, change, wall).unwrap();
