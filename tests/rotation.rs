@@ -91,6 +91,11 @@ async fn a_server_that_is_killed_again_and_again_loses_no_key_and_leaves_none_be
     let site = rotating();
     for round in 0..8_u64 {
         let server = start(&site);
+        // Not inside the login: a PIN that nobody knows the verdict on waits for an operator, and rightly so.
+        eventually("it has logged in", PATIENCE, async || {
+            (server.metric("hallmark_hsm_sessions{hsm=\"soft\"}").await > 0.0).then_some(())
+        })
+        .await;
         // At another moment of its life each time.
         let moves = (round % 4) as f64;
         eventually("it has done something", PATIENCE, async || {

@@ -137,21 +137,11 @@ impl Built {
         observe_keys(&metrics, &context.keyring);
         observe_followers(&metrics, &publisher, &followers);
         let fixed = fixed_part(config);
-        let rotation = Rotation::new(Parts {
-            context: context.clone(),
-            keys: keys.clone(),
-            rules,
-            sweeps: store.clone(),
-            replicas: store.clone(),
-            metrics: metrics.clone(),
-            instance: config.instance.id.clone(),
-            every: testing(config, |testing| testing.sweep_every).unwrap_or(config.rotation.every),
-            served: {
-                let (followers, publisher) = (followers.clone(), publisher.clone());
-                Box::new(move || followers.served(publisher.generation()))
-            },
-            monotonic: Arc::new(Instant::now()),
-        });
+        let served = {
+            let (followers, publisher) = (followers.clone(), publisher.clone());
+            Box::new(move || followers.served(publisher.generation()))
+        };
+        let rotation = rotation(config, &context, &keys, rules, &store, &metrics, served);
         let (sweeps, max_age): (Arc<dyn SweepStore>, _) = (store.clone(), config.jwks.max_age);
         raise_max_age(&*sweeps, &context, &config.clients, max_age)
             .await
@@ -295,6 +285,30 @@ fn jwks_front(
         followers.set_listening(true);
         jwks::serve(front, service, end).await;
         followers.set_listening(false);
+    })
+}
+
+/// `served` says whether verifiers can read what the store says.
+fn rotation(
+    config: &Config,
+    context: &Context,
+    keys: &Keys,
+    rules: Arc<Rules>,
+    store: &Arc<dyn Store>,
+    metrics: &Arc<Metrics>,
+    served: Box<dyn Fn() -> bool + Send + Sync>,
+) -> Rotation {
+    Rotation::new(Parts {
+        context: context.clone(),
+        keys: keys.clone(),
+        rules,
+        sweeps: store.clone(),
+        replicas: store.clone(),
+        metrics: metrics.clone(),
+        instance: config.instance.id.clone(),
+        every: testing(config, |testing| testing.sweep_every).unwrap_or(config.rotation.every),
+        served,
+        monotonic: Arc::new(Instant::now()),
     })
 }
 

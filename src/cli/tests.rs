@@ -50,6 +50,10 @@ fn what_the_documents_say_can_be_typed() {
     for line in lines {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
+}
+
+#[test]
+fn what_misses_a_part_is_wrong_usage() {
     let wrong = [
         "",
         "serve",
