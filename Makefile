@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fmt
+.PHONY: help setup demo test check soak bench fmt
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ check: ## Checks format, lints, dependencies, documentation and scripts
 	@scripts/deny.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	shellcheck scripts/*.sh .ci/run
+
+soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; about 15 minutes
+	@scripts/setup.sh test
+	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 
 bench: ## Measures signatures per second beside the bare token: about 11 minutes, on an idle machine
 	@scripts/setup.sh test

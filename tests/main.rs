@@ -25,6 +25,7 @@ mod published;
 mod renewal;
 mod rotation;
 mod shutdown;
+mod soak;
 mod streaming;
 mod support;
 mod tokens;

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     fs::{self, File, Permissions},
     io,
     net::TcpListener,
@@ -31,6 +32,7 @@ pub struct Postgres {
     programs: PathBuf,
     /// Where it listens over TLS too, with the certificate in the folder.
     port: Option<u16>,
+    env: Vec<(String, OsString)>,
     server: Mutex<Option<Server>>,
 }
 
@@ -60,18 +62,23 @@ impl Postgres {
 
     /// A cluster that the test may stop. `None` as with [`Self::shared`].
     pub fn own() -> Option<Self> {
-        Self::new(None)
+        Self::new(None, &[])
+    }
+
+    /// A cluster that the test may stop, with a server that has this in its environment.
+    pub fn own_under(env: &[(String, OsString)]) -> Option<Self> {
+        Self::new(None, env)
     }
 
     /// A cluster that also takes connections to `localhost` over TLS, with this certificate and key in PEM.
     pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
-        Self::new(Some((certificate, key)))
+        Self::new(Some((certificate, key)), &[])
     }
 
-    fn new(tls: Option<(&str, &str)>) -> Option<Self> {
+    fn new(tls: Option<(&str, &str)>, env: &[(String, OsString)]) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("not run: there is no PostgreSQL on this machine\nhint: make setup");
-            assert_ne!(env::var("CI").as_deref(), Ok("true"), "PostgreSQL is not installed: make setup");
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "PostgreSQL is not installed: make setup");
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -86,7 +93,7 @@ impl Postgres {
             // Free a moment ago: PostgreSQL can't ask the system for a port itself.
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
         });
-        let cluster = Self { folder, programs, port, server: Mutex::new(None) };
+        let cluster = Self { folder, programs, port, env: env.to_vec(), server: Mutex::new(None) };
         cluster.initialise();
         cluster.start();
         cluster.sql("postgres", &format!("CREATE ROLE {} LOGIN PASSWORD '{}'", Self::OTHER_USER, Self::PASSWORD));
@@ -151,7 +158,7 @@ impl Postgres {
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-c", &format!("port={port}")]);
             command.args(["-c", &file("ssl_cert_file", "server.pem"), "-c", &file("ssl_key_file", "server.key")]);
         }
-        command.stdin(Stdio::null()).stdout(output()).stderr(output());
+        command.envs(self.env.iter().cloned()).stdin(Stdio::null()).stdout(output()).stderr(output());
         let (send, started) = mpsc::channel();
         // The server is told of its parent's death by the death of the thread that started it: this one waits for it.
         let keeper = thread::spawn(move || {

@@ -52,6 +52,11 @@ impl SoftHsm {
         Self { folder, _owned: None }
     }
 
+    /// The same token for one more process. It lasts as long as this one.
+    pub fn shared(&self) -> Self {
+        Self { folder: self.folder.clone(), _owned: None }
+    }
+
     /// Initialises one more token, with the same PINs.
     pub fn add_token(&self, label: &str) {
         let init = ["--init-token", "--free", "--label", label, "--pin", Self::PIN, "--so-pin", Self::SO_PIN];

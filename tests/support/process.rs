@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
@@ -19,7 +22,7 @@ use super::{PATIENCE, eventually_blocking};
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     stdin: Option<ChildStdin>,
 }
 
@@ -42,7 +45,7 @@ impl Process {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
         let stdin = child.stdin.take();
-        Self { child, log, lines, stdin }
+        Self { child, log, lines: Mutex::new(lines), stdin }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -51,7 +54,16 @@ impl Process {
 
     /// The next line of standard output.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line ({error}):\n{}", self.log()))
+        self.lines
+            .lock()
+            .unwrap()
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("no line ({error}):\n{}", self.log()))
+    }
+
+    /// All lines from now on, for whoever reads them beside this thread.
+    pub(crate) fn take_lines(&mut self) -> Receiver<String> {
+        std::mem::replace(self.lines.get_mut().unwrap(), channel().1)
     }
 
     /// What it wrote to standard error so far.

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::Receiver,
 };
 
 use serde_json::{Value, json};
@@ -20,18 +21,20 @@ pub(crate) struct AuthorizationServer {
 
 impl AuthorizationServer {
     pub(crate) fn oidc_provider() -> Self {
-        Self::start(NODE, "oidc-provider.mjs")
+        Self::oidc_provider_with(|_| {})
+    }
+
+    pub(crate) fn oidc_provider_with(set_up: impl FnOnce(&mut Command)) -> Self {
+        Self::start(NODE, "oidc-provider.mjs", set_up)
     }
 
     pub(crate) fn authlib() -> Self {
-        Self::start(PYTHON, "authlib_server.py")
+        Self::start(PYTHON, "authlib_server.py", |_| {})
     }
 
-    fn start(interpreter: &str, script: &str) -> Self {
+    fn start(interpreter: &str, name: &str, set_up: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let process = Process::start(script, folder.path(), installed(interpreter), |command| {
-            command.arg(in_verifiers(script)).arg("--watch-stdin");
-        });
+        let process = script(interpreter, name, folder.path(), set_up);
         let ready: Value = serde_json::from_str(&process.line()).unwrap();
         let member = |name: &str| ready[name].as_str().unwrap().to_owned();
         Self { process, control: member("control"), token_endpoint: member("token_endpoint"), _folder: folder }
@@ -49,6 +52,19 @@ impl AuthorizationServer {
     pub(crate) fn event(&self) -> Value {
         serde_json::from_str(&self.process.line()).unwrap()
     }
+
+    /// All events from now on, a line each.
+    pub(crate) fn take_events(&mut self) -> Receiver<String> {
+        self.process.take_lines()
+    }
+}
+
+/// Starts one of the programs that run until they are told to stop; its log goes into `folder`.
+pub(crate) fn script(interpreter: &str, name: &str, folder: &Path, set_up: impl FnOnce(&mut Command)) -> Process {
+    Process::start(name, folder, installed(interpreter), |command| {
+        command.arg(in_verifiers(name)).arg("--watch-stdin");
+        set_up(command);
+    })
 }
 
 /// Verifies with npm's jose; gives header and payload. Panics with its reason where it refuses.
@@ -86,5 +102,5 @@ fn installed(interpreter: &str) -> PathBuf {
     path
 }
 
-const NODE: &str = ".venv/bin/node";
+pub(crate) const NODE: &str = ".venv/bin/node";
 const PYTHON: &str = ".venv/bin/python";

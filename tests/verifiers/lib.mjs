@@ -13,19 +13,20 @@ export function keepConsoleOffStdout() {
   globalThis.console = new Console(process.stderr, process.stderr);
 }
 
-/** `--port N` (default: the system chooses) and `--watch-stdin`, the options every server here has. */
-export function serverOptions() {
+/** `--port N` (default: the system chooses) and `--watch-stdin`, the options every server here has; and its `own`. */
+export function serverOptions(own = {}) {
   const { values } = parseArgs({
     options: {
       port: { type: 'string', default: '0' },
       'watch-stdin': { type: 'boolean', default: false },
+      ...own,
     },
   });
   const port = Number(values.port);
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     throw new Error(`not a port: \`${values.port}\``);
   }
-  return { port, watchStdin: values['watch-stdin'] };
+  return { ...values, port, watchStdin: values['watch-stdin'] };
 }
 
 /** Exits on SIGTERM, SIGINT and, with `watchStdin`, as soon as the parent closes our standard input. */

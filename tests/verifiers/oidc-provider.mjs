@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 
+import { decodeJwt } from 'jose';
 import { Provider, errors } from 'oidc-provider';
 
 import { emit, exitWithParent, keepConsoleOffStdout, readAll, serverOptions } from './lib.mjs';
@@ -14,24 +15,24 @@ const clients = new Map();
 
 async function main() {
   keepConsoleOffStdout();
-  const options = serverOptions();
+  const options = serverOptions({ 'fetch-timeout': { type: 'string' } });
 
   // The issuer holds the port, so the socket is opened before the provider is made.
   const server = http.createServer();
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = createProvider(issuer);
+  const provider = createProvider(issuer, options['fetch-timeout']);
 
   server.on('request', route(provider));
   exitWithParent(options);
   emit({ issuer, token_endpoint: `${issuer}/token`, control: `${issuer}/control` });
 }
 
-function createProvider(issuer) {
+function createProvider(issuer, fetchTimeout) {
   const provider = new Provider(issuer, {
     adapter,
-    fetch: fetchLoopback,
+    fetch: (url, options) => fetchLoopback(url, withTimeout(options, fetchTimeout)),
     assertJwtClientAuthClaimsAndHeader: refuseForeignScope,
     clientAuthMethods: ['private_key_jwt'],
     enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
@@ -45,7 +46,7 @@ function createProvider(issuer) {
     emit({ event: 'token_issued', client_id: ctx.oidc.client.clientId });
   });
   for (const name of ['grant.error', 'server_error']) {
-    provider.on(name, (ctx, error) => emit({ event: 'refused', ...reason(error) }));
+    provider.on(name, (ctx, error) => emit({ event: 'refused', ...reason(error), jti: jti(ctx) }));
   }
   return provider;
 }
@@ -65,6 +66,11 @@ async function fetchLoopback(url, { dispatcher, ...rest }) {
   }
 }
 
+/** Its own limit, two and a half seconds, is soon over where the clock is a fast one. */
+function withTimeout(options, milliseconds) {
+  return milliseconds ? { ...options, signal: AbortSignal.timeout(Number(milliseconds)) } : options;
+}
+
 /** A client asks only for scopes that it was registered with; oidc-provider alone lets unknown ones pass. */
 function refuseForeignScope(ctx, _claims, _header, client) {
   const allowed = clients.get(client.clientId).allowedScopes;
@@ -81,6 +87,15 @@ function reason(error) {
     }
   }
   return { error: error.error ?? 'server_error', detail: parts.join(': ') };
+}
+
+/** Of the assertion that was refused, if there was one. */
+function jti(ctx) {
+  try {
+    return decodeJwt(ctx.oidc.params.client_assertion).jti;
+  } catch {
+    return undefined;
+  }
 }
 
 function route(provider) {
