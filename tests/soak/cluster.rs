@@ -78,13 +78,6 @@ impl<'a> Cluster<'a> {
         self.replicas.len()
     }
 
-    /// Stops all servers, which must be in order.
-    pub(super) async fn stop(self) {
-        for (_site, server) in self.replicas {
-            server.stop().await;
-        }
-    }
-
     fn tell(&self) {
         self.front.point_at(self.replicas.iter().map(|(_, server)| server.jwks.clone()).collect());
         self.callers.send_replace(self.replicas.iter().map(|(_, server)| server.app()).collect());
