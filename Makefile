@@ -32,7 +32,7 @@ check: ## Checks format, lints, dependencies, documentation and scripts
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	shellcheck scripts/*.sh .ci/run
 
-soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; about 15 minutes
+soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; about 10 minutes
 	@scripts/setup.sh test
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 

@@ -50,7 +50,7 @@ struct Plan {
 
 impl Plan {
     fn short() -> Self {
-        let limit = Duration::from_secs(75);
+        let limit = Duration::from_mins(3);
         let pause = Duration::from_millis(80);
         Self {
             name: "short, one server on SQLite",
