@@ -99,6 +99,11 @@ impl Callers {
         Ok(Self { runtime, client })
     }
 
+    /// Asks for one assertion, once.
+    pub(crate) fn sign_once(&self, client: &str) -> Result<String, hallmark_client::Error> {
+        Ok(self.runtime.block_on(self.client.sign_assertion(SignRequest::new(client)))?.assertion)
+    }
+
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
@@ -128,15 +133,28 @@ impl Callers {
         mode: Mode,
         window: Window,
     ) -> Result<Served, Box<dyn Error>> {
+        self.measure_clients(server, &[client_name(alg)], mode, window)
+    }
+
+    /// For several clients in turn; streamed, for the first alone.
+    pub(crate) fn measure_clients(
+        &self,
+        server: &Server,
+        clients: &[String],
+        mode: Mode,
+        window: Window,
+    ) -> Result<Served, Box<dyn Error>> {
         let counted = Rc::new(Counted::default());
+        let requests: Rc<[_]> = clients.iter().map(SignRequest::new).collect();
         LocalSet::new().block_on(&self.runtime, async {
             let mut callers = JoinSet::new();
-            let request = SignRequest::new(client_name(alg));
             if mode == Mode::Streamed {
+                let request = requests.first().ok_or("no client")?.clone();
                 callers.spawn_local(stream(self.client.clone(), request, mode.under_way(), counted.clone()));
             } else {
-                for _ in 0..mode.under_way() {
-                    callers.spawn_local(call(self.client.clone(), request.clone(), counted.clone()));
+                for caller in 0..mode.under_way() {
+                    let requests = requests.clone();
+                    callers.spawn_local(call(self.client.clone(), requests, caller, counted.clone()));
                 }
             }
             let watch = counted.clone().watch(server.pid(), window);
@@ -153,12 +171,19 @@ impl Callers {
 }
 
 /// One caller that asks for an assertion, waits for it, and asks for the next one.
-async fn call(client: Client, request: SignRequest, counted: Rc<Counted>) -> Result<(), hallmark_client::Error> {
-    loop {
+async fn call(
+    client: Client,
+    requests: Rc<[SignRequest]>,
+    first: usize,
+    counted: Rc<Counted>,
+) -> Result<(), hallmark_client::Error> {
+    // No two callers begin with the same one.
+    for request in requests.iter().cycle().skip(first % requests.len().max(1)) {
         let asked = Instant::now();
         client.sign_assertion(request.clone()).await?;
         counted.add(asked);
     }
+    Ok(())
 }
 
 /// One caller with a stream, who asks for another assertion whenever one comes back.

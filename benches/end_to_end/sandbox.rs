@@ -24,7 +24,7 @@ pub(crate) const WORKERS: usize = 2;
 pub(crate) const HSM: &str = "softhsm";
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const TRUST_DOMAIN: &str = "bench.internal";
+pub(crate) const TRUST_DOMAIN: &str = "bench.internal";
 
 /// Everything that a server needs, in temporary folders.
 pub(crate) struct Sandbox {
@@ -50,18 +50,28 @@ struct Addresses {
 }
 
 impl Sandbox {
-    pub(crate) fn new(algs: &[Alg]) -> Result<Self, Box<dyn Error>> {
+    /// With the clients and workloads of `clients`, as the configuration has them.
+    pub(crate) fn new(clients: &str) -> Result<Self, Box<dyn Error>> {
         let token = tempfile::Builder::new().prefix("hallmark-bench-").tempdir_in("/dev/shm")?;
         let files = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let sandbox = Self { token, files };
         sandbox.make_token()?;
         sandbox.certificates()?;
-        fs::write(sandbox.file("clients.toml"), clients(algs))?;
+        fs::write(sandbox.file("clients.toml"), clients)?;
         Ok(sandbox)
     }
 
-    /// Starts the server, and waits until it listens.
+    /// Starts the server, and waits until it signs.
     pub(crate) fn serve(&self, hallmark: &Path, sync_delay: Option<Duration>) -> Result<Server, Box<dyn Error>> {
+        let mut server = self.launch(hallmark, sync_delay)?;
+        match server.wait_until_ready() {
+            Ok(()) => Ok(server),
+            Err(error) => Err(format!("{error}; the server said:\n{}", self.log()).into()),
+        }
+    }
+
+    /// Starts the server, and waits for nothing.
+    pub(crate) fn launch(&self, hallmark: &Path, sync_delay: Option<Duration>) -> Result<Server, Box<dyn Error>> {
         let addresses = Addresses { grpc: free_address()?, jwks: free_address()?, metrics: free_address()? };
         let config = self.file("hallmark.toml");
         fs::write(&config, self.config(addresses, sync_delay)? + &fs::read_to_string(self.file("clients.toml"))?)?;
@@ -78,12 +88,7 @@ impl Sandbox {
             let (cert, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
             Connection::tls(format!("https://{}", addresses.grpc), file("ca.pem"), cert, key)
         };
-        let mut server =
-            Server { child, addresses, workload: connection("workload"), operator: connection("operator") };
-        match server.wait_until_ready() {
-            Ok(()) => Ok(server),
-            Err(error) => Err(format!("{error}; the server said:\n{}", self.log()).into()),
-        }
+        Ok(Server { child, addresses, workload: connection("workload"), operator: connection("operator") })
     }
 
     /// What the server wrote to its standard output and error.
@@ -103,7 +108,12 @@ impl Sandbox {
         self.file("pin")
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// The folder that holds the token's objects.
+    pub(crate) fn token(&self) -> &Path {
+        self.token.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
 
@@ -187,6 +197,16 @@ impl Server {
         self.child.id()
     }
 
+    /// Where key sets are served.
+    pub(crate) fn jwks(&self) -> SocketAddr {
+        self.addresses.jwks
+    }
+
+    /// Where metrics are read.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.addresses.metrics
+    }
+
     /// How a workload connects that may sign for every client.
     pub(crate) fn workload(&self) -> Connection {
         self.workload.clone()
@@ -206,7 +226,7 @@ impl Server {
     }
 
     /// Asks `/readyz/sign` until it says yes.
-    fn wait_until_ready(&mut self) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn wait_until_ready(&mut self) -> Result<(), Box<dyn Error>> {
         let patience = Instant::now() + Duration::from_secs(60);
         while !ready(self.addresses.metrics).unwrap_or(false) {
             if let Some(status) = self.child.try_wait()? {
@@ -231,7 +251,7 @@ impl Drop for Server {
 }
 
 /// One OAuth client for each algorithm, and a workload that may sign for all.
-fn clients(algs: &[Alg]) -> String {
+pub(crate) fn clients(algs: &[Alg]) -> String {
     let client = |alg: &Alg| {
         let name = client_name(*alg);
         format!(
@@ -265,12 +285,17 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 fn ready(metrics: SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(metrics)?;
+    Ok(get(metrics, "/readyz/sign")?.starts_with("HTTP/1.1 200"))
+}
+
+/// What a server answers, header and all.
+pub(crate) fn get(from: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(from)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /readyz/sign HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    Ok(answer)
 }
 
 fn private(path: &Path, text: &str) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::{
     empty::Empty,
     load::{ActiveKey, Callers, Mode, Served},
     report::{Memory, Row},
-    sandbox::{Sandbox, Server},
+    sandbox::{Sandbox, Server, clients},
     timing::Window,
     verify,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Running<'a> {
 
 impl Subject {
     pub(crate) fn new(name: &'static str, hallmark: &Path, algs: &[Alg]) -> Result<Self, Box<dyn Error>> {
-        Ok(Self { name, hallmark: hallmark.to_owned(), sandbox: Sandbox::new(algs)? })
+        Ok(Self { name, hallmark: hallmark.to_owned(), sandbox: Sandbox::new(&clients(algs))? })
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {

@@ -1,0 +1,188 @@
+//! What ten thousand clients cost: `make bench`, or `cargo bench --bench scale -- --help`.
+//!
+//! One server has 10,000 clients with three keys each, of which the token has the objects of a hundred clients; another one has a
+//! single client. They run side by side and are measured in turn, together with a server of a fixed body on the same
+//! HTTP stack ([`plain`]), so that what else the machine does meets all. `docs/performance.md` has the figures.
+
+mod estate;
+mod fetch;
+mod pairs;
+mod plain;
+mod report;
+mod sweeps;
+
+// Shared with the other benchmark, which uses more of them.
+#[path = "../end_to_end/cpu.rs"]
+mod cpu;
+#[allow(dead_code, reason = "the other benchmark uses the rest")]
+#[path = "../end_to_end/load.rs"]
+mod load;
+#[allow(dead_code, reason = "the other benchmark uses the rest")]
+#[path = "../end_to_end/sandbox.rs"]
+mod sandbox;
+#[path = "../end_to_end/timing.rs"]
+mod timing;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+
+use self::{
+    estate::{Estate, Running},
+    fetch::Fetchers,
+    load::{Callers, Mode, Served},
+    pairs::{Pair, PairsArgs},
+    plain::{Plain, PlainArgs},
+    report::Figures,
+    timing::Window,
+};
+
+/// Measures a server with ten thousand clients beside one with a single client
+#[derive(Debug, Parser)]
+struct Args {
+    /// One short round of each: to see that it works, not to read figures from
+    #[arg(long)]
+    quick: bool,
+    /// How many rounds
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// How many clients; a hundred of them can sign
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    clients: usize,
+    /// Only start, sweep and memory
+    #[arg(long)]
+    no_load: bool,
+    /// The server
+    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_hallmark"))]
+    server: PathBuf,
+    /// What `cargo bench` passes to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(flatten)]
+    pairs: PairsArgs,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// Clients whose objects are on the token.
+const SIGNING: usize = 100;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match &args {
+        args if args.pairs.is_child() => args.pairs.serve(),
+        args if args.plain.is_child() => args.plain.serve(),
+        args => args.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Args {
+    fn run(&self) -> Result<(), Box<dyn Error>> {
+        let began = Instant::now();
+        let sandbox = sandbox::Sandbox::new("")?;
+        let pairs = Pair::make(&sandbox, SIGNING.min(self.clients) * estate::KEYS)?;
+        eprintln!("==> {} key pairs on the token", pairs.len());
+        let many = Estate::new(sandbox.token(), self.clients, &pairs)?;
+        let one = Estate::new(sandbox.token(), 1, &pairs[..estate::KEYS])?;
+        let mut figures = Figures::default();
+        let many = self.start(&many, &mut figures.starts)?;
+        let one = self.start(&one, &mut figures.starts_of_one)?;
+        (figures.idle, figures.idle_of_one) = (many.resident()?, one.resident()?);
+        figures.absent = many.absent_keys()?;
+        if !self.no_load {
+            self.load(&many, &one, &mut figures)?;
+        }
+        figures.sweeps = many.sweeps(if self.quick { 1 } else { 5 })?;
+        (figures.after_load, figures.after_load_of_one) = (many.resident()?, one.resident()?);
+        println!("\n{}", report::table(&figures, self.clients));
+        many.stop()?;
+        one.stop()?;
+        eprintln!("==> {} s in all", began.elapsed().as_secs());
+        Ok(())
+    }
+
+    /// Starts it several times; the last one runs on.
+    fn start<'a>(&self, estate: &'a Estate, starts: &mut Vec<estate::Start>) -> Result<Running<'a>, Box<dyn Error>> {
+        // Makes the custody key, and announces the policies for the first time.
+        estate.start(&self.server)?.0.stop()?;
+        loop {
+            let (running, start) = estate.start(&self.server)?;
+            eprintln!("==> {} clients: {start}", estate.clients.len());
+            starts.push(start);
+            if starts.len() >= if self.quick { 1 } else { 3 } {
+                return Ok(running);
+            }
+            running.stop()?;
+        }
+    }
+
+    fn load(&self, many: &Running<'_>, one: &Running<'_>, figures: &mut Figures) -> Result<(), Box<dyn Error>> {
+        let plain = Plain::start(&many.answer()?)?;
+        let fetchers = Fetchers::new()?;
+        let path = one.paths();
+        for round in 1..=self.rounds() {
+            let many = fetchers.measure(many.server.pid(), many.server.jwks(), &many.paths(), self.window())?;
+            let one = fetchers.measure(one.server.pid(), one.server.jwks(), &path, self.window())?;
+            let plain = fetchers.measure(plain.pid(), plain.addr(), &path, self.window())?;
+            let show = |served: &Served| format!("{:.0}/s", served.per_second);
+            eprintln!("==> JWKS, round {round}: {} beside {} and {}", show(&many), show(&one), show(&plain));
+            figures.fetched.push([many, one, plain]);
+        }
+        let callers = (Callers::connect(&many.server)?, Callers::connect(&one.server)?);
+        for round in 1..=self.rounds() {
+            let sign = |callers: &Callers, running: &Running<'_>| {
+                let served = callers.measure_clients(&running.server, running.signing(), Mode::Unary64, self.window());
+                served.map_err(|error| format!("{error}; the server said:\n{}", running.log()))
+            };
+            let (many, one) = (sign(&callers.0, many)?, sign(&callers.1, one)?);
+            eprintln!("==> signatures, round {round}: {:.0}/s beside {:.0}/s", many.per_second, one.per_second);
+            figures.signed.push([many, one]);
+        }
+        Ok(())
+    }
+
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 5 }).max(1)
+    }
+
+    fn window(&self) -> Window {
+        let ms = Duration::from_millis;
+        if self.quick {
+            Window { warm_up: ms(200), length: ms(600) }
+        } else {
+            Window { warm_up: ms(500), length: ms(2000) }
+        }
+    }
+}
+
+/// This program, to be started as one of its children.
+fn this_program() -> std::io::Result<std::process::Command> {
+    Ok(std::process::Command::new(std::env::current_exe()?))
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
