@@ -55,6 +55,11 @@ pub(crate) fn watch(metrics: SocketAddr, count: usize) -> Result<Sweeps, Box<dyn
 /// One series of the metrics.
 pub(crate) fn value(metrics: SocketAddr, series: &str) -> Option<f64> {
     let text = get(metrics, "/metrics").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-    line.trim().parse().ok()
+    text.lines().find_map(|line| text_after(line, series)?.trim().parse().ok())
+}
+
+/// A series without labels may be written with empty braces.
+fn text_after<'a>(line: &'a str, series: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix(series)?;
+    rest.strip_prefix("{}").unwrap_or(rest).strip_prefix(' ')
 }
