@@ -1,6 +1,6 @@
 //! What will happen, when all goes well: the sweeps to come, told in advance.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
@@ -96,12 +96,18 @@ struct Future<'a> {
 impl<'a> Future<'a> {
     fn new(policy: &'a KeyPolicy, records: &[KeyRecord], now: &Now) -> Self {
         let records: Vec<_> = records.iter().filter(|record| policy.governs(record)).cloned().collect();
-        let mut now = Now { held: false, ..now.clone() };
-        // What an operator must do counts as done; `waits_for` says so.
-        let ids = records.iter().map(|record| record.id);
-        now.registered.extend(ids.clone());
-        now.rehearsed.extend(ids);
-        now.quiet.insert(policy.client.clone(), SWAP_QUIET);
+        let ids = || records.iter().map(|record| record.id);
+        let now = Now {
+            // What an operator must do counts as done; `waits_for` says so.
+            registered: ids().collect(),
+            rehearsed: ids().collect(),
+            quiet: BTreeMap::from([(policy.client.clone(), SWAP_QUIET)]),
+            // Of this client alone: all of them are too many to be copied for each of ten thousand clients.
+            unusable: ids().filter(|key| now.unusable.contains(key)).collect(),
+            unreachable: now.unreachable.clone(),
+            gone: now.gone.clone(),
+            ..Now::at(now.wall)
+        };
         Self { policy, now, records, planned: Vec::new(), imagined: Vec::new() }
     }
 
