@@ -1,7 +1,7 @@
 //! Makes the parts of a server and fits them together.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     net::SocketAddr,
     path::PathBuf,
@@ -442,9 +442,8 @@ async fn raise_max_age(
     max_age: Duration,
 ) -> Result<(), StoreError> {
     let keys = context.keyring.keys().clone();
-    let configured = clients.iter().map(|client| &client.name);
-    let removed = keys.clients().filter(|name| !clients.iter().any(|client| client.name == **name));
-    sweeps.raise_max_age(&max_ages(configured.chain(removed), max_age)).await
+    let all: BTreeSet<_> = clients.iter().map(|client| &client.name).chain(keys.clients()).collect();
+    sweeps.raise_max_age(&max_ages(all.into_iter(), max_age)).await
 }
 
 /// A port of 0 in `public_url` stands for the one that the system chose.

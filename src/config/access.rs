@@ -1,7 +1,7 @@
 //! Reads `[[trust]]`, `[[workload]]` and `[[operator]]`: who may call, and for what.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -97,8 +97,9 @@ impl Access {
                 problems.error(place, what, "move this section to the main file, or the client to `clients.d`");
             }
         }
+        let named: BTreeSet<_> = self.references.iter().map(|reference| &reference.value).collect();
         for (name, place) in &clients.names {
-            if !self.references.iter().any(|reference| reference.value == *name) {
+            if !named.contains(name) {
                 let what = format!("nobody may sign for client `{name}`");
                 problems.warn(place, what, "name it in `clients` of a [[workload]]");
             }

@@ -18,6 +18,8 @@ pub(super) struct Source {
     /// The folder of the main file, absolute: what relative paths start from, in every file.
     folder: PathBuf,
     text: String,
+    /// Where each line but the first begins.
+    lines: Vec<usize>,
 }
 
 impl Source {
@@ -35,7 +37,10 @@ impl Source {
 
     fn read(path: &Path, folder: &Path, problems: &Problems) -> Option<Self> {
         match fs::read_to_string(path) {
-            Ok(text) => Some(Self { path: path.into(), folder: folder.to_owned(), text }),
+            Ok(text) => {
+                let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
+                Some(Self { path: path.into(), folder: folder.to_owned(), text, lines })
+            }
             Err(error) => {
                 unreadable(path, &error, problems);
                 None
@@ -56,8 +61,7 @@ impl Source {
     }
 
     pub(super) fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.lines.partition_point(|begin| *begin <= offset);
         Place { file: Rc::clone(&self.path), line: Some(line) }
     }
 
