@@ -10,7 +10,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{ClientName, HsmName},
     lifecycle::{Elapsed, SWAP_QUIET},
-    ports::{ClientPolicy, Lead, MaxAge, PolicyDifference},
+    ports::{ClientPolicy, ClientState, Lead, MaxAge, PolicyDifference},
 };
 
 use super::{
@@ -164,12 +164,17 @@ impl Rotation {
         disputed: &BTreeSet<ClientName>,
     ) -> Result<Arc<Policies>, Error> {
         let Parts { rules, sweeps, context, .. } = &self.0.parts;
-        let agreed = policies.configured().filter(|policy| !disputed.contains(&policy.client));
-        let served = max_ages(agreed.map(|policy| &policy.client), rules.settings.max_age);
-        if let Some(lead) = &mut sweeper.lead {
+        let mut states = sweeps.client_states().await.map_err(store_error)?;
+        // Seldom any: ten thousand clients need not be written down in each round.
+        let is_higher =
+            |state: &&ClientState| Duration::from_millis(state.max_age_high_water_ms) > rules.settings.max_age;
+        let agreed = |client: &ClientName| policies.has(client) && !disputed.contains(client);
+        let higher: Vec<_> = states.iter().filter(is_higher).map(|state| &state.client).filter(|c| agreed(c)).collect();
+        if let Some(lead) = sweeper.lead.as_mut().filter(|_| !higher.is_empty()) {
+            let served = max_ages(higher.into_iter(), rules.settings.max_age);
             lead.lower_max_age(&served).await.map_err(store_error)?;
+            states = sweeps.client_states().await.map_err(store_error)?;
         }
-        let states = sweeps.client_states().await.map_err(store_error)?;
         rules.set_high_water(states.into_iter().map(|state| (state.client, state.max_age_high_water_ms)).collect());
         Ok(rules.policies(&context.registry))
     }
