@@ -54,7 +54,7 @@ pub(crate) struct Start {
 
 impl Estate {
     /// So many clients, the first of which have `pairs`, on a copy of `token`.
-    pub(crate) fn new(token: &Path, clients: usize, pairs: &[Pair]) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(token: &Path, clients: usize, pairs: &[Pair], counted: usize) -> Result<Self, Box<dyn Error>> {
         let clients: Vec<_> = (0..clients).map(|n| format!("client-{n:05}")).collect();
         let sandbox = Sandbox::new(&workload(&clients))?;
         // With its own token beside it the label would be there twice.
@@ -64,7 +64,7 @@ impl Estate {
         for name in &clients {
             fs::write(sandbox.file(&format!("clients.d/{name}.toml")), client(name))?;
         }
-        fill(&sandbox, &records(&clients, pairs)?)?;
+        fill(&sandbox, &records(&clients, pairs, counted.max(1))?)?;
         Ok(Self { sandbox, clients })
     }
 
@@ -172,8 +172,9 @@ fn workload(clients: &[String]) -> String {
     text + "]\n"
 }
 
-/// An hour ago all keys were rotated: the hardest time, for each sweep adds to the observed time of every client.
-fn records(clients: &[String], pairs: &[Pair]) -> Result<Vec<KeyRecord>, Box<dyn Error>> {
+/// An hour ago all keys were rotated, so that each set has three. For one client in `counted` the sweeps are still counting
+/// for how long the old key was kept, and write that down each time; for the others they have done so.
+fn records(clients: &[String], pairs: &[Pair], counted: usize) -> Result<Vec<KeyRecord>, Box<dyn Error>> {
     let now = i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
     let ago = |hours: i64| Some(Timestamp::from_millis(now - hours * HOUR));
     let days = |days: i64| ago(days * 24);
@@ -191,7 +192,8 @@ fn records(clients: &[String], pairs: &[Pair]) -> Result<Vec<KeyRecord>, Box<dyn
                 KeyState::PreActive => KeyTimes { published: days(10), ..times },
                 _ => KeyTimes { published: days(99), activated: days(90), deactivated: ago(1), ..times },
             };
-            let kept_for_ms = if state == KeyState::Deactivated { HOUR.unsigned_abs() } else { 0 };
+            let kept_hours = if n % counted == 0 { 1 } else { 25 };
+            let kept_for_ms = if state == KeyState::Deactivated { kept_hours * HOUR.unsigned_abs() } else { 0 };
             records.push(KeyRecord {
                 id: KeyId(Uuid::new_v4()),
                 client: Some(name.parse()?),

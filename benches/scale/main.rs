@@ -54,6 +54,10 @@ struct Args {
     /// How many clients; a hundred of them can sign
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     clients: usize,
+    /// One client in so many was rotated lately, so that each sweep writes down for how long its old key was kept; with a
+    /// rotation every 90 days and a day of keeping it is one in 90
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    counted: usize,
     /// Only start, sweep and memory
     #[arg(long)]
     no_load: bool,
@@ -94,8 +98,8 @@ impl Args {
         let sandbox = sandbox::Sandbox::new("")?;
         let pairs = Pair::make(&sandbox, SIGNING.min(self.clients) * estate::KEYS)?;
         eprintln!("==> {} key pairs on the token", pairs.len());
-        let many = Estate::new(sandbox.token(), self.clients, &pairs)?;
-        let one = Estate::new(sandbox.token(), 1, &pairs[..estate::KEYS])?;
+        let many = Estate::new(sandbox.token(), self.clients, &pairs, self.counted)?;
+        let one = Estate::new(sandbox.token(), 1, &pairs[..estate::KEYS], 1)?;
         let mut figures = Figures::default();
         let many = self.start(&many, &mut figures.starts)?;
         let one = self.start(&one, &mut figures.starts_of_one)?;
