@@ -7,10 +7,10 @@
 mod bare;
 mod cpu;
 mod empty;
-#[allow(dead_code, reason = "`benches/scale` uses the rest")]
+#[allow(dead_code, reason = "the benchmark of scale uses the rest")]
 mod load;
 mod report;
-#[allow(dead_code, reason = "`benches/scale` uses the rest")]
+#[allow(dead_code, reason = "the benchmark of scale uses the rest")]
 mod sandbox;
 mod subject;
 mod timing;
