@@ -267,7 +267,7 @@ fn keep_a_standby(draft: &mut Draft<'_>, line: &KeyLine) {
 /// What signed leaves the JWKS once no assertion of it can be on its way.
 fn retire(draft: &mut Draft<'_>, line: &KeyLine) {
     for key in draft.in_state(line, KeyState::Deactivated) {
-        if !draft.was_moved(key) && gates::before_retiring(draft.policy, draft.record(key), draft.now).is_empty() {
+        if gates::before_retiring(draft.policy, draft.record(key), draft.now).is_empty() {
             draft.to(key, KeyState::Retired, "no assertion under it can still be on its way");
         }
     }
@@ -282,7 +282,7 @@ fn destroy(draft: &mut Draft<'_>, line: &KeyLine) {
     for state in [KeyState::Retired, KeyState::Compromised] {
         for key in draft.in_state(line, state) {
             let ended = draft.record(key).ended();
-            if !draft.was_moved(key) && ended.is_some_and(|ended| ended.plus(after) <= draft.now.wall) {
+            if ended.is_some_and(|ended| ended.plus(after) <= draft.now.wall) {
                 draft.destroy(key, &format!("it ended, and `destroy_after` is {}", Span(after)));
             }
         }

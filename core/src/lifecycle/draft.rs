@@ -23,18 +23,12 @@ struct Key<'a> {
     record: &'a KeyRecord,
     state: KeyState,
     published: bool,
-    moved: bool,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(policy: &'a KeyPolicy, records: &'a [KeyRecord], now: &'a Now) -> Self {
         let ours = records.iter().filter(|record| policy.governs(record));
-        let key = |record: &'a KeyRecord| Key {
-            record,
-            state: record.state,
-            published: jwk::is_published(record),
-            moved: false,
-        };
+        let key = |record: &'a KeyRecord| Key { record, state: record.state, published: jwk::is_published(record) };
         let keys: Vec<_> = ours.map(key).collect();
         let began = has_begun(keys.iter().map(|key| key.record));
         Self { policy, now, changes: Vec::new(), keys, began }
@@ -126,10 +120,6 @@ impl<'a> Draft<'a> {
         self.keys[key].published
     }
 
-    pub(super) fn was_moved(&self, key: usize) -> bool {
-        self.keys[key].moved
-    }
-
     pub(super) fn is_beyond_lead(&self, key: usize) -> bool {
         self.is_published(key) && Duration::from_millis(self.record(key).served_for_ms) >= self.policy.lead
     }
@@ -154,7 +144,6 @@ impl<'a> Draft<'a> {
             KeyState::Deactivated => jwk::is_published(place.record),
             KeyState::Compromised | KeyState::Retired | KeyState::Destroyed => false,
         };
-        place.moved = true;
         let id = place.record.id;
         self.changes.retain(|change| !matches!(change.step, Step::Move { key, .. } if key == id));
         self.push(Step::Move { key: id, to }, reason);

@@ -160,6 +160,7 @@ fn gates_speak_in_units_that_people_use() {
     let text = |left| Gate::Keep { left }.to_string();
     assert!(text(secs(86_400)).ends_with("another 1d") && text(secs(7200)).ends_with("another 2h"));
     assert!(text(secs(180)).ends_with("another 3m") && text(secs(181)).ends_with("another 181s"));
+    assert!(text(ZERO).ends_with("another 0s"));
     assert!(text(Duration::from_millis(1)).ends_with("another 1s"), "never zero while something is left");
 }
 
