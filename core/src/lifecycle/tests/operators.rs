@@ -93,6 +93,8 @@ fn what_can_not_be_activated_says_why() {
     for state in [KeyState::Retired, KeyState::Compromised, KeyState::Destroyed] {
         assert_eq!(ask(&policy, &[key(1, &rsa(), state)], 1), Reason::KeyState, "{state} never comes back");
     }
+    let (_, text) = refused(activate(&policy, &pair(&rsa()), &now(), id(1), &wish(true)));
+    assert!(text.contains("`k1`"), "people know keys by their kid: {text}");
     let removed = KeyPolicy { lines: vec![], ..policy };
     assert_eq!(ask(&removed, &[key(1, &rsa(), KeyState::Deactivated)], 1), Reason::KeyState);
 }
