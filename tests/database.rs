@@ -1,10 +1,15 @@
 //! On PostgreSQL: the database goes away under a running server and comes back, with nobody's help.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hallmark_proto::v1::{ListKeysRequest, RevokeKeyRequest};
 use hallmark_testkit::postgres::Postgres;
 
-use crate::support::{PATIENCE, Site, eventually};
+use crate::support::{
+    PATIENCE, Site,
+    edge::{Edge, get},
+    eventually,
+};
 
 /// Long enough to sign within it after the database has stopped, on a machine that is busy.
 const LEASE: Duration = Duration::from_secs(4);
@@ -12,9 +17,7 @@ const LEASE: Duration = Duration::from_secs(4);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signing_goes_on_until_the_lease_ends_and_again_with_the_database() {
     let Some(cluster) = Postgres::own() else { return };
-    let mut site = Site::new();
-    let sqlite = format!("url = \"sqlite://{}/keys.db\"", site.folder().display());
-    site.replace(&sqlite, &format!("url = \"{}\"\nlease = \"{}s\"", cluster.database(), LEASE.as_secs()));
+    let site = on_database(&cluster);
     let server = site.start();
     server.ready().await;
     let app = server.app();
@@ -31,3 +34,43 @@ async fn signing_goes_on_until_the_lease_ends_and_again_with_the_database() {
     eventually("signing resumes by itself", PATIENCE, async || sign().await.ok()).await;
     server.stop().await;
 }
+
+/// Without an HSM: what one process manages, another one publishes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_sets_are_served_from_the_database_and_outlive_it() {
+    let Some(cluster) = Postgres::own() else { return };
+    let site = on_database(&cluster);
+    let server = site.start();
+    server.ready().await;
+    let edge = Edge::of(&site);
+    let ours = get(&server.jwks_url("demo")).await;
+    edge.until(SET, "it publishes the same set", |got| got.body == ours.body).await;
+
+    let ops = server.ops();
+    let keys = ops.keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner().keys;
+    let active = keys.iter().find(|key| key.client == "demo" && ours.body.contains(&key.kid)).unwrap();
+    let request = RevokeKeyRequest { request_id: "r".into(), reason: "test".into(), kid: active.kid.clone() };
+    ops.keys().revoke_key(request).await.unwrap();
+    let revoked = Instant::now();
+    let left = edge.until(SET, "a revoked key leaves", |got| !got.body.contains(&active.kid)).await;
+    let took = revoked.elapsed();
+    eprintln!("a revocation reached the other process after {} ms", took.as_millis());
+    assert!(took < SEEN_WITHIN, "{took:?}");
+
+    cluster.stop();
+    let alone = edge.until(SET, "it notices that the database is gone", |got| got.max_age == Some(60)).await;
+    assert_eq!(alone.body, left.body);
+    cluster.start();
+    server.stop().await;
+}
+
+fn on_database(cluster: &Postgres) -> Site {
+    let mut site = Site::new();
+    let sqlite = format!("url = \"sqlite://{}/keys.db\"", site.folder().display());
+    site.replace(&sqlite, &format!("url = \"{}\"\nlease = \"{}s\"", cluster.database(), LEASE.as_secs()));
+    site
+}
+
+const SET: &str = "/clients/demo/jwks.json";
+/// The aim is a second; the limit leaves room for a machine that is busy with other tests.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);

@@ -42,6 +42,11 @@ impl Edge {
         Self::spawn(config)
     }
 
+    /// Starts one with the configuration of `site` itself: it reads the same database.
+    pub(crate) fn of(site: &Site) -> Self {
+        Self::spawn(site.write())
+    }
+
     /// As after a crash.
     pub(crate) fn restart(self) -> Self {
         let Self { mut process, config, .. } = self;
