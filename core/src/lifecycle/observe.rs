@@ -52,12 +52,14 @@ pub fn observe(policy: &KeyPolicy, records: &[KeyRecord], elapsed: &Elapsed) -> 
             0 => 1,
             time => time.saturating_add(passed),
         };
+        // Only a hand leaves it so; it must not count for the next time.
+        let left_over = matches!(record.state, KeyState::PreActive | KeyState::Active) && record.kept_for_ms > 0;
         let observation = Observation {
             key: record.id,
             served_for_ms: grown(record.served_for_ms, counts_served),
-            kept_for_ms: grown(record.kept_for_ms, counts_kept),
+            kept_for_ms: if left_over { 0 } else { grown(record.kept_for_ms, counts_kept) },
         };
-        (passed > 0 && (counts_served || counts_kept)).then_some(observation)
+        (passed > 0 && (counts_served || counts_kept || left_over)).then_some(observation)
     })
     .collect()
 }

@@ -188,6 +188,19 @@ fn the_first_observation_marks_the_beginning() {
 }
 
 #[test]
+fn what_a_hand_left_over_does_not_count_the_next_time() {
+    let elapsed = Elapsed { wall_ms: 1000, monotonic: SECOND, interval: SECOND, served: true };
+    let observed = |state| {
+        let record = KeyRecord { kept_for_ms: 7000, ..key(1, &rsa(), state) };
+        observe(&policy(&[rsa()]), &[record], &elapsed).first().map(|seen| (seen.served_for_ms, seen.kept_for_ms))
+    };
+    assert_eq!(observed(KeyState::Active), Some((ms(LEAD), 0)));
+    assert_eq!(observed(KeyState::PreActive), Some((ms(LEAD), 0)));
+    assert_eq!(observed(KeyState::Deactivated), Some((ms(LEAD), 8000)));
+    assert_eq!(observed(KeyState::Retired), None);
+}
+
+#[test]
 fn observed_time_is_written_only_while_a_gate_needs_it() {
     let policy = policy(&[rsa()]);
     let elapsed = Elapsed { wall_ms: 1000, monotonic: SECOND, interval: SECOND, served: true };

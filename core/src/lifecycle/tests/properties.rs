@@ -218,7 +218,8 @@ impl World {
     fn hand(&mut self, what: &Hand, key: usize) {
         let lead = ms(self.policy().lead);
         let place = key % self.records.len().max(1);
-        let Some(record) = self.records.get_mut(place) else { return };
+        let Some(has_signed) = self.records.get(place).map(|record| self.has_signed(record.id)) else { return };
+        let record = &mut self.records[place];
         let published = record.public.is_some() && record.times.published.is_some();
         let alive = matches!(record.state, KeyState::PreActive | KeyState::Active | KeyState::Deactivated);
         let at = |ms: &i64| Timestamp::from_millis(START.millis() + ms);
@@ -230,7 +231,7 @@ impl World {
             Hand::Created(time) => record.times.created = at(time),
             Hand::MakeActive if published && alive && record.served_for_ms >= lead => record.state = KeyState::Active,
             Hand::MakeDeactivated if published && alive => record.state = KeyState::Deactivated,
-            Hand::Unpublish if record.state == KeyState::PreActive && record.times.activated.is_none() => {
+            Hand::Unpublish if record.state == KeyState::PreActive && !has_signed => {
                 record.times.published = None;
             }
             Hand::MakeActive | Hand::MakeDeactivated | Hand::Unpublish => {}
@@ -270,6 +271,7 @@ proptest! {
             let of_line = world.records.iter().filter(|record| record.line().as_ref() == Some(&terms.line));
             let in_state = |state| of_line.clone().filter(|record| record.state == state).count();
             prop_assert_eq!(in_state(KeyState::Active), 1, "{} signs again", &terms.line);
+            prop_assert_eq!(in_state(KeyState::PreActive), 1, "{} has one standby, and no more", &terms.line);
             let known = |record: &&KeyRecord| record.state == KeyState::PreActive && millis(record.served_for_ms as i64) >= policy.lead;
             prop_assert!(of_line.clone().any(|record| known(&record)), "{} has a standby again", &terms.line);
         }

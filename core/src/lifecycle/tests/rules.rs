@@ -266,6 +266,8 @@ fn a_step_sets_its_time() {
     let destroy = Change { step: Step::Destroy { key: id(1) }, reason: "r".into() };
     let destroyed = apply(&retired, &destroy, wall).unwrap();
     assert_eq!((destroyed.state, destroyed.times.destroyed), (KeyState::Destroyed, Some(wall)));
+    let foreign = Change { step: to(9, KeyState::Active), reason: "r".into() };
+    assert_eq!(apply(&standby, &foreign, wall).unwrap_err().reason, Reason::Internal, "meant for another key");
     assert_eq!(apply(&active, &destroy, wall).unwrap_err().reason, Reason::Internal);
     assert_eq!(apply(&key(2, &rsa(), KeyState::Retired), &destroy, wall).unwrap_err().reason, Reason::Internal);
 }

@@ -405,6 +405,10 @@ impl World {
         }
     }
 
+    pub(super) fn has_signed(&self, key: KeyId) -> bool {
+        self.signed.contains_key(&key)
+    }
+
     pub(super) fn lines_that_sign(&self) -> Vec<KeyLine> {
         let active = self.records.iter().filter(|record| record.state == KeyState::Active);
         active.filter_map(KeyRecord::line).collect()
