@@ -27,7 +27,7 @@ use std::{
 };
 
 use hallmark_core::{
-    assertion::{SigningInput, ToBeSigned},
+    assertion::{HeaderKey, SigningInput, ToBeSigned},
     client::Custody,
     error::Error,
     key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart, Purpose},
@@ -99,6 +99,7 @@ pub struct PoolKey {
     public: PublicKey,
     custody: Custody,
     verifier: Verifier,
+    certificates: Vec<Vec<u8>>,
 }
 
 impl PoolKey {
@@ -114,7 +115,13 @@ impl PoolKey {
             public: public.key.clone(),
             custody,
             verifier: public.key.verifier(record.alg)?,
+            certificates: record.certificate_chain.clone(),
         })
+    }
+
+    /// As the header of an assertion shows it.
+    pub fn header(&self) -> HeaderKey<'_> {
+        HeaderKey { alg: self.alg, kid: &self.kid, certificates: &self.certificates }
     }
 
     /// The least that the key must show of its birth.

@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::digest;
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use jsonwebtoken::{Algorithm, Header};
 use serde::ser::{SerializeMap, Serializer};
 
@@ -14,6 +18,7 @@ use crate::{
     error::{Error, Reason},
     key::{Alg, Kid, Purpose},
     policy::{Claims, Grant},
+    profile::{Iss, Makes},
     time::Timestamp,
 };
 
@@ -33,11 +38,21 @@ pub enum SigningInput {
 #[derive(Debug)]
 pub struct Draft {
     encoded_header: String,
+    iss: String,
     client_id: String,
     audience: String,
     lifetime: Duration,
-    backdate: Duration,
+    makes: Makes,
     claims: Claims,
+}
+
+/// The key that an assertion will be signed with, as its header shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderKey<'a> {
+    pub alg: Alg,
+    pub kid: &'a Kid,
+    /// DER certificates, leaf first; empty where the client has none.
+    pub certificates: &'a [Vec<u8>],
 }
 
 /// What a probe signs: no JOSE input, so that it can never be taken for one.
@@ -79,29 +94,28 @@ pub struct TokenRequest {
     pub form: Vec<(String, String)>,
 }
 
-/// Turns a grant into what will be signed with the key `kid`.
-pub fn prepare(grant: Grant, client: &Client, alg: Alg, kid: &Kid) -> Result<SigningInput, Error> {
+/// Turns a grant into what will be signed with `key`.
+pub fn prepare(grant: Grant, client: &Client, key: HeaderKey<'_>) -> Result<SigningInput, Error> {
     let client_id = registered_id(client)?;
     if grant.request().client != client.name {
         return Err(Error::internal(format!("a grant for `{}` used for `{}`", grant.request().client, client.name)));
     }
-    let mut header = Header::new(jose_algorithm(alg));
-    header.typ = client.profile.typ.map(str::to_owned);
-    header.kid = Some(kid.to_string());
     let request = grant.request();
     Ok(SigningInput::Assertion(Draft {
-        encoded_header: URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(Error::internal)?),
+        encoded_header: URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header(client, key)?).map_err(Error::internal)?),
+        iss: iss(client, client_id)?.to_owned(),
         client_id: client_id.to_owned(),
         audience: audience(client, request.audience.as_deref()).to_owned(),
-        lifetime: request.lifetime.unwrap_or(client.profile.max_lifetime),
-        backdate: client.profile.backdate,
-        claims: request.claims.clone(),
+        lifetime: request.lifetime.unwrap_or(client.makes.lifetime),
+        makes: client.makes,
+        claims: merged(&client.claims, &request.claims),
     }))
 }
 
-/// The `aud` of an assertion for `client`: its token endpoint byte for byte, unless the caller may name another.
+/// The `aud` of an assertion for `client`: its token endpoint or its server's issuer, byte for byte, unless the caller may
+/// name another.
 pub fn audience<'a>(client: &'a Client, requested: Option<&'a str>) -> &'a str {
-    requested.unwrap_or(&client.token_endpoint)
+    requested.unwrap_or_else(|| client.audience())
 }
 
 /// Asks for a signature that shows that the HSM still signs.
@@ -111,10 +125,14 @@ pub fn probe() -> SigningInput {
 
 /// The token request for an assertion of `client`.
 pub fn token_request(client: &Client, scope: Option<&str>, assertion: &str) -> TokenRequest {
+    let rules = &client.profile.token_request;
     let mut form = vec![("grant_type", "client_credentials")];
     form.extend(scope.map(|scope| ("scope", scope)));
+    form.extend(client.client_id.as_deref().filter(|_| rules.client_id).map(|id| ("client_id", id)));
     form.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
     form.push(("client_assertion", assertion));
+    form.extend(rules.fixed);
+    form.extend(client.form.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     TokenRequest {
         method: "POST",
         url: client.token_endpoint.clone(),
@@ -156,7 +174,7 @@ impl SigningInput {
 impl Draft {
     fn encode(&self, now: Timestamp, jti: String) -> Result<ToBeSigned, Error> {
         // Whole seconds, so that `exp` − `iat` is the lifetime exactly and never a second more.
-        let issued_at = Timestamp::from_secs(now.minus(self.backdate).secs());
+        let issued_at = Timestamp::from_secs(now.minus(self.makes.backdate).secs());
         let expires_at = issued_at.plus(Duration::from_secs(self.lifetime.as_secs()));
         let claims = self.claims(&jti, issued_at, expires_at).map_err(Error::internal)?;
         let mut text = String::with_capacity(self.encoded_header.len() + 1 + claims.len() * 4 / 3 + 4);
@@ -171,11 +189,16 @@ impl Draft {
         let mut json = Vec::with_capacity(256 + self.client_id.len() * 2 + self.audience.len());
         let mut serializer = serde_json::Serializer::new(&mut json);
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("iss", &self.client_id)?;
+        map.serialize_entry("iss", &self.iss)?;
         map.serialize_entry("sub", &self.client_id)?;
         map.serialize_entry("aud", &self.audience)?;
         map.serialize_entry("jti", jti)?;
-        map.serialize_entry("iat", &issued_at.secs())?;
+        if self.makes.iat {
+            map.serialize_entry("iat", &issued_at.secs())?;
+        }
+        if self.makes.nbf {
+            map.serialize_entry("nbf", &issued_at.secs())?;
+        }
         map.serialize_entry("exp", &expires_at.secs())?;
         for (name, value) in &self.claims.0 {
             map.serialize_entry(name, value)?;
@@ -203,6 +226,49 @@ fn registered_id(client: &Client) -> Result<&str, Error> {
         );
         Error::new(Reason::NotRegistered, text)
     })
+}
+
+/// What was registered beside the `client_id`, where the system wants that.
+fn iss<'a>(client: &'a Client, client_id: &'a str) -> Result<&'a str, Error> {
+    match client.makes.iss {
+        Iss::ClientId => Ok(client_id),
+        Iss::Registered => client.iss.as_deref().ok_or_else(|| {
+            let text = format!("client `{}` has no `iss`; set what was registered beside its client_id", client.name);
+            Error::new(Reason::NotRegistered, text)
+        }),
+    }
+}
+
+fn header(client: &Client, key: HeaderKey<'_>) -> Result<Header, Error> {
+    let makes = &client.makes;
+    let mut header = Header::new(jose_algorithm(key.alg));
+    header.typ = makes.typ.value().map(str::to_owned);
+    header.kid = makes.kid.then(|| key.kid.to_string());
+    header.jku = client.jwks_url.clone().filter(|_| makes.jku);
+    if makes.wants_certificate() {
+        let leaf = key.certificates.first().ok_or_else(|| no_certificate(client))?;
+        let thumbprint = |hash| URL_SAFE_NO_PAD.encode(digest::digest(hash, leaf));
+        header.x5c = makes.x5c.then(|| key.certificates.iter().map(|der| STANDARD.encode(der)).collect());
+        header.x5t = makes.x5t.then(|| thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY));
+        header.x5t_s256 = makes.x5t_s256.then(|| thumbprint(&digest::SHA256));
+    }
+    Ok(header)
+}
+
+fn no_certificate(client: &Client) -> Error {
+    let text = format!(
+        "client `{0}` needs a certificate for its key, as its authorization server looks for one; an operator can run \
+         `hallmark csr {0}`, have it signed, and `hallmark cert install {0}`",
+        client.name
+    );
+    Error::new(Reason::NoCertificate, text)
+}
+
+/// The client's own claims, and the caller's over them.
+fn merged(own: &Claims, requested: &Claims) -> Claims {
+    let overridden = |name: &String| requested.0.iter().any(|(other, _)| other == name);
+    let own = own.0.iter().filter(|(name, _)| !overridden(name));
+    Claims(own.chain(&requested.0).cloned().collect())
 }
 
 fn jose_algorithm(alg: Alg) -> Algorithm {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     key::{Alg, ClientName, HsmName, KeyLine, KeySpec},
-    profile::Profile,
+    policy::Claims,
+    profile::{Audience, Makes, Profile},
 };
 
 /// An OAuth client as registered at one authorization server.
@@ -14,8 +15,20 @@ pub struct Client {
     /// What the authorization server calls it; `None` until it is registered there. Up to [`MAX_CLIENT_ID`] bytes.
     pub client_id: Option<String>,
     pub profile: &'static Profile,
+    /// What its assertions are like: the profile's, with the client's own overrides.
+    pub makes: Makes,
+    /// For how long its authorization server may keep a key set against what the headers say: the profile's, or its own.
+    pub lead: Duration,
     /// The token endpoint, byte for byte as the authorization server's discovery document has it: it becomes `aud`.
     pub token_endpoint: String,
+    /// The authorization server's issuer identifier (RFC 8414 §2), byte for byte, where it is to be `aud`.
+    pub issuer: Option<String>,
+    /// What `iss` is, where that was registered beside the `client_id`.
+    pub iss: Option<String>,
+    /// Claims of each of its assertions.
+    pub claims: Claims,
+    /// Form fields of each of its token requests.
+    pub form: Vec<(String, String)>,
     pub hsms: Vec<HsmName>,
     /// What keys it has, in the order of preference.
     pub keys: Vec<KeySpec>,
@@ -25,12 +38,38 @@ pub struct Client {
     pub edge_ttl: Duration,
     /// Where its JWKS is served instead of `/clients/{name}/jwks.json`.
     pub jwks_path: Option<String>,
+    /// Where its JWKS is for the world: the server's public URL and [`Client::jwks_path`].
+    pub jwks_url: Option<String>,
 }
 
 /// One real server hands out a JWT as `client_id`.
 pub const MAX_CLIENT_ID: usize = 8 * 1024;
 
 impl Client {
+    /// A client of `profile` with nothing of its own: not registered, without keys.
+    pub fn new(name: ClientName, profile: &'static Profile, token_endpoint: impl Into<String>) -> Self {
+        Self {
+            name,
+            client_id: None,
+            profile,
+            makes: profile.makes,
+            lead: profile.jwks.lead,
+            token_endpoint: token_endpoint.into(),
+            issuer: None,
+            iss: None,
+            claims: Claims::default(),
+            form: Vec::new(),
+            hsms: Vec::new(),
+            keys: Vec::new(),
+            custody: Custody::Local,
+            provision: Provision::Manual,
+            keep_for: Duration::ZERO,
+            edge_ttl: Duration::ZERO,
+            jwks_path: None,
+            jwks_url: None,
+        }
+    }
+
     /// The key lines, RSA first as in the JWKS.
     pub fn key_lines(&self) -> Vec<(KeyLine, KeySpec)> {
         let mut specs = self.keys.clone();
@@ -44,6 +83,15 @@ impl Client {
     /// The algorithm of a request that names none.
     pub fn default_alg(&self) -> Option<Alg> {
         self.keys.first().map(|spec| spec.alg)
+    }
+
+    /// The `aud` of a request that names none.
+    pub fn audience(&self) -> &str {
+        match (self.makes.aud, &self.issuer) {
+            (Audience::Issuer, Some(issuer)) => issuer,
+            // Configuration demands `issuer` where it is to be the audience.
+            (Audience::Issuer, None) | (Audience::TokenEndpoint, _) => &self.token_endpoint,
+        }
     }
 
     /// The path of its JWKS, with a slash at the beginning.

@@ -154,6 +154,8 @@ reasons! {
     NotRegistered = "NOT_REGISTERED", CallOperator;
     /// The client has no active key.
     NoActiveKey = "NO_ACTIVE_KEY", CallOperator;
+    /// The authorization server looks for a certificate, and the key has none that is valid now.
+    NoCertificate = "NO_CERTIFICATE", CallOperator;
     /// The key is not ready for that step: the message says what must pass first.
     GateShut = "GATE_SHUT", CallOperator;
     /// The HSM refused the PIN, or it would be dangerous to try it.

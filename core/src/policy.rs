@@ -279,7 +279,11 @@ fn not_permitted(client: &ClientName) -> Error {
 
 fn check_audience(workload: &Workload, client: &Client, audience: Option<&str>) -> Result<(), Error> {
     match audience {
-        Some(audience) if audience != client.token_endpoint && !workload.audiences.iter().any(|a| a == audience) => {
+        Some(audience)
+            if audience != client.token_endpoint
+                && audience != client.audience()
+                && !workload.audiences.iter().any(|a| a == audience) =>
+        {
             let text = "the audience is neither the client's token endpoint nor in `audiences` of the workload; \
                         they are compared byte for byte";
             Err(Error::new(Reason::AudienceNotPermitted, text))
@@ -304,14 +308,14 @@ fn check_claims(workload: &Workload, claims: &Claims) -> Result<(), Error> {
 }
 
 fn check_lifetime(client: &Client, lifetime: Option<Duration>) -> Result<(), Error> {
-    let max = client.profile.max_lifetime;
+    let max = client.makes.lifetime;
     match lifetime {
         Some(lifetime) if lifetime > max => {
             let text = format!("a lifetime of {} s is over this client's {} s", lifetime.as_secs(), max.as_secs());
             Err(Error::new(Reason::LifetimeTooLong, text))
         }
-        Some(lifetime) if lifetime <= client.profile.backdate => {
-            let text = format!("a lifetime must be longer than {} s", client.profile.backdate.as_secs());
+        Some(lifetime) if lifetime <= client.makes.backdate => {
+            let text = format!("a lifetime must be longer than {} s", client.makes.backdate.as_secs());
             Err(Error::new(Reason::InvalidRequest, text))
         }
         _ => Ok(()),

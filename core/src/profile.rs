@@ -1,26 +1,69 @@
 //! Profiles: what one kind of authorization server demands, as data.
+//!
+//! [`Makes`] is what Hallmark sends, and a client may override single fields of it; [`Accepts`] is what the system takes,
+//! each rule with how that is known. `inspect`, the warnings about overrides and the pages of `docs/profiles/` read these
+//! same tables: nothing else in Hallmark knows a system by its name.
 
 use std::time::Duration;
 
 use crate::key::Alg;
 
-/// What one kind of authorization server demands of an assertion and a token request.
+mod accepts;
+mod generic;
+mod makes;
+mod objections;
+mod openemr;
+mod registration;
+mod smart;
+
+pub use accepts::{Accepts, Certificate, Evidence, Jti, Need, Rule};
+pub use makes::{Audience, Iss, Makes, Typ};
+pub use objections::Objection;
+pub use registration::{Field, Handover, How, Registration};
+
+/// What one kind of authorization server demands of an assertion, a token request and a JWKS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
+    /// As configuration names it.
     pub name: &'static str,
-    /// What it accepts; the first is the default.
-    pub algs: &'static [Alg],
-    /// The `typ` header member, where one is sent.
-    pub typ: Option<&'static str>,
-    /// The longest `exp` − `iat` that it accepts.
-    pub max_lifetime: Duration,
-    /// How far `iat` lies in the past, for verifiers whose clock is behind ours.
-    pub backdate: Duration,
-    /// For how long it may keep a key set against what the headers say, as far as anyone knows.
-    pub lead: Duration,
+    /// The system, as its users call it.
+    pub system: &'static str,
+    pub makes: Makes,
+    pub accepts: Accepts,
+    pub token_request: FormRules,
+    pub registration: Registration,
+    pub jwks: JwksRules,
     pub binding: Binding,
+    /// What an operator must do at the authorization server when a key is compromised: to remove it from the JWKS is not
+    /// enough with most of them.
+    pub on_revocation: &'static [&'static str],
+    /// What nobody could find out: questions to ask the site.
+    pub unverified: &'static [&'static str],
+    pub refusals: &'static [Refusal],
+}
+
+/// Form fields of the token request beside those of RFC 6749 §4.4 and RFC 7523 §2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormRules {
+    /// `client_id` is sent although the assertion says it.
+    pub client_id: bool,
+    /// Always sent, in this order.
+    pub fixed: &'static [(&'static str, &'static str)],
+    /// Names that a client's `form` may add here, each with when it is wanted.
+    pub optional: &'static [(&'static str, &'static str)],
+}
+
+/// What the system does with a JWKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JwksRules {
     /// It takes the first RSA key of the set, whatever the `kid` says.
     pub first_rsa_key: bool,
+    /// It wants the active key as a PEM of its own.
+    pub pem: bool,
+    /// For how long it may keep a key set against what the headers say, as far as anyone knows.
+    pub lead: Duration,
+    /// How it caches, in a sentence.
+    pub caching: Rule<&'static str>,
 }
 
 /// What holds a client's key at the authorization server.
@@ -28,10 +71,53 @@ pub struct Profile {
 pub enum Binding {
     /// It reads the JWKS.
     Jwks,
-    /// A certificate, or its thumbprint, that was registered by hand.
+    /// A certificate, a key or a thumbprint, that was registered by hand.
     RegisteredCert,
     /// Any certificate of a chain that it trusts.
     CertChain,
+}
+
+/// An answer of the system, and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A part of the answer's body, as the system writes it; empty for what every refusal may mean.
+    pub says: &'static str,
+    pub means: &'static str,
+    pub remedy: &'static str,
+}
+
+/// Where nobody knows how a verifier caches. Epic keeps a set for up to 29 hours, but looks again for a `kid` that it
+/// lacks.
+const UNKNOWN_CACHING: Duration = Duration::from_secs(24 * 3600);
+
+/// The limit of SMART App Launch 2 (client-confidential-asymmetric), Epic, UDAP and Auth0.
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+const PROFILES: &[&Profile] = &[&generic::GENERIC, &smart::SMART_V2, &openemr::OPENEMR_7];
+
+impl Profile {
+    /// The profile of a client that names none.
+    pub const DEFAULT: &'static str = "generic";
+
+    /// The profile of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        Self::all().find(|profile| profile.name == name)
+    }
+
+    /// All of them, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        PROFILES.iter().copied()
+    }
+
+    /// All names, for the hint to a wrong one.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::all().map(|profile| profile.name)
+    }
+
+    /// The algorithm of a client that names none.
+    pub fn default_alg(&self) -> Alg {
+        self.accepts.algs.is.first().copied().unwrap_or(Alg::RS384)
+    }
 }
 
 impl Binding {
@@ -45,58 +131,5 @@ impl Binding {
     }
 }
 
-/// Five minutes is the limit of SMART App Launch 2 (client-confidential-asymmetric), Epic, UDAP and Auth0.
-const FIVE_MINUTES: Duration = Duration::from_secs(300);
-
-/// Where nobody knows how a verifier caches. Epic keeps a set for up to 29 hours, but looks again for a `kid` that it
-/// lacks.
-const UNKNOWN_CACHING: Duration = Duration::from_secs(24 * 3600);
-
-const PROFILES: &[Profile] = &[
-    Profile {
-        name: "generic",
-        algs: &[
-            Alg::RS384,
-            Alg::ES384,
-            Alg::RS256,
-            Alg::RS512,
-            Alg::PS256,
-            Alg::PS384,
-            Alg::PS512,
-            Alg::ES256,
-            Alg::EdDSA,
-        ],
-        typ: Some("JWT"),
-        max_lifetime: FIVE_MINUTES,
-        backdate: Duration::from_secs(5),
-        lead: UNKNOWN_CACHING,
-        binding: Binding::Jwks,
-        first_rsa_key: false,
-    },
-    Profile {
-        name: "smart-v2",
-        algs: &[Alg::RS384, Alg::ES384],
-        typ: Some("JWT"),
-        max_lifetime: FIVE_MINUTES,
-        backdate: Duration::from_secs(5),
-        // The specification forbids to keep a set for longer than the headers say.
-        lead: Duration::ZERO,
-        binding: Binding::Jwks,
-        first_rsa_key: false,
-    },
-];
-
-impl Profile {
-    /// The profile of a client that names none.
-    pub const DEFAULT: &'static str = "generic";
-
-    /// The profile of that name.
-    pub fn find(name: &str) -> Option<&'static Self> {
-        PROFILES.iter().find(|profile| profile.name == name)
-    }
-
-    /// All names, for the hint to a wrong one.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        PROFILES.iter().map(|profile| profile.name)
-    }
-}
+#[cfg(test)]
+mod tests;

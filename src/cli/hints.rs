@@ -50,6 +50,7 @@ fn of_the_connection(reason: &str) -> Option<&'static str> {
 
 fn of_keys(reason: &str, client: &str) -> Option<String> {
     Some(match reason {
+        "NO_CERTIFICATE" => format!("ask for one with: hallmark csr {client}"),
         "NO_ACTIVE_KEY" => format!("make its first keys: hallmark keys create {client} --reason TEXT"),
         "ALREADY_EXISTS" => format!("see what is there: hallmark keys list --client {client}"),
         "KEY_NOT_FOUND" => "see what is there: hallmark keys list".to_owned(),

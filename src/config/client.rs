@@ -16,10 +16,12 @@ use hallmark_core::{
 };
 
 use super::{
+    Jwks, Store,
+    assertion::{Assertions, assertions},
     defaults,
     hsm::Hsms,
     keys::keys,
-    problem::{At, Place},
+    problem::{At, Place, Problems},
     section::Section,
     url::Url,
     value::{Mismatch, nearest},
@@ -62,6 +64,7 @@ impl Clients {
         let client_id = client_id(s, id_files);
         let profile = profile(s);
         let token_endpoint = token_endpoint(s);
+        let assertions = assertions(s, profile);
         let hsm_names = hsm_names(s, hsms);
         let keys = keys(s, profile);
         let custody = custody(s);
@@ -76,11 +79,15 @@ impl Clients {
                 self.rotation.insert((name.clone(), spec.alg), *rotate);
             }
         }
+        let Assertions { makes, lead, issuer, iss, claims, form } = assertions?;
         let client = Client {
-            name,
             client_id,
-            profile: profile?,
-            token_endpoint: token_endpoint?,
+            makes,
+            lead,
+            issuer,
+            iss,
+            claims,
+            form,
             hsms: hsm_names?,
             keys: keys.into_iter().map(|(spec, _)| spec).collect(),
             custody,
@@ -88,12 +95,33 @@ impl Clients {
             keep_for,
             edge_ttl,
             jwks_path,
+            ..Client::new(name, profile?, token_endpoint?)
         };
         if twin.is_none() {
             self.check_paths(s, &client);
         }
         check_size(s, &client);
+        check_first_rsa_key(s, &client);
         Some(client)
+    }
+
+    /// What signs for a verifier that takes the first RSA key must be what publishes, and alone in doing so.
+    pub(super) fn check_single_writer(&self, store: &Store, jwks: &Jwks, problems: &Problems) {
+        let shared = if !jwks.followers.is_empty() {
+            "`followers` in [jwks] publish it a moment later"
+        } else if !store.url.starts_with("sqlite:") {
+            "replicas that share a database publish it a moment later"
+        } else {
+            return;
+        };
+        for client in self.list.iter().filter(|client| client.profile.jwks.first_rsa_key) {
+            let Some(place) = self.names.get(&client.name) else { continue };
+            let what = format!(
+                "client `{}`: profile `{}` takes the first RSA key of the JWKS, and {shared}",
+                client.name, client.profile.name
+            );
+            problems.error(place, what, "serve this client from one server of its own that publishes its JWKS itself");
+        }
     }
 
     /// Each client's documents have URLs of their own, for ever.
@@ -271,6 +299,23 @@ fn check_size(s: &Section<'_>, client: &Client) {
 
 /// Where health and metrics are answered.
 const RESERVED_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Where the verifier takes the first RSA key of the set, the set and the signer change at one instant: nothing may lie
+/// between them.
+fn check_first_rsa_key(s: &Section<'_>, client: &Client) {
+    if !client.profile.jwks.first_rsa_key {
+        return;
+    }
+    let takes_first =
+        format!("profile `{}` takes the first RSA key of the JWKS, whatever its kid", client.profile.name);
+    if client.hsms.len() > 1 {
+        s.error(&s.place_of("hsm"), format!("{takes_first}: two HSMs would sign with two keys"), "name one HSM");
+    }
+    if !client.edge_ttl.is_zero() {
+        let what = format!("{takes_first}: a cache in between would show the key of before");
+        s.error(&s.place_of("edge_ttl"), what, "serve this client's JWKS without a cache, and leave `edge_ttl` out");
+    }
+}
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 366);

@@ -82,7 +82,7 @@ pub(super) fn profile() -> &'static Profile {
 
 /// One key, of the algorithm that the profile's verifiers take first.
 pub(super) fn keys(profile: &Profile) -> Vec<KeySpec> {
-    profile.algs.first().map(|alg| KeySpec { alg: *alg, rsa_bits: rsa_bits() }).into_iter().collect()
+    vec![KeySpec { alg: profile.default_alg(), rsa_bits: rsa_bits() }]
 }
 
 /// Of the lengths that every verifier takes the fastest. Where policy wants more, 3072 costs about five times as much

@@ -41,8 +41,8 @@ pub(super) fn keys(s: &Section<'_>, profile: Option<&Profile>) -> Vec<(KeySpec, 
 }
 
 fn check_alg(s: &Section<'_>, alg: &At<Alg>, profile: Option<&Profile>) {
-    let Some(profile) = profile.filter(|profile| !profile.algs.contains(&alg.value)) else { return };
-    let algs: Vec<_> = profile.algs.iter().map(|alg| format!("`{alg}`")).collect();
+    let Some(profile) = profile.filter(|profile| !profile.accepts.algs.is.contains(&alg.value)) else { return };
+    let algs: Vec<_> = profile.accepts.algs.is.iter().map(|alg| format!("`{alg}`")).collect();
     let what = format!("profile `{}` does not accept algorithm `{}`", profile.name, alg.value);
     s.error(&alg.place, what, format!("it accepts {}", algs.join(", ")));
 }

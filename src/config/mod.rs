@@ -18,10 +18,12 @@ use hallmark_core::{
 };
 
 mod access;
+mod assertion;
 mod client;
 mod defaults;
 mod follow;
 mod hsm;
+mod json;
 mod keys;
 mod problem;
 mod section;
@@ -238,17 +240,22 @@ enum Role {
 
 fn read(path: &Path, problems: &Problems) -> Option<Config> {
     let (server, hsms, clients, access) = read_parts(path, Role::All, problems)?;
+    let jwks = server.jwks?;
+    let with_url = |mut client: Client| {
+        client.jwks_url = Some(format!("{}{}", jwks.public_url, client.jwks_path()));
+        client
+    };
     Some(Config {
+        clients: clients.list.into_iter().map(with_url).collect(),
         instance: server.instance?,
         grpc: server.grpc?,
-        jwks: server.jwks?,
+        jwks,
         metrics: server.metrics,
         store: server.store?,
         audit: server.audit?,
         rotation: server.rotation,
         trusts: access.trusts,
         hsms: hsms.list,
-        clients: clients.list,
         rotate: clients.rotation,
         workloads: access.workloads,
         operators: access.operators,
@@ -288,6 +295,9 @@ fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, H
     let server = server?;
     if role == Role::All {
         access.check(&clients, server.grpc.as_ref(), sources[0].path(), problems);
+        if let (Some(store), Some(jwks)) = (&server.store, &server.jwks) {
+            clients.check_single_writer(store, jwks, problems);
+        }
         access.check_followers(&server.follower_places, problems);
     }
     Some((server, hsms, clients, access))

@@ -17,6 +17,7 @@ use toml::{
 };
 
 use super::{
+    json,
     problem::{At, Place, Problems},
     source::Source,
     value::{Mismatch, Setting, nearest, show_duration, type_of},
@@ -150,6 +151,19 @@ impl<'a> Section<'a> {
             }
         }
         Some(At { value: texts, place })
+    }
+
+    /// The table `key` as JSON, each value as its TOML says; `None` where it is absent or (reported) wrong.
+    pub(super) fn json(&self, key: &'static str) -> Option<At<serde_json::Map<String, serde_json::Value>>> {
+        let (place, value) = self.ask(key)?;
+        let section = self.child(key, value, place.clone(), format!("[{}]", self.path_of(key)))?;
+        match json::object(section.table) {
+            Ok(value) => Some(At { value, place }),
+            Err(Mismatch { what, hint }) => {
+                self.problems.error(&place, format!("{}: {what}", self.name(key)), hint);
+                None
+            }
+        }
     }
 
     /// Refuses `key` with words of its own; it is not one of the known keys. The value is never shown.

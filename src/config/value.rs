@@ -12,6 +12,7 @@ use hallmark_core::{
     client::{Custody, Provision},
     key::{Alg, ClientName, HsmName},
     policy::{Identity, OperatorRole, Rate},
+    profile::{Audience, Typ},
 };
 use toml::de::DeValue;
 
@@ -158,6 +159,8 @@ one_of! {
     Role: "workload" => Self::Workload, "operator" => Self::Operator;
     OperatorRole: "follow" => Self::Follow, "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;
     Custody: "attested" => Self::Attested, "local" => Self::Local, "imported" => Self::Imported;
+    Typ: "JWT" => Self::Jwt, "client-authentication+jwt" => Self::ClientAuthentication, "none" => Self::Absent;
+    Audience: "token-endpoint" => Self::TokenEndpoint, "issuer" => Self::Issuer;
     Provision: "manual" => Self::Manual, "auto" => Self::Auto;
 }
 

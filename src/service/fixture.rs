@@ -11,7 +11,7 @@ use std::{
 
 use hallmark_core::{
     audit::{Chain, EncodedEvent, Event},
-    client::{Client, Custody, Provision},
+    client::{Client, Provision},
     key::{Alg, HsmName, KeyId, KeySpec},
     policy::{Caller, Identity, OperatorRole, Roles, Workload},
     ports::{AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced, WhenSynced},
@@ -112,17 +112,11 @@ pub(super) fn caller(id: &str) -> Caller {
 
 pub(super) fn client(hsms: &[HsmName]) -> Client {
     Client {
-        name: "c".parse().unwrap(),
         client_id: Some("client-id".into()),
-        profile: Profile::find(Profile::DEFAULT).unwrap(),
-        token_endpoint: "https://as.example/token".into(),
         hsms: hsms.to_vec(),
         keys: [Alg::ES256, Alg::ES384].map(|alg| KeySpec { alg, rsa_bits: 0 }).to_vec(),
-        custody: Custody::Local,
         provision: Provision::Auto,
-        keep_for: Duration::ZERO,
-        edge_ttl: Duration::ZERO,
-        jwks_path: None,
+        ..Client::new("c".parse().unwrap(), Profile::find(Profile::DEFAULT).unwrap(), "https://as.example/token")
     }
 }
 

@@ -71,7 +71,7 @@ impl Sign {
         let (line, key, pool) = self.choose(client, alg, &*context.keyring.leased()?)?;
         let who = grant.identity().to_string();
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
-        let input = assertion::prepare(grant, client, key.alg, &key.kid)?;
+        let input = assertion::prepare(grant, client, key.header())?;
 
         // Nothing that the pool would not even queue is recorded as about to be done: an outage must not fill the disk.
         pool.check(&key, deadline).inspect_err(|error| {

@@ -63,16 +63,16 @@ impl KeyPolicy {
         let line = |(line, spec): (KeyLine, KeySpec)| LinePolicy { rotate: rotate(line.alg), line, spec };
         let mut policy = Self {
             lines: client.key_lines().into_iter().map(line).collect(),
-            lead: gates::lead(settings.max_age, client.profile.lead, client.edge_ttl),
+            lead: gates::lead(settings.max_age, client.lead, client.edge_ttl),
             keep: gates::keep(client.keep_for, settings.store_lease, settings.max_age),
             binding: client.profile.binding,
             provision: client.provision,
-            first_rsa_key: client.profile.first_rsa_key,
+            first_rsa_key: client.profile.jwks.first_rsa_key,
             ..Self::of_removed(client.name.clone(), settings)
         };
         // Before the high-water mark comes in: that is the store's, not the configuration's.
         policy.digest = digest(&policy);
-        policy.raise(gates::lead(settings.max_age_high_water, client.profile.lead, client.edge_ttl), settings);
+        policy.raise(gates::lead(settings.max_age_high_water, client.lead, client.edge_ttl), settings);
         policy
     }
 

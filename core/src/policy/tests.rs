@@ -1,26 +1,14 @@
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::{
-    client::{Custody, Provision},
-    profile::Profile,
-};
+use crate::profile::Profile;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
 
 fn client(name: &str) -> Client {
     Client {
-        name: name.parse().unwrap(),
         client_id: Some("id".into()),
-        profile: Profile::find("smart-v2").unwrap(),
-        token_endpoint: "https://as.example/token/".into(),
-        hsms: vec![],
-        keys: vec![],
-        custody: Custody::Local,
-        provision: Provision::Manual,
-        keep_for: Duration::ZERO,
-        edge_ttl: Duration::ZERO,
-        jwks_path: None,
+        ..Client::new(name.parse().unwrap(), Profile::find("smart-v2").unwrap(), "https://as.example/token/")
     }
 }
 

@@ -1,5 +1,4 @@
 use hallmark_core::{
-    client::{Custody, Provision},
     key::{Alg, KeyId, KeySpec, KeyState, KeyTimes, Origin, PublicPart},
     profile::Profile,
     public_key::PublicKey,
@@ -12,17 +11,10 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn client(name: &str, algs: &[Alg], jwks_path: Option<&str>) -> Client {
     Client {
-        name: name.parse().unwrap(),
-        client_id: None,
-        profile: Profile::find(Profile::DEFAULT).unwrap(),
-        token_endpoint: "https://as.example/token".into(),
         hsms: vec!["h".parse().unwrap()],
         keys: algs.iter().map(|&alg| KeySpec { alg, rsa_bits: 2048 }).collect(),
-        custody: Custody::Local,
-        provision: Provision::Manual,
-        keep_for: Duration::ZERO,
-        edge_ttl: Duration::ZERO,
         jwks_path: jwks_path.map(str::to_owned),
+        ..Client::new(name.parse().unwrap(), Profile::find(Profile::DEFAULT).unwrap(), "https://as.example/token")
     }
 }
 

@@ -59,6 +59,7 @@ fn code(reason: Reason) -> Code {
         | Reason::AuditUnavailable => Code::Unavailable,
         Reason::NotRegistered
         | Reason::NoActiveKey
+        | Reason::NoCertificate
         | Reason::GateShut
         | Reason::HsmRefused
         | Reason::StoreCorrupt

@@ -33,17 +33,9 @@ impl Health for Known {
 
 fn client(name: &str) -> Client {
     Client {
-        name: name.parse().unwrap(),
-        client_id: None,
-        profile: Profile::find(Profile::DEFAULT).unwrap(),
-        token_endpoint: "https://as.example/token".into(),
         hsms: vec!["h".parse().unwrap()],
         keys: vec![KeySpec { alg: Alg::EdDSA, rsa_bits: 2048 }],
-        custody: Custody::Local,
-        provision: Provision::Manual,
-        keep_for: Duration::ZERO,
-        edge_ttl: Duration::ZERO,
-        jwks_path: None,
+        ..Client::new(name.parse().unwrap(), Profile::find(Profile::DEFAULT).unwrap(), "https://as.example/token")
     }
 }
 

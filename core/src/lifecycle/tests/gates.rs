@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixture::*;
 use crate::{
-    client::{Client, Custody, Provision},
+    client::{Client, Provision},
     key::{Alg, KeyRecord, KeySpec, KeyState},
     lifecycle::{
         Elapsed, Gate, KeyPolicy, Now, SWAP_QUIET, Settings, Step, departed,
@@ -231,17 +231,10 @@ fn observed_time_is_written_only_while_a_gate_needs_it() {
 
 fn client() -> Client {
     Client {
-        name: "c".parse().unwrap(),
-        client_id: None,
-        profile: Profile::find("smart-v2").unwrap(),
-        token_endpoint: "https://as.example/token".into(),
         hsms: vec!["a".parse().unwrap(), "b".parse().unwrap()],
         keys: vec![KeySpec { alg: Alg::ES384, rsa_bits: 0 }, KeySpec { alg: Alg::RS384, rsa_bits: 3072 }],
-        custody: Custody::Local,
-        provision: Provision::Manual,
-        keep_for: ZERO,
         edge_ttl: secs(7),
-        jwks_path: None,
+        ..Client::new("c".parse().unwrap(), Profile::find("smart-v2").unwrap(), "https://as.example/token")
     }
 }
 
@@ -260,7 +253,7 @@ fn a_policy_comes_from_client_profile_and_settings() {
     let expected = [("c/RS384/a", Some(ROTATE)), ("c/RS384/b", Some(ROTATE)), ("c/ES384/a", None), ("c/ES384/b", None)];
     assert_eq!(lines, expected.map(|(line, rotate)| (line.to_owned(), rotate)));
     assert_eq!((policy.lead, policy.keep), (secs(337), secs(960)));
-    let unknown = Client { profile: Profile::find("generic").unwrap(), ..client() };
+    let unknown = Client { lead: Profile::find("generic").unwrap().jwks.lead, ..client() };
     assert_eq!(KeyPolicy::new(&unknown, |_| None, &SETTINGS).lead, secs(86_400 + 37));
     assert_eq!(gates::in_force_everywhere_at(&policy, START), START.plus(secs(337)));
     let leased = KeyPolicy { store_lease: HOUR, ..policy };
