@@ -11,11 +11,13 @@
 //! - [`public_key`] and [`jwk`]: public keys as SPKI, JWK and RFC 7638 thumbprint;
 //! - [`audit`]: what is recorded, and the hash chain over it;
 //! - [`ports`]: what the world must provide: an HSM, a store, a clock;
+//! - [`discovery`]: what an authorization server says of itself;
 //! - [`error`]: errors, sorted by what their receiver should do.
 
 pub mod assertion;
 pub mod audit;
 pub mod client;
+pub mod discovery;
 pub mod error;
 pub mod jwk;
 pub mod key;
