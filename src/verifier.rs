@@ -7,14 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
-use reqwest::{Certificate, Client, Response, StatusCode, header::HeaderMap, redirect::Policy};
+use bytes::Bytes;
+use reqwest::{Certificate, Client, Response, Url, redirect::Policy, retry};
 use serde::Deserialize;
 
 /// Fetches JWKS URLs.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     http: Client,
+}
+
+/// What an HTTP server answered, whatever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    pub status: u16,
+    /// Names in lower case; values without control characters, for they end up on terminals.
+    pub headers: Vec<(String, String)>,
+    /// `None` where it was too long to be read.
+    pub body: Option<Vec<u8>>,
 }
 
 /// What a verifier would have.
@@ -46,57 +56,106 @@ pub struct SeenKey {
 /// Why a verifier would have nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Unseen {
-    #[error("can't be fetched: {}", with_causes(.0))]
-    Failed(#[source] reqwest::Error),
+    #[error("can't be fetched: {0}")]
+    Failed(Unreached),
     /// Verifiers do not follow redirects, or should not.
     #[error("answers {0}, and verifiers do not follow redirects")]
-    Redirected(StatusCode),
+    Redirected(Status),
     #[error("answers {0}")]
-    Status(StatusCode),
+    Status(Status),
     #[error("is larger than {} bytes", MOST_BYTES)]
     TooLarge,
     #[error("is no JWK Set: {0}")]
     NotASet(serde_json::Error),
+    #[error("is no URL: {0}")]
+    NoUrl(String),
     #[error("the CA file `{0}` can't be used: {1}")]
     Ca(String, String),
+    #[error("the CA file `{0}` can't be used: there is no certificate in it")]
+    NoCa(String),
 }
 
+/// What kept an answer away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreached {
+    /// In words, from the outermost cause to the innermost.
+    pub why: String,
+    /// The same without the URL, for where that is said already.
+    pub without_url: String,
+    /// Nothing came in time.
+    pub timed_out: bool,
+}
+
+/// An HTTP status: its number, and what that means.
+pub type Status = reqwest::StatusCode;
+
 impl Verifier {
-    /// Trusts what the system trusts, and the CAs in `ca`, PEM.
+    /// Trusts what the system trusts; with `ca`, PEM, the authorities there and no others.
     pub fn new(ca: Option<&Path>) -> Result<Self, Unseen> {
         let mut http = Client::builder()
             .redirect(Policy::none())
+            .retry(retry::never())
             // A proxy of ours is not the verifier's.
             .no_proxy()
             .connect_timeout(CONNECT)
             .timeout(WHOLE)
             .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = ca {
-            let bad = |why: String| Unseen::Ca(path.display().to_string(), why);
-            let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
-            let bundle = Certificate::from_pem_bundle(&pem).map_err(|error| bad(error.to_string()))?;
-            http = http.tls_certs_merge(bundle);
+            http = http.tls_certs_only(authorities(path)?);
         }
-        Ok(Self { http: http.build().map_err(Unseen::Failed)? })
+        Ok(Self { http: http.build().map_err(|error| Unseen::Failed(error.into()))? })
     }
 
-    /// Fetches `url`, past every cache of ours: there is none.
+    /// Asks once, past every cache of ours: there is none. No cookies and no credentials, for a verifier has none.
+    pub async fn ask(&self, url: &str) -> Result<HttpAnswer, Unseen> {
+        let url = Url::parse(url).map_err(|error| Unseen::NoUrl(error.to_string()))?;
+        read(self.http.get(url).header("accept", "application/json"))
+            .await
+            .map_err(|error| Unseen::Failed(error.into()))
+    }
+
+    /// The set at `url`.
     pub async fn fetch(&self, url: &str) -> Result<Seen, Unseen> {
         let began = Instant::now();
-        let answer = self.http.get(url).header("accept", "application/json").send().await.map_err(Unseen::Failed)?;
-        match answer.status() {
-            StatusCode::OK => {}
+        let answer = self.ask(url).await?;
+        match Status::from_u16(answer.status).unwrap_or_default() {
+            Status::OK => {}
             status if status.is_redirection() => return Err(Unseen::Redirected(status)),
             status => return Err(Unseen::Status(status)),
         }
-        let headers = answer.headers().clone();
-        let body = read(answer).await?;
+        let body = Bytes::from(answer.body.clone().ok_or(Unseen::TooLarge)?);
         let keys = serde_json::from_slice::<Set>(&body).map_err(Unseen::NotASet)?.keys;
-        let findings = findings(url, &headers, &keys);
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let age = text("age").and_then(|age| age.trim().parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
-        let max_age = text("cache-control").and_then(max_age);
-        Ok(Seen { keys, body, etag: text("etag").map(str::to_owned), max_age, age, took: began.elapsed(), findings })
+        let findings = findings(url, &answer, &keys);
+        let age = answer.header("age").and_then(|age| age.trim().parse().ok());
+        Ok(Seen {
+            keys,
+            body,
+            etag: answer.header("etag").map(str::to_owned),
+            max_age: answer.header("cache-control").and_then(max_age),
+            age: age.map_or(Duration::ZERO, Duration::from_secs),
+            took: began.elapsed(),
+            findings,
+        })
+    }
+}
+
+impl HttpAnswer {
+    /// The first header of that name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl std::fmt::Display for Unreached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<reqwest::Error> for Unreached {
+    fn from(error: reqwest::Error) -> Self {
+        let (why, timed_out) = (with_causes(&error), error.is_timeout());
+        Self { why, without_url: with_causes(&error.without_url()), timed_out }
     }
 }
 
@@ -124,19 +183,41 @@ struct Set {
     keys: Vec<SeenKey>,
 }
 
-async fn read(mut answer: Response) -> Result<Bytes, Unseen> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(Unseen::Failed)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MOST_BYTES {
-            return Err(Unseen::TooLarge);
-        }
+fn authorities(path: &Path) -> Result<Vec<Certificate>, Unseen> {
+    let bad = |why: String| Unseen::Ca(path.display().to_string(), why);
+    let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let bundle = Certificate::from_pem_bundle(&pem).map_err(|error| bad(with_causes(&error)))?;
+    if bundle.is_empty() {
+        return Err(Unseen::NoCa(path.display().to_string()));
     }
-    Ok(body.freeze())
+    Ok(bundle)
 }
 
-fn findings(url: &str, headers: &HeaderMap, keys: &[SeenKey]) -> Vec<String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+async fn read(question: reqwest::RequestBuilder) -> Result<HttpAnswer, reqwest::Error> {
+    let answer = question.send().await?;
+    let status = answer.status().as_u16();
+    let headers = answer.headers().iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).chars().filter(|char| !char.is_control()).collect();
+        (name.as_str().to_owned(), value)
+    });
+    let headers = headers.collect();
+    Ok(HttpAnswer { status, headers, body: body(answer).await? })
+}
+
+/// `None` where it is longer than [`MOST_BYTES`].
+async fn body(mut answer: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MOST_BYTES {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+fn findings(url: &str, answer: &HttpAnswer, keys: &[SeenKey]) -> Vec<String> {
+    let text = |name: &str| answer.header(name).unwrap_or_default();
     let mut found = Vec::new();
     if !url.starts_with("https://") {
         found.push("the URL is not https: most authorization servers refuse it".to_owned());
@@ -145,7 +226,7 @@ fn findings(url: &str, headers: &HeaderMap, keys: &[SeenKey]) -> Vec<String> {
     if !content_type.eq_ignore_ascii_case("application/json") {
         found.push(format!("`Content-Type` is `{content_type}`: some verifiers take `application/json` only"));
     }
-    if headers.contains_key("content-encoding") {
+    if answer.header("content-encoding").is_some() {
         found.push(format!("it is compressed (`{}`), and nobody asked for that", text("content-encoding")));
     }
     if max_age(text("cache-control")).is_none() {
@@ -190,14 +271,22 @@ mod tests {
     #[test]
     fn what_verifiers_trip_over_is_found() {
         let key = SeenKey { kid: "a".to_owned(), ..SeenKey::default() };
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", "application/json; charset=utf-8".parse().unwrap());
-        headers.insert("cache-control", "public, max-age=300, s-maxage=0".parse().unwrap());
-        assert_eq!(findings("https://keys.example/a", &headers, std::slice::from_ref(&key)), [] as [&str; 0]);
-        headers.insert("content-type", "application/jwk-set+json".parse().unwrap());
-        headers.insert("content-encoding", "gzip".parse().unwrap());
-        headers.insert("cache-control", "s-maxage=60".parse().unwrap());
-        assert_eq!(findings("http://keys.example/a", &headers, &[key.clone(), key]).len(), 5);
+        let answer = |headers: &[(&str, &str)]| HttpAnswer {
+            status: 200,
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            body: None,
+        };
+        let good = answer(&[
+            ("content-type", "application/json; charset=utf-8"),
+            ("cache-control", "public, max-age=300, s-maxage=0"),
+        ]);
+        assert_eq!(findings("https://keys.example/a", &good, std::slice::from_ref(&key)), [] as [&str; 0]);
+        let bad = answer(&[
+            ("content-type", "application/jwk-set+json"),
+            ("content-encoding", "gzip"),
+            ("cache-control", "s-maxage=60"),
+        ]);
+        assert_eq!(findings("http://keys.example/a", &bad, &[key.clone(), key]).len(), 5);
     }
 
     #[test]
@@ -205,5 +294,31 @@ mod tests {
         assert_eq!(max_age("public, max-age=17, s-maxage=0"), Some(Duration::from_secs(17)));
         assert_eq!(max_age("s-maxage=0"), None);
         assert_eq!(max_age("no-store"), None);
+    }
+
+    /// Answers one question with `answer`, as it is.
+    async fn serving(answer: Vec<u8>) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            // Whoever has read enough goes away.
+            let _ = stream.write_all(&answer).await;
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn what_no_verifier_takes_is_no_set() {
+        let verifier = Verifier::new(None).unwrap();
+        let url = serving(b"HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        assert!(matches!(verifier.fetch(&url).await, Err(Unseen::Redirected(Status::FOUND))));
+        let long = [b"HTTP/1.1 200 OK\r\n\r\n{\"keys\":[".to_vec(), vec![b' '; MOST_BYTES + 1]].concat();
+        assert!(matches!(verifier.fetch(&serving(long).await).await, Err(Unseen::TooLarge)));
+        let text = serving(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]".to_vec()).await;
+        assert!(matches!(verifier.fetch(&text).await, Err(Unseen::NotASet(_))));
+        assert!(matches!(verifier.fetch("keys.example").await, Err(Unseen::NoUrl(_))));
     }
 }

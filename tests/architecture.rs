@@ -36,7 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["transport"]),
     ("hallmark_proto", &["transport"]),
     ("hallmark_client", &["app", "cli", "follow"]),
-    ("reqwest", &["verifier", "cli"]),
+    ("reqwest", &["verifier"]),
     ("clap", &["cli", "main"]),
     ("rcgen", &["cli"]),
 ];

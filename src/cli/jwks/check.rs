@@ -60,7 +60,8 @@ fn unseen(url: &str, error: &Unseen) -> Failure {
         Unseen::Status(_) | Unseen::Redirected(_) => {
             "see what is at the URL: `curl -i`; `public_url` of [jwks] must lead to Hallmark, or to its export"
         }
-        Unseen::Ca(..) => "it must be a PEM file of CA certificates",
+        Unseen::NoUrl(_) => "see `public_url` of [jwks]",
+        Unseen::Ca(..) | Unseen::NoCa(_) => "it must be a PEM file of CA certificates",
         Unseen::TooLarge | Unseen::NotASet(_) => "the URL leads to something else: see `public_url` of [jwks]",
     };
     Failure::new(format!("the JWKS URL {error}: `{url}`")).hint(hint)

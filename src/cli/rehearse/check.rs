@@ -7,15 +7,7 @@ use hallmark_client::{Key, KeyState};
 use hallmark_core::public_key::{Numbers, PublicKey};
 use serde_json::{Map, Value};
 
-/// What an HTTP server answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HttpAnswer {
-    pub(super) status: u16,
-    /// Names in lower case.
-    pub(super) headers: Vec<(String, String)>,
-    /// `None` where it was too long to be read.
-    pub(super) body: Option<Vec<u8>>,
-}
+use crate::verifier::HttpAnswer;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +73,7 @@ fn status(answer: &HttpAnswer) -> Finding {
     match answer.status {
         200 => Finding::good(what),
         300..=399 => {
-            let to = header(answer, "location").unwrap_or("nowhere");
+            let to = answer.header("location").unwrap_or("nowhere");
             Finding::bad(
                 format!("{what}, a redirect to `{to}`"),
                 "verifiers do not follow it: serve the document at the URL itself",
@@ -94,7 +86,7 @@ fn status(answer: &HttpAnswer) -> Finding {
 }
 
 fn content_type(answer: &HttpAnswer) -> Finding {
-    let given = header(answer, "content-type").unwrap_or_default();
+    let given = answer.header("content-type").unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Finding::good(format!("Content-Type `{given}`"));
@@ -104,7 +96,7 @@ fn content_type(answer: &HttpAnswer) -> Finding {
 }
 
 fn cookies(answer: &HttpAnswer) -> Finding {
-    if header(answer, "set-cookie").is_none() {
+    if answer.header("set-cookie").is_none() {
         return Finding::good("no cookie");
     }
     Finding::bad(
@@ -115,7 +107,7 @@ fn cookies(answer: &HttpAnswer) -> Finding {
 
 /// Hallmark says for how long its document may be kept, and counts on it.
 fn caching(answer: &HttpAnswer) -> Finding {
-    let Some(given) = header(answer, "cache-control") else {
+    let Some(given) = answer.header("cache-control") else {
         let hint = "without it verifiers keep the keys as long as they like; is there a proxy that drops it?";
         return Finding::bad("no Cache-Control", hint);
     };
@@ -142,7 +134,7 @@ fn set(answer: &HttpAnswer) -> Result<Vec<Map<String, Value>>, Finding> {
         ));
     };
     let document: Value = serde_json::from_slice(body).map_err(|error| {
-        let coded = header(answer, "content-encoding").map(|coding| format!(" (Content-Encoding `{coding}`)"));
+        let coded = answer.header("content-encoding").map(|coding| format!(" (Content-Encoding `{coding}`)"));
         let what = format!("the document is no JSON{}: {error}", coded.unwrap_or_default());
         Finding::bad(what, "what is at this URL? try: curl -v URL")
     })?;
@@ -269,10 +261,6 @@ fn numbers(key: &PublicKey) -> Vec<(&'static str, String)> {
 
 fn text<'a>(key: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     key.get(name).and_then(Value::as_str)
-}
-
-fn header<'a>(answer: &'a HttpAnswer, name: &str) -> Option<&'a str> {
-    answer.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
 }
 
 /// It comes from outside, and goes to a terminal.

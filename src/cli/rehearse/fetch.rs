@@ -1,81 +1,38 @@
-//! Reads a JWKS URL once, as an authorization server would.
+//! Reads a JWKS URL once, as an authorization server would, and says what kept it away.
 
-use std::{error::Error as StdError, fs, path::Path, time::Duration};
+use std::path::Path;
 
-use reqwest::{Certificate, Client, Response, Url, redirect};
-
-use super::check::{Finding, HttpAnswer};
-use crate::cli::Failure;
+use super::check::Finding;
+use crate::{
+    cli::Failure,
+    verifier::{HttpAnswer, Unreached, Unseen, Verifier},
+};
 
 /// The answer, whatever it is; or what kept it away, which is a finding too. A [`Failure`] is one of this machine.
-///
-/// No redirects and no cookies, for several authorization servers take neither; no credentials, for there are none.
-/// What the environment says of proxies holds, as the way out of many networks.
 pub(super) async fn fetch(url: &str, ca: Option<&Path>) -> Result<Result<HttpAnswer, Finding>, Failure> {
-    let http = http(ca)?;
-    let parsed = Url::parse(url).map_err(|error| Failure::new(format!("this is no URL: `{url}`")).caused_by(&error))?;
-    Ok(match read(&http, parsed).await {
-        Ok(answer) => Ok(answer),
-        Err(error) => Err(unreachable(error)),
-    })
+    let verifier = Verifier::new(ca).map_err(unusable)?;
+    match verifier.ask(url).await {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Unseen::Failed(unreached)) => Ok(Err(unreachable(&unreached))),
+        Err(Unseen::NoUrl(why)) => Err(Failure::new(format!("this is no URL: `{url}`")).because(why)),
+        Err(error) => Err(unusable(error)),
+    }
 }
 
-fn http(ca: Option<&Path>) -> Result<Client, Failure> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION"), " (rehearsal)"))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT);
-    if let Some(path) = ca {
-        let fail = || Failure::new(format!("can't use --ca: `{}`", path.display()));
-        let pem = fs::read(path).map_err(|error| fail().caused_by(&error))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| fail().caused_by(&error))?;
-        if certificates.is_empty() {
-            return Err(fail()
-                .because("there is no certificate in it")
-                .hint("it must be PEM: -----BEGIN CERTIFICATE-----"));
+fn unusable(error: Unseen) -> Failure {
+    let ca = |path: String| Failure::new(format!("can't use --ca: `{path}`"));
+    match error {
+        Unseen::Ca(path, why) => ca(path).because(why),
+        Unseen::NoCa(path) => {
+            ca(path).because("there is no certificate in it").hint("it must be PEM: -----BEGIN CERTIFICATE-----")
         }
-        builder = builder.tls_certs_only(certificates);
+        error => Failure::new("can't set up HTTPS").caused_by(&error),
     }
-    builder.build().map_err(|error| Failure::new("can't set up HTTPS").caused_by(&error))
 }
 
-async fn read(http: &Client, url: Url) -> Result<HttpAnswer, reqwest::Error> {
-    let response = http.get(url).header(reqwest::header::ACCEPT, "application/json").send().await?;
-    let status = response.status().as_u16();
-    let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
-        // They end up on a terminal.
-        let value = String::from_utf8_lossy(value.as_bytes()).chars().filter(|char| !char.is_control()).collect();
-        (name.as_str().to_owned(), value)
-    };
-    let headers = response.headers().iter().map(header).collect();
-    Ok(HttpAnswer { status, headers, body: body(response).await? })
-}
-
-/// `None` where it is longer than [`LARGEST_BODY`].
-async fn body(mut response: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LARGEST_BODY {
-            return Ok(None);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Some(body))
-}
-
-fn unreachable(error: reqwest::Error) -> Finding {
-    let timeout = error.is_timeout();
-    let error = error.without_url();
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    let text = causes.join(": ");
-    Finding::bad(format!("it can't be read: {text}"), reading_hint(&text, timeout))
+fn unreachable(unreached: &Unreached) -> Finding {
+    let Unreached { without_url: text, timed_out, .. } = unreached;
+    Finding::bad(format!("it can't be read: {text}"), reading_hint(text, *timed_out))
 }
 
 /// By what the libraries say, for they do not sort it.
@@ -93,14 +50,10 @@ fn reading_hint(text: &str, timeout: bool) -> &'static str {
     "is the JWKS listener, or the proxy before it, up? try: curl -v URL"
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// As patient as verifiers are.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// 48 RSA keys with certificates are below it, and what verifiers take is mostly less.
-const LARGEST_BODY: usize = 1024 * 1024;
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -3,9 +3,10 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::{
-    check::{HttpAnswer, check, scheme},
+    check::{check, scheme},
     *,
 };
+use crate::verifier::HttpAnswer;
 use hallmark_client::KeyState;
 use hallmark_core::public_key::PublicKey;
 
