@@ -5,6 +5,7 @@ mod chores;
 mod clock;
 mod disk;
 mod observe;
+mod outside;
 mod role_jwks;
 
 use std::{

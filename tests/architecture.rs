@@ -10,7 +10,7 @@ use std::{
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["app", "config", "hsm", "telemetry", "verifier"]),
-    ("app", &["audit", "config", "follow", "hsm", "pool", "service", "store", "telemetry", "transport"]),
+    ("app", &["audit", "config", "follow", "hsm", "pool", "service", "store", "telemetry", "transport", "verifier"]),
     ("transport", &["service", "telemetry"]),
     ("follow", &["lock", "service", "telemetry"]),
     ("service", &["pool", "telemetry"]),

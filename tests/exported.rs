@@ -131,3 +131,42 @@ async fn what_may_be_late_must_say_by_how_much() {
     let workload = hallmark(&app, &["jwks", "export", &dir]);
     assert!(err(&workload).contains("is no operator with role \"follow\""), "{}", err(&workload));
 }
+
+/// Without what a verifier must find there no key takes over; with it, one does.
+#[tokio::test]
+async fn no_rotation_before_the_host_was_seen_to_have_the_next_key() {
+    let mut host = Host::new("1m");
+    host.site.replace("edge_ttl = \"1m\"", "edge_ttl = \"1m\"\njwks_host = \"static\"");
+    host.site.append("\n[unsafe_testing]\nsweep_every = \"100ms\"\nrotate_every = \"2s\"\nlead = \"1s\"\n");
+    let server = host.site.start_with(|command| _ = command.arg("--unsafe-testing"));
+    server.ready().await;
+    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let dir = host.files.display().to_string();
+    let overdue = async || server.metric("hallmark_rotation_overdue{client=\"demo\"}").await == 1.0;
+    let alarmed = async || server.metric("hallmark_alarms{alarm=\"public-url\"}").await == 1.0;
+    let first = active(&server).await;
+
+    eventually("it is said that nothing is there", PATIENCE, async || alarmed().await.then_some(())).await;
+    eventually("the next key is due", PATIENCE, async || overdue().await.then_some(())).await;
+    assert_eq!(active(&server).await, first, "it is not on the host");
+
+    out(&hallmark(&ops, &["jwks", "export", &dir]));
+    let fresh = fs::read(host.files.join(SET)).unwrap();
+    eventually("it is seen", PATIENCE, async || (!alarmed().await).then_some(())).await;
+    let second =
+        eventually("the next key signs", PATIENCE, async || Some(active(&server).await).filter(|kid| *kid != first))
+            .await;
+    assert!(String::from_utf8(fresh).unwrap().contains(&second), "and it is one that was exported");
+
+    // What was made since is not on the host: its set is stale again.
+    eventually("the one after it is due", PATIENCE, async || overdue().await.then_some(())).await;
+    assert_eq!(active(&server).await, second);
+    out(&hallmark(&ops, &["jwks", "export", &dir]));
+    eventually("the third key signs", PATIENCE, async || Some(active(&server).await).filter(|kid| *kid != second))
+        .await;
+}
+
+/// The key that signs.
+async fn active(server: &crate::support::Server) -> String {
+    server.app().sign_for("demo").await.unwrap().kid
+}

@@ -40,6 +40,7 @@ pub struct Client {
     pub jwks_path: Option<String>,
     /// Where its JWKS is for the world: the server's public URL and [`Client::jwks_path`].
     pub jwks_url: Option<String>,
+    pub jwks_host: JwksHost,
 }
 
 /// One real server hands out a JWT as `client_id`.
@@ -66,6 +67,7 @@ impl Client {
             keep_for: Duration::ZERO,
             edge_ttl: Duration::ZERO,
             jwks_path: None,
+            jwks_host: JwksHost::default(),
             jwks_url: None,
         }
     }
@@ -125,6 +127,17 @@ pub enum Custody {
     Local,
     /// It is on the HSM now, and can't be read.
     Imported,
+}
+
+/// Who answers at a client's JWKS URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JwksHost {
+    /// This server, or those who follow it.
+    #[default]
+    Hallmark,
+    /// A web server with files that were exported: what it serves is known only once it was seen.
+    Static,
 }
 
 /// Who makes a client's first key.

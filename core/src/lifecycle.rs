@@ -32,7 +32,7 @@ use gates::Span;
 
 pub use self::{
     gates::{Gate, SWAP_QUIET, departed},
-    observe::{Elapsed, Observation, observe},
+    observe::{Elapsed, Observation, observe, observe_where},
     plan::{Blocked, Planned, blocked, next_jwks_change, next_step, plan},
     policy::{KeyPolicy, LinePolicy, Settings},
     record::{apply, may_follow},

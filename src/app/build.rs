@@ -23,6 +23,7 @@ use super::{
     clock::SystemClock,
     disk,
     observe::{PoolObserver, ServerHealth, observe_audit, observe_followers, observe_keys},
+    outside::Outside,
 };
 use crate::{
     audit::{AuditLog, AuditOptions},
@@ -141,7 +142,8 @@ impl Built {
             let (followers, publisher) = (followers.clone(), publisher.clone());
             Box::new(move || followers.served(publisher.generation()))
         };
-        let rotation = rotation(config, &context, &keys, rules, &store, &metrics, served);
+        let seen = (Outside::new()?, publisher.public_url().to_owned());
+        let rotation = rotation(config, &context, &keys, rules, &store, &metrics, served, seen);
         let (sweeps, max_age): (Arc<dyn SweepStore>, _) = (store.clone(), config.jwks.max_age);
         raise_max_age(&*sweeps, &context, &config.clients, max_age)
             .await
@@ -297,6 +299,7 @@ fn rotation(
     store: &Arc<dyn Store>,
     metrics: &Arc<Metrics>,
     served: Box<dyn Fn() -> bool + Send + Sync>,
+    (public_view, public_url): (Outside, String),
 ) -> Rotation {
     Rotation::new(Parts {
         context: context.clone(),
@@ -308,6 +311,8 @@ fn rotation(
         instance: config.instance.id.clone(),
         every: testing(config, |testing| testing.sweep_every).unwrap_or(config.rotation.every),
         served,
+        public_view: Arc::new(public_view),
+        public_url,
         monotonic: Arc::new(Instant::now()),
     })
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hallmark_core::{
-    client::{Client, Custody, MAX_CLIENT_ID, pem_path},
+    client::{Client, Custody, JwksHost, MAX_CLIENT_ID, pem_path},
     key::{Alg, ClientName, HsmName},
     profile::Profile,
 };
@@ -44,6 +44,8 @@ pub(super) struct Clients {
     pub(super) names: BTreeMap<ClientName, Place>,
     /// By the path of the active key's PEM: that of the JWKS, and where it was said.
     pems: HashMap<String, (String, Place)>,
+    /// Where a static host was named.
+    static_hosts: Vec<Place>,
 }
 
 impl Clients {
@@ -72,6 +74,7 @@ impl Clients {
         let keep_for = s.within("keep_for", defaults::keep_for(), &(Duration::ZERO..=YEAR));
         let edge_ttl = s.within("edge_ttl", defaults::edge_ttl(), &(Duration::ZERO..=30 * DAY));
         let jwks_path = jwks_path(s);
+        let jwks_host = self.jwks_host(s, profile, edge_ttl);
 
         let name = name?.value;
         for (spec, rotate) in &keys {
@@ -95,6 +98,7 @@ impl Clients {
             keep_for,
             edge_ttl,
             jwks_path,
+            jwks_host,
             ..Client::new(name, profile?, token_endpoint?)
         };
         if twin.is_none() {
@@ -121,6 +125,39 @@ impl Clients {
                 client.name, client.profile.name
             );
             problems.error(place, what, "serve this client from one server of its own that publishes its JWKS itself");
+        }
+    }
+
+    fn jwks_host(&mut self, s: &Section<'_>, profile: Option<&Profile>, edge_ttl: Duration) -> JwksHost {
+        let Some(At { value, place }) = s.get::<JwksHost>("jwks_host") else { return defaults::jwks_host() };
+        if value == JwksHost::Static {
+            if edge_ttl.is_zero() {
+                let what = "`jwks_host = \"static\"` in [[client]] without `edge_ttl`";
+                s.error(&place, what, "set `edge_ttl` to how long the host and its caches may show an old document");
+            }
+            if profile.is_some_and(|profile| profile.jwks.first_rsa_key) {
+                let what =
+                    "`jwks_host = \"static\"` in [[client]]: its verifiers take the first key, whatever its `kid`";
+                s.error(
+                    &place,
+                    what,
+                    "a switch must reach them at once, and a static host is late: serve it by Hallmark",
+                );
+            }
+            self.static_hosts.push(place);
+        }
+        value
+    }
+
+    /// What is looked at from outside must not be this server's own listener.
+    pub(super) fn check_static_hosts(&self, has_public_url: bool, problems: &Problems) {
+        for place in self.static_hosts.iter().filter(|_| !has_public_url) {
+            let what = "`jwks_host = \"static\"` in [[client]], and [jwks] has no `public_url`";
+            problems.error(
+                place,
+                what,
+                "set `public_url` in [jwks] to the static host's: new keys wait until they are seen there",
+            );
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hallmark_core::{
-    client::{Custody, Provision},
+    client::{Custody, JwksHost, Provision},
     key::KeySpec,
     policy::Roles,
     profile::Profile,
@@ -110,4 +110,9 @@ pub(super) fn keep_for() -> Duration {
 /// None: without a cache between Hallmark and the verifiers there is nothing more to wait for.
 pub(super) fn edge_ttl() -> Duration {
     Duration::ZERO
+}
+
+/// Hallmark: it counts down and says at once what it serves. Files on a host of others are late by nature.
+pub(super) fn jwks_host() -> JwksHost {
+    JwksHost::Hallmark
 }

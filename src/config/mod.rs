@@ -299,6 +299,7 @@ fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, H
             clients.check_single_writer(store, jwks, problems);
         }
         access.check_followers(&server.follower_places, problems);
+        clients.check_static_hosts(server.has_public_url, problems);
     }
     Some((server, hsms, clients, access))
 }

@@ -22,6 +22,8 @@ pub(super) struct Server {
     pub(super) follow: Option<Follow>,
     /// Each of `[jwks] followers`, with the place of the list.
     pub(super) follower_places: Vec<At<Identity>>,
+    /// Whether `[jwks] public_url` was written down.
+    pub(super) has_public_url: bool,
     pub(super) rotation: Rotation,
     pub(super) unsafe_testing: Option<UnsafeTesting>,
 }
@@ -29,6 +31,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn read(root: &Section<'_>, role: Role) -> Self {
         let (mut listeners, mut follower_places) = (Listeners::default(), Vec::new());
+        let mut has_public_url = false;
         if role == Role::All && root.has("follow") {
             let what = "[follow] is for `serve --role jwks`: this server publishes what it manages itself";
             root.warn(&root.place_of("follow"), what, "take the section out, or serve with `--role jwks`");
@@ -36,7 +39,12 @@ impl Server {
         Self {
             instance: needed(root, role, "instance", instance).flatten(),
             grpc: needed(root, role, "grpc", |s| grpc(s, &mut listeners)),
-            jwks: root.table_or_empty("jwks", |s| jwks(s, role, &mut listeners, &mut follower_places)).flatten(),
+            jwks: root
+                .table_or_empty("jwks", |s| {
+                    has_public_url = s.has("public_url");
+                    jwks(s, role, &mut listeners, &mut follower_places)
+                })
+                .flatten(),
             metrics: root.table("metrics", |s| metrics(s, &mut listeners)).flatten(),
             store: needed(root, role, "store", store::read).flatten(),
             audit: needed(root, role, "audit", audit).flatten(),
@@ -44,6 +52,7 @@ impl Server {
             follow: root.table("follow", follow::read).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
             follower_places,
+            has_public_url,
         }
     }
 

@@ -258,6 +258,22 @@ fn sets_in_one_folder_have_paths_of_their_own() {
 }
 
 #[test]
+fn a_static_host_must_say_how_late_it_may_be_and_where_it_is() {
+    let errors = |jwks: &str, client: &str| {
+        let text = [&MINIMAL.replace("[jwks]\n", &format!("[jwks]\n{jwks}")), CLIENT, client].concat();
+        load_text(&text).1.map(drop).map_err(|error| error.to_string()).err().unwrap_or_default()
+    };
+    let url = "public_url = \"https://keys.example\"\n";
+    assert_eq!(errors(url, "jwks_host = \"static\"\nedge_ttl = \"15m\"\n"), "");
+    let late = errors(url, "jwks_host = \"static\"\n");
+    assert!(late.contains("`jwks_host = \"static\"` in [[client]] without `edge_ttl`"), "{late}");
+    let nowhere = errors("", "jwks_host = \"static\"\nedge_ttl = \"15m\"\n");
+    assert!(nowhere.contains("and [jwks] has no `public_url`"), "{nowhere}");
+    let other = errors(url, "jwks_host = \"statik\"\n");
+    assert!(other.contains("unknown value: `statik`") && other.contains("did you mean `static`?"), "{other}");
+}
+
+#[test]
 fn an_identity_that_nothing_can_vouch_for_is_a_warning() {
     let trust = "[[trust]]\nbundle = \"ca.pem\"\ntrust_domain = \"prod.example\"\n";
     let warned = |id: &str| {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hallmark_core::{
-    client::{Custody, Provision},
+    client::{Custody, JwksHost, Provision},
     key::{Alg, ClientName, HsmName},
     policy::{Identity, OperatorRole, Rate},
     profile::{Audience, Typ},
@@ -162,6 +162,7 @@ one_of! {
     Typ: "JWT" => Self::Jwt, "client-authentication+jwt" => Self::ClientAuthentication, "none" => Self::Absent;
     Audience: "token-endpoint" => Self::TokenEndpoint, "issuer" => Self::Issuer;
     Provision: "manual" => Self::Manual, "auto" => Self::Auto;
+    JwksHost: "hallmark" => Self::Hallmark, "static" => Self::Static;
 }
 
 impl Setting for Rate {

@@ -6,6 +6,8 @@
 //! acts.rs       keys made and destroyed: beside the rounds, each HSM for itself
 //! clocks.rs     the wall clock held against the monotonic one
 //! inspect.rs    what is on the HSMs, looked at from time to time
+//! looks.rs      public URLs of static hosts, fetched from outside
+//! sightings.rs  what was seen there, and since when
 //! alarms.rs     what an operator should hear of
 //! forecast.rs   what will happen when
 //! ```
@@ -16,7 +18,9 @@ mod clocks;
 mod decide;
 mod forecast;
 mod inspect;
+mod looks;
 mod round;
+mod sightings;
 #[cfg(test)]
 mod tests;
 
@@ -33,8 +37,13 @@ use hallmark_core::{
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::{acts::Acts, alarms::Alarms, round::Sweeper};
-pub use self::{clocks::Monotonic, forecast::Upcoming, round::max_ages};
+use self::{acts::Acts, alarms::Alarms, round::Sweeper, sightings::Sightings};
+pub use self::{
+    clocks::Monotonic,
+    forecast::Upcoming,
+    looks::{Look, PublicView},
+    round::max_ages,
+};
 use super::{Context, keys::Keys, rules::Rules};
 use crate::telemetry::Metrics;
 
@@ -52,6 +61,10 @@ pub struct Parts {
     pub every: Duration,
     /// Whether verifiers can read what the store says; observed time counts only then.
     pub served: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What verifiers see of clients whose sets a static host serves; observed time counts only while it has them.
+    pub public_view: Arc<dyn PublicView>,
+    /// Where their paths begin.
+    pub public_url: String,
     pub monotonic: Arc<dyn Monotonic>,
 }
 
@@ -63,6 +76,7 @@ struct Inner {
     parts: Parts,
     alarms: Alarms,
     acts: Acts,
+    sightings: Sightings,
     /// One round at a time.
     sweeper: Mutex<Sweeper>,
 }
@@ -87,12 +101,12 @@ impl Rotation {
     pub fn new(parts: Parts) -> Self {
         let alarms = Alarms::new(parts.metrics.clone());
         let sweeper = Mutex::new(Sweeper::default());
-        Self(Arc::new(Inner { parts, alarms, acts: Acts::default(), sweeper }))
+        Self(Arc::new(Inner { parts, alarms, acts: Acts::default(), sightings: Sightings::default(), sweeper }))
     }
 
     /// Sweeps until `end`: from time to time, and early when something changed.
     pub async fn run(self, end: CancellationToken) {
-        let beside = inspect::all(&self, &end);
+        let beside = async { tokio::join!(inspect::all(&self, &end), looks::all(&self, &end)) };
         let rounds = async {
             let mut cause = Cause::Time;
             let mut timed = Instant::now();
@@ -112,7 +126,7 @@ impl Rotation {
         };
         tokio::select! {
             () = end.cancelled() => {}
-            ((), ()) = async { tokio::join!(rounds, beside) } => {}
+            _ = async { tokio::join!(rounds, beside) } => {}
         }
         // What is under way on an HSM is found again from its record; the lock is for others to take now.
         self.0.acts.stop();

@@ -42,10 +42,20 @@ impl Elapsed {
 /// it is at some moment since the one before. Those beyond the gate that needs it are left out, so that nothing is written
 /// where nothing is due.
 pub fn observe(policy: &KeyPolicy, records: &[KeyRecord], elapsed: &Elapsed) -> Vec<Observation> {
+    observe_where(policy, records, elapsed, |_| elapsed.served)
+}
+
+/// As [`observe`], where `served` says of each key whether verifiers could read it all the while.
+pub fn observe_where(
+    policy: &KeyPolicy,
+    records: &[KeyRecord],
+    elapsed: &Elapsed,
+    served: impl Fn(&KeyRecord) -> bool,
+) -> Vec<Observation> {
     let passed = elapsed.observed_ms();
     let ours = records.iter().filter(|record| policy.governs(record));
     ours.filter_map(|record| {
-        let counts_served = elapsed.served && jwk::is_published(record) && below(record.served_for_ms, policy.lead);
+        let counts_served = jwk::is_published(record) && below(record.served_for_ms, policy.lead) && served(record);
         let counts_kept = record.state == KeyState::Deactivated && below(record.kept_for_ms, policy.keep);
         let grown = |time: u64, counts: bool| match time {
             time if !counts => time,

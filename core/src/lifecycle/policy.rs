@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 
 use super::gates;
 use crate::{
-    client::{Client, Provision},
+    client::{Client, JwksHost, Provision},
     key::{Alg, ClientName, KeyLine, KeyRecord, KeySpec, Purpose},
     profile::Binding,
 };
@@ -29,6 +29,8 @@ pub struct KeyPolicy {
     pub provision: Provision,
     /// The verifier takes the first RSA key of the set, whatever the `kid`: signing pauses before a swap.
     pub first_rsa_key: bool,
+    /// Exported files are what verifiers read: a key is served once it was seen there.
+    pub static_host: bool,
     /// A key must have been seen at the public URL, as from outside, before it signs.
     pub rehearse: bool,
     /// Of what is configured, in hexadecimal. Replicas whose digests differ must not sweep this client.
@@ -68,6 +70,7 @@ impl KeyPolicy {
             binding: client.profile.binding,
             provision: client.provision,
             first_rsa_key: client.profile.jwks.first_rsa_key,
+            static_host: client.jwks_host == JwksHost::Static,
             ..Self::of_removed(client.name.clone(), settings)
         };
         // Before the high-water mark comes in: that is the store's, not the configuration's.
@@ -89,6 +92,7 @@ impl KeyPolicy {
             binding: Binding::Jwks,
             provision: Provision::Manual,
             first_rsa_key: false,
+            static_host: false,
             rehearse: settings.rehearse,
             digest: String::new(),
         };
@@ -129,6 +133,10 @@ fn digest(policy: &KeyPolicy) -> String {
         policy.first_rsa_key,
         policy.rehearse,
     );
+    if policy.static_host {
+        // Not a member of its own: replicas of before have the same digest where nobody uses it.
+        text += "static host\n";
+    }
     for LinePolicy { line, spec, rotate } in &policy.lines {
         // Unwrap safety: writing to a string does not fail.
         writeln!(text, "{line} {} {rotate:?}", spec.rsa_bits).unwrap();

@@ -26,6 +26,8 @@ pub(super) enum Alarm {
     HsmGone,
     /// A revocation holds in this process alone.
     Revocation,
+    /// A static host does not show what it should.
+    PublicUrl,
 }
 
 impl Alarm {
@@ -39,6 +41,7 @@ impl Alarm {
             Self::Moves => "moves",
             Self::HsmGone => "hsm-gone",
             Self::Revocation => "revocation",
+            Self::PublicUrl => "public-url",
         }
     }
 }

@@ -55,12 +55,19 @@ impl View {
         configured.chain(removed).filter(|client| !self.disputed.contains(*client))
     }
 
-    /// The observed time of those keys for which it counts, after `elapsed`: what it is then, and what to add.
-    pub(super) fn observe(&self, elapsed: &Elapsed) -> (Vec<Observed>, Vec<Observation>) {
+    /// The observed time of those keys for which it counts, after `elapsed`: what it is then, and what to add. `is_seen`
+    /// says of a key on a static host whether it was there all the while.
+    pub(super) fn observe(
+        &self,
+        elapsed: &Elapsed,
+        is_seen: impl Fn(&KeyRecord) -> bool,
+    ) -> (Vec<Observed>, Vec<Observation>) {
         let (mut seen, mut added) = (Vec::new(), Vec::new());
         for client in self.clients() {
             let records = self.rules.records(&self.reading, client);
-            for observed in lifecycle::observe(&self.policies.of(client), &records, elapsed) {
+            let policy = self.policies.of(client);
+            let served = |key: &KeyRecord| if policy.static_host { is_seen(key) } else { elapsed.served };
+            for observed in lifecycle::observe_where(&policy, &records, elapsed, served) {
                 let Some(record) = records.iter().find(|record| record.id == observed.key) else { continue };
                 added.push(Observation {
                     key: observed.key,

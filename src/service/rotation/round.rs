@@ -8,7 +8,7 @@ use std::{
 
 use hallmark_core::{
     error::{Error, Reason},
-    key::{ClientName, HsmName},
+    key::{ClientName, HsmName, KeyRecord},
     lifecycle::{Elapsed, SWAP_QUIET},
     ports::{ClientPolicy, ClientState, Lead, MaxAge, PolicyDifference},
 };
@@ -19,6 +19,7 @@ use super::{
     alarms::Alarm,
     clocks::Moment,
     decide::{Decided, Due, View},
+    looks,
 };
 
 /// What goes on from round to round.
@@ -46,6 +47,7 @@ impl Rotation {
         let result = self.try_round(&mut sweeper).await;
         let Parts { metrics, context, .. } = &self.0.parts;
         metrics.rotation().leads(sweeper.lead.is_some());
+        self.0.sightings.lead(sweeper.lead.is_some());
         let trouble = result.as_ref().err().filter(|error| error.reason != Reason::KeyChanged);
         self.0.alarms.set(Alarm::Sweep, "sweep", trouble.map(ToString::to_string));
         match result {
@@ -191,7 +193,9 @@ impl Rotation {
         let (wall_ms, monotonic) = moment.since(&before);
         let elapsed = Elapsed { wall_ms, monotonic, interval: *every, served: served() };
         let view = self.view(policies, disputed);
-        let (seen, added) = view.observe(&elapsed);
+        let within = looks::within(self);
+        let is_seen = |key: &KeyRecord| self.0.sightings.was_there(key, before.monotonic, moment.monotonic, within);
+        let (seen, added) = view.observe(&elapsed, is_seen);
         let Some(lead) = sweeper.lead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
         lead.observe(&added).await.map_err(store_error)?;
         rules.note_observed(&view.reading, &seen);

@@ -1,4 +1,5 @@
 mod faults;
+mod hosts;
 mod operators;
 mod rig;
 mod rounds;

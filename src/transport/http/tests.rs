@@ -1,7 +1,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use hallmark_core::{
-    client::{Client, Custody, Provision},
+    client::Client,
     key::{Alg, KeyId, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
     profile::Profile,
     public_key::PublicKey,

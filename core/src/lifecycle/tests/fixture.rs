@@ -46,6 +46,7 @@ pub(super) fn policy(lines: &[KeyLine]) -> KeyPolicy {
         binding: Binding::Jwks,
         provision: Provision::Auto,
         first_rsa_key: false,
+        static_host: false,
         rehearse: false,
         digest: String::new(),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixture::*;
 use crate::{
-    client::{Client, Provision},
+    client::{Client, JwksHost, Provision},
     key::{Alg, KeyRecord, KeySpec, KeyState},
     lifecycle::{
         Elapsed, Gate, KeyPolicy, Now, SWAP_QUIET, Settings, Step, departed,

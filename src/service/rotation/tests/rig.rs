@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use hallmark_core::{
     client::Client,
     key::{HsmName, KeyId, KeyRecord, KeyState},
@@ -21,7 +22,7 @@ use hallmark_core::{
 };
 use hallmark_testkit::fake_hsm::FakeToken;
 
-use super::super::{Cause, Monotonic, Parts, Rotation};
+use super::super::{Cause, Look, Monotonic, Parts, PublicView, Rotation};
 use crate::{
     service::{
         fixture::{PATIENCE, Rig, client},
@@ -199,6 +200,26 @@ pub(super) struct World {
     pub(super) tokens: HashMap<HsmName, Arc<FakeToken>>,
     pub(super) clients: Vec<Client>,
     pub(super) settings: RuleSettings,
+    pub(super) host: Arc<TestHost>,
+}
+
+/// What a static host answers.
+#[derive(Default)]
+pub(super) struct TestHost(Mutex<Option<String>>);
+
+impl TestHost {
+    /// `None`: nothing.
+    pub(super) fn serves(&self, document: Option<String>) {
+        *self.0.lock().unwrap() = document;
+    }
+}
+
+impl PublicView for TestHost {
+    fn fetch<'a>(&'a self, url: &'a str) -> Look<'a> {
+        assert_eq!(url, "https://keys.example/clients/c/jwks.json");
+        let document = self.0.lock().unwrap().clone();
+        Box::pin(async { document.map(Bytes::from).ok_or_else(|| "answers 404".to_owned()) })
+    }
 }
 
 /// A process.
@@ -225,6 +246,7 @@ impl World {
             tokens: hsms.iter().map(|name| (name.clone(), FakeToken::new())).collect(),
             clients: vec![c],
             settings,
+            host: Arc::default(),
         }
     }
 
@@ -247,6 +269,8 @@ impl World {
             instance: instance.into(),
             every: EVERY,
             served: Box::new(|| true),
+            public_view: self.host.clone(),
+            public_url: "https://keys.example".to_owned(),
             monotonic: self.clock.clone(),
         });
         Process { rig, rotation, metrics, clock: self.clock.clone() }
