@@ -27,6 +27,17 @@ pub struct HttpAnswer {
     pub body: Option<Vec<u8>>,
 }
 
+/// How far a question goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest body.
+    pub bytes: usize,
+    /// How many redirects are followed, all within one scheme, host and port.
+    pub redirects: usize,
+    /// The `Accept` header.
+    pub accept: &'static str,
+}
+
 /// What a verifier would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -108,10 +119,26 @@ impl Verifier {
 
     /// Asks once, past every cache of ours: there is none. No cookies and no credentials, for a verifier has none.
     pub async fn ask(&self, url: &str) -> Result<HttpAnswer, Unseen> {
-        let url = Url::parse(url).map_err(|error| Unseen::NoUrl(error.to_string()))?;
-        read(self.http.get(url).header("accept", "application/json"))
-            .await
-            .map_err(|error| Unseen::Failed(error.into()))
+        self.ask_within(url, VERIFIERS).await
+    }
+
+    /// The same, with other limits than a verifier's. Redirects to another scheme, host or port are never followed: the
+    /// answer is the redirect then.
+    pub async fn ask_within(&self, url: &str, limits: Limits) -> Result<HttpAnswer, Unseen> {
+        let mut url = Url::parse(url).map_err(|error| Unseen::NoUrl(error.to_string()))?;
+        for _ in 0..limits.redirects {
+            let answer = self.get(&url, &limits).await?;
+            match answer.redirected_to(&url) {
+                Some(next) if next.origin() == url.origin() => url = next,
+                _ => return Ok(answer),
+            }
+        }
+        self.get(&url, &limits).await
+    }
+
+    async fn get(&self, url: &Url, limits: &Limits) -> Result<HttpAnswer, Unseen> {
+        let question = self.http.get(url.clone()).header("accept", limits.accept);
+        read(question, limits.bytes).await.map_err(|error| Unseen::Failed(error.into()))
     }
 
     /// The set at `url`.
@@ -140,6 +167,12 @@ impl Verifier {
 }
 
 impl HttpAnswer {
+    /// Where it says that the answer is.
+    fn redirected_to(&self, url: &Url) -> Option<Url> {
+        let is_redirect = matches!(self.status, 301 | 302 | 303 | 307 | 308);
+        self.header("location").filter(|_| is_redirect).and_then(|location| url.join(location).ok())
+    }
+
     /// The first header of that name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
@@ -193,7 +226,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, Unseen> {
     Ok(bundle)
 }
 
-async fn read(question: reqwest::RequestBuilder) -> Result<HttpAnswer, reqwest::Error> {
+async fn read(question: reqwest::RequestBuilder, most_bytes: usize) -> Result<HttpAnswer, reqwest::Error> {
     let answer = question.send().await?;
     let status = answer.status().as_u16();
     let headers = answer.headers().iter().map(|(name, value)| {
@@ -201,14 +234,14 @@ async fn read(question: reqwest::RequestBuilder) -> Result<HttpAnswer, reqwest::
         (name.as_str().to_owned(), value)
     });
     let headers = headers.collect();
-    Ok(HttpAnswer { status, headers, body: body(answer).await? })
+    Ok(HttpAnswer { status, headers, body: body(answer, most_bytes).await? })
 }
 
-/// `None` where it is longer than [`MOST_BYTES`].
-async fn body(mut answer: Response) -> Result<Option<Vec<u8>>, reqwest::Error> {
+/// `None` where it is longer than `most_bytes`.
+async fn body(mut answer: Response, most_bytes: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > MOST_BYTES {
+        if body.len() + chunk.len() > most_bytes {
             return Ok(None);
         }
         body.extend_from_slice(&chunk);
@@ -262,6 +295,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(10);
 /// A set of 48 keys with certificates is well below it.
 const MOST_BYTES: usize = 1024 * 1024;
+const VERIFIERS: Limits = Limits { bytes: MOST_BYTES, redirects: 0, accept: "application/json" };
 const MOST_KEYS: usize = 50;
 
 #[cfg(test)]

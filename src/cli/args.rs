@@ -36,6 +36,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: RotationCommand,
     },
+    /// Reads what an authorization server says of itself, and prints a section for the configuration
+    Discover(DiscoverArgs),
     /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
 }
@@ -142,6 +144,21 @@ pub(super) struct TokenArgs {
     /// A JWS algorithm of the client's keys, such as ES384
     #[arg(long)]
     pub(super) alg: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct DiscoverArgs {
+    /// The FHIR base URL, or the issuer
+    pub(super) url: String,
+    /// What kind of system it is, where that is known
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    /// Hallmark's name for the client (default: after the host)
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// CA certificates to trust instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

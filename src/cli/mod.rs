@@ -8,6 +8,7 @@ mod check_config;
 mod connect;
 mod consent;
 mod dev;
+mod discover;
 mod failure;
 mod hints;
 mod jwks;
@@ -62,6 +63,7 @@ impl Cli {
             Command::Rotation { command } => {
                 Ok(Prepared::new(async move || rotation::run(command, connection, json).await))
             }
+            Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }
     }
