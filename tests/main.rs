@@ -11,6 +11,7 @@ mod configuration;
 mod database;
 mod dependencies;
 mod development;
+mod discover;
 mod disk_full;
 mod exported;
 mod flood;
