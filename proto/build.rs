@@ -2,8 +2,13 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] =
-    ["hallmark/v1/assertion.proto", "hallmark/v1/keys.proto", "hallmark/v1/rotation.proto", "hallmark/v1/jwks.proto"];
+const FILES: [&str; 5] = [
+    "hallmark/v1/assertion.proto",
+    "hallmark/v1/clients.proto",
+    "hallmark/v1/keys.proto",
+    "hallmark/v1/rotation.proto",
+    "hallmark/v1/jwks.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hallmark_proto::v1::{CreateKeysRequest, GetJwksRequest, GetKeyRequest, ListKeysRequest, SignAssertionRequest};
+use hallmark_proto::v1::{
+    CreateKeysRequest, GetClientRequest, GetJwksRequest, GetKeyRequest, ListClientsRequest, ListKeysRequest,
+    SignAssertionRequest,
+};
 use tonic::Code;
 
 use crate::support::{Refusal, Server, Site, caller::for_client, pki::Authority, site::APP};
@@ -74,11 +77,48 @@ async fn no_such_client_and_not_your_client_are_one_answer() {
     assert_refused(&nobodys, Code::PermissionDenied, "CLIENT_NOT_PERMITTED");
     assert_eq!(others.message.replace("other", "X"), nobodys.message.replace("nosuch", "X"));
 
+    let named = |client: &str| GetClientRequest { client: client.to_owned() };
+    for name in ["other", "nosuch"] {
+        let hidden: Refusal = server.app().clients().get_client(named(name)).await.unwrap_err().into();
+        assert_refused(&hidden, Code::PermissionDenied, "CLIENT_NOT_PERMITTED");
+    }
+    let all: Refusal = server.app().clients().list_clients(ListClientsRequest::default()).await.unwrap_err().into();
+    assert_refused(&all, Code::PermissionDenied, "NOT_AN_OPERATOR");
+
     let of = |client: &str| GetJwksRequest { client: client.to_owned() };
     let others: Refusal = server.app().jwks().get_jwks(of("other")).await.unwrap_err().into();
     let nobodys: Refusal = server.app().jwks().get_jwks(of("nosuch")).await.unwrap_err().into();
     assert_refused(&others, Code::PermissionDenied, "CLIENT_NOT_PERMITTED");
     assert_refused(&nobodys, Code::PermissionDenied, "CLIENT_NOT_PERMITTED");
+}
+
+#[tokio::test]
+async fn what_is_configured_of_a_client_is_told_to_those_who_need_it() {
+    let mut site = Site::new();
+    site.append(
+        "\n[[client]]\nname = \"other\"\nprofile = \"openemr-7\"\ntoken_endpoint = \"https://as.example//token/\"\n\
+         hsm = [\"soft\"]\njwks_path = \"/k/7f3a/jwks.json\"\n",
+    );
+    let server = site.start();
+    let own = GetClientRequest { client: "demo".to_owned() };
+    let own = server.app().clients().get_client(own).await.unwrap().into_inner().client.unwrap();
+    assert_eq!((own.name.as_str(), own.profile.as_str(), own.algs), ("demo", "generic", vec!["ES256".to_owned()]));
+
+    let mut names = Vec::new();
+    let mut page = ListClientsRequest { page_size: 1, ..Default::default() };
+    loop {
+        let answer = server.ops().clients().list_clients(page.clone()).await.unwrap().into_inner();
+        names.extend(answer.clients);
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+        page.page_token = answer.next_page_token;
+    }
+    let [demo, other] = &names[..] else { panic!("{names:?}") };
+    assert_eq!((demo.name.as_str(), other.name.as_str(), other.client_id.as_str()), ("demo", "other", ""));
+    assert_eq!((other.audience.as_str(), &other.token_endpoint), ("https://as.example//token/", &other.audience));
+    assert!(other.jwks_url.ends_with("/k/7f3a/jwks.json"), "{}", other.jwks_url);
+    assert!(other.public_key_url.ends_with("/k/7f3a/public_key.pem"), "{}", other.public_key_url);
 }
 
 #[tokio::test]

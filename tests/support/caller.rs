@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use hallmark_proto::v1::{
     SignAssertionRequest, SignAssertionResponse, assertion_service_client::AssertionServiceClient,
-    jwks_service_client::JwksServiceClient, key_service_client::KeyServiceClient,
+    client_service_client::ClientServiceClient, jwks_service_client::JwksServiceClient,
+    key_service_client::KeyServiceClient,
 };
 use tonic::{
     Code, IntoRequest, Request, Status,
@@ -42,6 +43,10 @@ impl Caller {
 
     pub(crate) fn keys(&self) -> KeyServiceClient<Channel> {
         KeyServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn clients(&self) -> ClientServiceClient<Channel> {
+        ClientServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn jwks(&self) -> JwksServiceClient<Channel> {

@@ -18,6 +18,7 @@
 mod cache;
 mod channel;
 mod client;
+mod clients;
 mod connection;
 mod error;
 mod keys;
@@ -29,6 +30,7 @@ mod token;
 mod watch;
 
 pub use client::{Client, Options};
+pub use clients::OAuthClient;
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, reason};
 pub use keys::{

@@ -5,6 +5,7 @@
 
 mod assertion;
 mod call;
+mod clients;
 mod convert;
 mod jwks;
 mod keys;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 
 use hallmark_core::{error::Error, policy::OperatorRole, ports::Clock};
 use hallmark_proto::v1::{
-    assertion_service_server::AssertionServiceServer, jwks_service_server::JwksServiceServer,
-    key_service_server::KeyServiceServer, rotation_service_server::RotationServiceServer,
+    assertion_service_server::AssertionServiceServer, client_service_server::ClientServiceServer,
+    jwks_service_server::JwksServiceServer, key_service_server::KeyServiceServer,
+    rotation_service_server::RotationServiceServer,
 };
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
 use uuid::Uuid;
@@ -60,7 +62,12 @@ impl HealthReporter {
         for name in ["", "hallmark.v1.AssertionService"] {
             self.0.set_service_status(name, signing).await;
         }
-        for name in ["hallmark.v1.KeyService", "hallmark.v1.RotationService", "hallmark.v1.JwksService"] {
+        for name in [
+            "hallmark.v1.ClientService",
+            "hallmark.v1.KeyService",
+            "hallmark.v1.RotationService",
+            "hallmark.v1.JwksService",
+        ] {
             self.0.set_service_status(name, Serving).await;
         }
     }
@@ -77,6 +84,12 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
     let plans = rotation::Plans::new(services.rotation.clone(), services.refusals.clone());
     let keys = keys::KeyManagement::new(services.keys, services.rotation, services.refusals.clone());
+    let clients = clients::Clients {
+        publisher: services.publisher.clone(),
+        registry: services.registry.clone(),
+        clock: services.clock.clone(),
+        refusals: services.refusals.clone(),
+    };
     let jwks = jwks::PublicKeys {
         publisher: services.publisher,
         followers: services.followers,
@@ -91,6 +104,7 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         refusals: services.refusals,
     };
     let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(ClientServiceServer::new(clients).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
         .add_service(RotationServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE))
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
