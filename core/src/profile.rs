@@ -9,12 +9,19 @@ use std::time::Duration;
 use crate::key::Alg;
 
 mod accepts;
+mod certificates;
+mod clouds;
+mod ehr;
+mod epic;
 mod generic;
+mod hydra;
 mod makes;
 mod objections;
 mod openemr;
 mod registration;
+mod servers;
 mod smart;
+mod strict;
 
 pub use accepts::{Accepts, Certificate, Evidence, Jti, Need, Rule};
 pub use makes::{Audience, Iss, Makes, Typ};
@@ -64,6 +71,8 @@ pub struct JwksRules {
     pub lead: Duration,
     /// How it caches, in a sentence.
     pub caching: Rule<&'static str>,
+    /// What the set and its keys must be like beside what every JWKS of Hallmark is, each in a sentence.
+    pub demands: &'static [Rule<&'static str>],
 }
 
 /// What holds a client's key at the authorization server.
@@ -93,7 +102,29 @@ const UNKNOWN_CACHING: Duration = Duration::from_secs(24 * 3600);
 /// The limit of SMART App Launch 2 (client-confidential-asymmetric), Epic, UDAP and Auth0.
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
-const PROFILES: &[&Profile] = &[&generic::GENERIC, &smart::SMART_V2, &openemr::OPENEMR_7];
+const PROFILES: &[&Profile] = &[
+    &generic::GENERIC,
+    &smart::SMART_V2,
+    &smart::SMART_2018,
+    &smart::SMART_BULK_DATA_SERVER,
+    &epic::EPIC,
+    &ehr::ORACLE_HEALTH,
+    &ehr::ECW_HEALOW,
+    &ehr::WEBCHART,
+    &openemr::OPENEMR_7,
+    &openemr::OPENEMR_8,
+    &certificates::CAREEVOLUTION,
+    &certificates::CERNER_CAREQUALITY_2019,
+    &certificates::UDAP_B2B,
+    &clouds::ENTRA,
+    &clouds::AUTH0,
+    &clouds::OKTA,
+    &servers::KEYCLOAK,
+    &servers::OIDC_PROVIDER,
+    &hydra::HYDRA,
+    &strict::RFC7523BIS,
+    &strict::FAPI2,
+];
 
 impl Profile {
     /// The profile of a client that names none.

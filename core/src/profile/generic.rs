@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Accepts, Audience, Binding, Certificate, FormRules, Handover, How, Iss, Jti, JwksRules, Need, Profile, Refusal,
-    Registration, Rule, Typ, UNKNOWN_CACHING, makes::USUAL,
+    Accepts, Audience, Binding, Certificate, FormRules, Iss, Jti, JwksRules, Need, Profile, Refusal, Rule, Typ,
+    UNKNOWN_CACHING, makes::USUAL, registration::RFC_7591,
 };
 use crate::key::Alg;
 
@@ -43,21 +43,13 @@ pub(super) const GENERIC: Profile = Profile {
         claims: Rule::specified(&[], "RFC 7523 §3"),
     },
     token_request: FormRules { client_id: false, fixed: &[], optional: &[] },
-    registration: Registration {
-        how: How::Document {
-            auth_method: Some("private_key_jwt"),
-            signing_alg: true,
-            redirect_uris: false,
-            members: &[],
-        },
-        hands_over: &[Handover::JwksUrl],
-        steps: &[],
-    },
+    registration: RFC_7591,
     jwks: JwksRules {
         first_rsa_key: false,
         pem: false,
         lead: UNKNOWN_CACHING,
         caching: Rule::unverified("not known", "ask the site"),
+        demands: &[],
     },
     binding: Binding::Jwks,
     on_revocation: &[
@@ -72,16 +64,16 @@ pub(super) const ANY: &[Refusal] = &[
     Refusal {
         says: "invalid_client",
         means: "the authorization server could not verify the assertion, or does not know the client",
-        remedy: "compare `aud` with the token endpoint of its discovery document, byte for byte",
+        remedy: "`hallmark doctor CLIENT` compares `aud`, `kid`, the clock and the public JWKS with what it should be",
     },
     Refusal {
         says: "invalid_scope",
         means: "the assertion was taken; the client may not have this scope",
-        remedy: "ask for a scope that was registered",
+        remedy: "ask for one that was registered: `hallmark token CLIENT --scope …`",
     },
     Refusal {
         says: "unauthorized_client",
         means: "the client is known, and may not use client_credentials",
-        remedy: "have the grant type enabled for it",
+        remedy: "have the grant type enabled for it at the authorization server",
     },
 ];

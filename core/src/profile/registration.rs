@@ -1,5 +1,8 @@
 //! How a client is made known to a system.
 
+use super::Rule;
+use crate::key::Alg;
+
 /// How a client is made known to a system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
@@ -8,6 +11,9 @@ pub struct Registration {
     pub hands_over: &'static [Handover],
     /// What people must do, in order, beside what `register` prints or sends.
     pub steps: &'static [&'static str],
+    /// The algorithms of keys that were handed over themselves, where those are fewer than of keys that are read from
+    /// the JWKS URL.
+    pub uploaded_algs: Option<Rule<&'static [Alg]>>,
 }
 
 /// By which means.
@@ -56,3 +62,11 @@ pub enum Handover {
     /// A fixed text.
     Text(&'static str),
 }
+
+/// What RFC 7591 has: a document that says where the JWKS is.
+pub(super) const RFC_7591: Registration = Registration {
+    how: How::Document { auth_method: Some("private_key_jwt"), signing_alg: true, redirect_uris: false, members: &[] },
+    hands_over: &[Handover::JwksUrl],
+    steps: &[],
+    uploaded_algs: None,
+};
