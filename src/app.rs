@@ -153,7 +153,7 @@ impl Running {
             tracing::error!(what, "the configuration was not taken: this change needs a restart");
             return;
         }
-        if let Err(error) = self.built.raise_max_age(&config.clients).await {
+        if let Err(error) = self.built.promise(&config.clients).await {
             tracing::error!(%error, "the configuration was not taken: the key store can't be written");
             return;
         }

@@ -64,6 +64,30 @@ async fn key_sets_are_served_from_the_database_and_outlive_it() {
     server.stop().await;
 }
 
+/// Whoever reads the database knows where a client is that no configuration names any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_taken_out_stays_at_its_path_wherever_it_is_served() {
+    const GONE: &str = "\n[[client]]\nname = \"gone\"\ntoken_endpoint = \"https://as.example/token\"\nhsm = [\"soft\"]\n\
+                        keys = [{ alg = \"ES256\" }]\nprovision = \"auto\"\njwks_path = \"/k/7f3a/jwks.json\"\n";
+    const PATH: &str = "/k/7f3a/jwks.json";
+    let Some(cluster) = Postgres::own() else { return };
+    let mut site = on_database(&cluster);
+    site.append(GONE);
+    let server = site.start();
+    server.ready().await;
+    let has_keys = async || Some(get(&format!("http://{}{PATH}", server.jwks)).await).filter(|got| got.status == 200);
+    eventually("it has keys", PATIENCE, has_keys).await;
+    server.stop().await;
+
+    site.replace(GONE, "");
+    let edge = Edge::of(&site);
+    edge.until(PATH, "it is there without anyone who signs", |got| got.status == 200).await;
+    assert_eq!(edge.get("/clients/gone/jwks.json").await.status, 404);
+    let server = site.start();
+    assert_eq!(get(&format!("http://{}{PATH}", server.jwks)).await.status, 200);
+    assert_eq!(get(&server.jwks_url("gone")).await.status, 404);
+}
+
 fn on_database(cluster: &Postgres) -> Site {
     let mut site = Site::new();
     let sqlite = format!("url = \"sqlite://{}/keys.db\"", site.folder().display());

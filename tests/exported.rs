@@ -109,7 +109,9 @@ async fn files_are_what_the_server_would_serve_and_a_verifier_sees_them() {
     });
     let first: Value = serde_json::from_str(&watching.line()).unwrap();
     assert_eq!(first["written"], serde_json::json!([format!("/{SET}")]));
-    out(&hallmark(&app, &["jwks", "check", "demo"]));
+    // The next standby may have come meanwhile.
+    let sees = async || hallmark(&app, &["jwks", "check", "demo"]).status.success().then_some(());
+    eventually("a verifier sees what is published", PATIENCE, sees).await;
     watching.kill();
 }
 

@@ -124,6 +124,34 @@ async fn a_path_that_does_not_name_the_client() {
     assert_bare(get(&server.jwks_url("demo")).await, StatusCode::NOT_FOUND).await;
 }
 
+/// The URL that was registered is for ever, whatever the configuration says by now.
+#[tokio::test]
+async fn a_client_that_is_taken_out_stays_at_its_path() {
+    const GONE: &str = "\n[[client]]\nname = \"gone\"\ntoken_endpoint = \"https://as.example/token\"\nhsm = [\"soft\"]\n\
+                        keys = [{ alg = \"ES256\" }]\nprovision = \"auto\"\njwks_path = \"/k/7f3a/jwks.json\"\n";
+    let mut site = Site::new();
+    site.append(GONE);
+    let server = site.start();
+    server.ready().await;
+    let at = async |server: &Server, path: &str| get(&format!("http://{}{path}", server.jwks)).await;
+    let published = async || Some(at(&server, "/k/7f3a/jwks.json").await).filter(|got| got.status() == 200);
+    let before = eventually("it has keys", PATIENCE, published).await;
+    let before = kids(before).await;
+    server.stop().await;
+
+    site.replace(GONE, "");
+    let server = site.start();
+    let after = at(&server, "/k/7f3a/jwks.json").await;
+    assert_eq!((after.status(), kids(after).await), (StatusCode::OK, before), "with the keys that verifiers know");
+    assert_bare(at(&server, "/clients/gone/jwks.json").await, StatusCode::NOT_FOUND).await;
+}
+
+/// In no order: which of them signed last is another question.
+async fn kids(answer: Response) -> std::collections::BTreeSet<String> {
+    let set: Value = answer.json().await.unwrap();
+    set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
 async fn keys_survive_a_restart() {
     let site = Site::new();

@@ -17,7 +17,8 @@ mod store;
 
 pub use store::{
     BegunChange, ChangeState, ClientPolicy, ClientState, KeyChange, KeyStore, Lead, MaxAge, Observation, Pending,
-    PolicyDifference, Pulse, RecordUpdate, Replica, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
+    PolicyDifference, PublishedPath, Pulse, RecordUpdate, Replica, ReplicaStore, Replicas, Snapshot, StoreError,
+    SweepStore,
 };
 
 /// The wall clock.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use hallmark_core::{
-    client::Client,
-    ports::{AuditSink, Clock, PinLedger, StoreError, SweepStore},
+    client::{Client, default_jwks_path},
+    ports::{AuditSink, Clock, PinLedger, PublishedPath, StoreError, SweepStore},
 };
 use hyper_util::service::TowerToHyperService;
 use tokio::{runtime::Handle, task::JoinSet};
@@ -145,7 +145,7 @@ impl Built {
         let seen = (Outside::new()?, publisher.public_url().to_owned());
         let rotation = rotation(config, &context, &keys, rules, &store, &metrics, served, seen);
         let (sweeps, max_age): (Arc<dyn SweepStore>, _) = (store.clone(), config.jwks.max_age);
-        raise_max_age(&*sweeps, &context, &config.clients, max_age)
+        promise(&*sweeps, &context, &config.clients, max_age)
             .await
             .map_err(|error| StartError::new("can't write to the key store", error))?;
         keys.reload().await.map_err(|error| StartError::new("can't read the key store", error))?;
@@ -168,9 +168,9 @@ impl Built {
         })
     }
 
-    /// Before verifiers are told for how long they may keep the sets of these clients.
-    pub(super) async fn raise_max_age(&self, clients: &[Client]) -> Result<(), StoreError> {
-        raise_max_age(&*self.sweeps, &self.context, clients, self.max_age).await
+    /// Before verifiers are told where the sets of these clients are, and for how long they may keep them.
+    pub(super) async fn promise(&self, clients: &[Client]) -> Result<(), StoreError> {
+        promise(&*self.sweeps, &self.context, clients, self.max_age).await
     }
 
     /// What of `config` can't be taken without a new start.
@@ -440,7 +440,7 @@ fn testing<T>(config: &Config, value: impl Fn(&UnsafeTesting) -> Option<T>) -> O
     config.unsafe_testing.as_ref().and_then(value)
 }
 
-async fn raise_max_age(
+async fn promise(
     sweeps: &dyn SweepStore,
     context: &Context,
     clients: &[Client],
@@ -448,7 +448,10 @@ async fn raise_max_age(
 ) -> Result<(), StoreError> {
     let keys = context.keyring.keys().clone();
     let all: BTreeSet<_> = clients.iter().map(|client| &client.name).chain(keys.clients()).collect();
-    sweeps.raise_max_age(&max_ages(all.into_iter(), max_age)).await
+    sweeps.raise_max_age(&max_ages(all.into_iter(), max_age)).await?;
+    let path = |client: &Client| client.jwks_path.clone().filter(|path| *path != default_jwks_path(&client.name));
+    let paths = clients.iter().map(|client| PublishedPath { client: client.name.clone(), path: path(client) });
+    sweeps.publish_at(&paths.collect::<Vec<_>>()).await
 }
 
 /// A port of 0 in `public_url` stands for the one that the system chose.

@@ -80,8 +80,9 @@ impl Reader {
             self.standing.connected(false);
         })?;
         let now = self.clock.now();
-        if let Some(Snapshot { records, generation }) = news {
+        if let Some(Snapshot { records, generation, paths }) = news {
             let clients = self.clients.load_full();
+            self.publisher.remember_paths(&paths);
             self.publisher.rebuild_until(&clients, &records, &(self.foresee)(&clients, &records, now));
             self.published.store(Some(Arc::new((generation, clients))));
         }
@@ -124,7 +125,7 @@ mod tests {
     impl KeyStore for Told {
         fn records(&self) -> Pending<'_, Snapshot> {
             let records = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let snapshot = records.map(|records| Snapshot { records, generation: 1 });
+            let snapshot = records.map(|records| Snapshot { records, generation: 1, paths: Vec::new() });
             Box::pin(async { snapshot.ok_or_else(|| StoreError::Unavailable("gone".to_owned())) })
         }
 

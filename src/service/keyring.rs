@@ -20,7 +20,7 @@ use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Purpose},
-    ports::{KeyStore, Pulse, Snapshot, StoreError},
+    ports::{KeyStore, PublishedPath, Pulse, Snapshot, StoreError},
     time::Timestamp,
 };
 
@@ -55,6 +55,8 @@ pub struct Reading {
     /// What operators have confirmed of keys.
     pub registered: BTreeSet<KeyId>,
     pub rehearsed: BTreeSet<KeyId>,
+    /// Where clients are published that are not at their default path.
+    pub paths: Vec<PublishedPath>,
     by_client: HashMap<ClientName, Range<usize>>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
@@ -71,7 +73,7 @@ impl Keyring {
     pub async fn open(store: Arc<dyn KeyStore>, lease: Duration, registry: &Registry) -> Result<Self, StoreError> {
         let began = Instant::now();
         let snapshot = store.records().await?;
-        let keys = Reading::new(snapshot.records, snapshot.generation, &registry.load_full(), None);
+        let keys = Reading::new(snapshot, &registry.load_full(), None);
         Ok(Self {
             store,
             lease,
@@ -89,8 +91,8 @@ impl Keyring {
     pub async fn refresh(&self, registered: &Registered) -> Result<(), StoreError> {
         // The lease runs from before the question: what was true then is what the answer shows.
         let asked = Instant::now();
-        let mut snapshot = self.store.records().await?;
-        self.exchange(&mut snapshot, registered);
+        let snapshot = self.store.records().await?;
+        self.exchange(snapshot, registered);
         self.renew(asked);
         Ok(())
     }
@@ -148,8 +150,8 @@ impl Keyring {
     pub fn bar(&self, key: KeyId, at: Timestamp, registered: &Registered) {
         self.barred().insert(key, at);
         let old = self.current.load_full();
-        let mut snapshot = Snapshot { records: old.records.clone(), generation: old.generation };
-        self.exchange(&mut snapshot, registered);
+        let (records, paths) = (old.records.clone(), old.paths.clone());
+        self.exchange(Snapshot { records, generation: old.generation, paths }, registered);
     }
 
     /// The keys of [`Self::bar`] that the store does not know of yet.
@@ -162,7 +164,7 @@ impl Keyring {
         self.barred().remove(&key);
     }
 
-    fn exchange(&self, snapshot: &mut Snapshot, registered: &Registered) {
+    fn exchange(&self, mut snapshot: Snapshot, registered: &Registered) {
         // Held to the end, so that no key is barred in between and then forgotten.
         let barred = self.barred();
         for record in snapshot.records.iter_mut().filter(|record| record.state != KeyState::Compromised) {
@@ -171,8 +173,7 @@ impl Keyring {
                 record.times.compromised = Some(*at);
             }
         }
-        let records = std::mem::take(&mut snapshot.records);
-        let reading = Reading::new(records, snapshot.generation, registered, Some(&self.current.load()));
+        let reading = Reading::new(snapshot, registered, Some(&self.current.load()));
         self.current.store(Arc::new(reading));
     }
 
@@ -188,7 +189,8 @@ impl Keyring {
 
 impl Reading {
     /// What `before` had parsed already is taken over.
-    fn new(mut records: Vec<KeyRecord>, generation: u64, registered: &Registered, before: Option<&Self>) -> Self {
+    fn new(snapshot: Snapshot, registered: &Registered, before: Option<&Self>) -> Self {
+        let Snapshot { mut records, generation, paths } = snapshot;
         // Stable: within a client they stay in the order of creation.
         records.sort_by(|a, b| a.client.cmp(&b.client));
         let confirmed = |when: fn(&KeyTimes) -> Option<Timestamp>| {
@@ -201,6 +203,7 @@ impl Reading {
             hsms: records.iter().map(|record| record.hsm.clone()).collect(),
             registered: registered_keys,
             rehearsed,
+            paths,
             records,
             generation,
             active: HashMap::new(),

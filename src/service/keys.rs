@@ -137,7 +137,9 @@ impl Keys {
         let work = move || {
             let clients: Vec<_> = registered.clients.values().cloned().collect();
             let next = this.rules.next_changes(&this.context);
-            this.publisher.rebuild_until(&clients, &this.context.keyring.keys().records, &next);
+            let keys = this.context.keyring.keys();
+            this.publisher.remember_paths(&keys.paths);
+            this.publisher.rebuild_until(&clients, &keys.records, &next);
         };
         // Ten thousand clients take a while, which signing need not wait for.
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use hallmark_core::{
     client::{Client, default_jwks_path, pem_path},
     key::{ClientName, KeyRecord, Purpose},
+    ports::PublishedPath,
     time::Timestamp,
 };
 use tokio::sync::watch;
@@ -130,10 +131,11 @@ impl Publisher {
     }
 
     /// Says where clients were published that are no longer configured, as far as this process does not know by itself.
-    pub fn remember_paths(&self, known: impl IntoIterator<Item = (ClientName, String)>) {
+    pub fn remember_paths(&self, known: &[PublishedPath]) {
         let mut paths = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        for (client, path) in known {
-            paths.entry(client).or_insert(path);
+        for PublishedPath { client, path } in known {
+            let path = || path.clone().unwrap_or_else(|| default_jwks_path(client));
+            paths.entry(client.clone()).or_insert_with(path);
         }
     }
 

@@ -8,6 +8,7 @@
 //!   postgres/place.rs   URL and password
 //! sql/               the ports, in statements that both databases know: each compiles them for itself
 //!   sql/records.rs      key records
+//!   sql/paths.rs        where key sets are published
 //!   sql/changes.rs      operators' changes
 //!   sql/sweep.rs        observed time, and what verifiers were told
 //!   sql/replicas.rs     who lives, and with which policy

@@ -52,6 +52,8 @@ mod changes;
 mod lead;
 #[path = "sql/logins.rs"]
 mod logins;
+#[path = "sql/paths.rs"]
+mod paths;
 mod place;
 #[path = "sql/ports.rs"]
 mod ports;

@@ -54,6 +54,8 @@ mod changes;
 mod lead;
 #[path = "sql/logins.rs"]
 mod logins;
+#[path = "sql/paths.rs"]
+mod paths;
 #[path = "sql/ports.rs"]
 mod ports;
 #[path = "sql/records.rs"]

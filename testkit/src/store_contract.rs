@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hallmark_core::ports::{ChangeState, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
 
 mod changes;
+mod paths;
 mod pins;
 mod records;
 mod replicas;
@@ -45,21 +46,27 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() 
     sweep::the_high_water_never_falls_early(&fresh().await).await;
     sweep::the_largest_of_the_smaller_values_holds(&fresh().await).await;
     sweep::serving_the_old_value_again_takes_the_mark_away(&fresh().await).await;
+    paths::where_sets_are_published_is_kept(&fresh().await).await;
+    paths::no_client_is_forgotten(&fresh().await).await;
     replicas::who_is_heard_of_lives(&fresh().await).await;
     replicas::differing_policies_are_named(&fresh().await).await;
     replicas::ten_thousand_policies_are_compared(&fresh().await).await;
 }
 
 /// Writes to `store`, has `reopen` close it and open the same place again, and reads.
-pub async fn survives_reopening<S: KeyStore>(store: S, reopen: impl AsyncFn(S) -> S) {
+pub async fn survives_reopening<S: KeyStore + SweepStore>(store: S, reopen: impl AsyncFn(S) -> S) {
     let mut records = records_of_every_kind();
     store.apply(&records, &[]).await.unwrap();
     let change = change("1", "request-1");
     store.begin_change(&change).await.unwrap();
     store.end_change(&change.id, ChangeState::Applied, &[records[0].id]).await.unwrap();
 
+    store.publish_at(&[paths::at("c", Some("/k/c.json"))]).await.unwrap();
+
     let store = reopen(store).await;
-    assert_eq!(store.records().await.unwrap().records, records, "records must survive");
+    let read = store.records().await.unwrap();
+    assert_eq!(read.records, records, "records must survive");
+    assert_eq!(read.paths, [paths::at("c", Some("/k/c.json"))], "paths must survive");
     let again = changes::existing(&store, &change).await;
     assert_eq!((again.state, again.keys), (ChangeState::Applied, vec![records[0].id]), "changes must survive");
 

@@ -47,6 +47,10 @@ pub trait SweepStore: Send + Sync + 'static {
     /// Raises the high water of each client to what is about to be served, before it is. Never lowers it. Any replica
     /// may; costs no write where it is as high already.
     fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()>;
+
+    /// Writes down where key sets are published, before they are. Any replica may; moves the generation by one where it
+    /// is another place than before, and costs no write where it is not. A client that is not named stays where it is.
+    fn publish_at<'a>(&'a self, paths: &'a [PublishedPath]) -> Pending<'a, ()>;
 }
 
 /// The sweep lock, while it is held. What it writes goes over the connection that holds the lock: a sweeper that lost
@@ -83,6 +87,16 @@ pub trait ReplicaStore: Send + Sync + 'static {
 pub struct Snapshot {
     pub records: Vec<KeyRecord>,
     pub generation: u64,
+    /// Of the clients that are not at their default path, by name.
+    pub paths: Vec<PublishedPath>,
+}
+
+/// Where a client's key set is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPath {
+    pub client: ClientName,
+    /// `None`: at the default.
+    pub path: Option<String>,
 }
 
 /// What a store answers to whoever asks often.
@@ -109,7 +123,7 @@ pub struct MaxAge {
     pub max_age_ms: u64,
 }
 
-/// What verifiers of a client were told.
+/// What verifiers of a client were told; a high water of 0 where that is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientState {
     pub client: ClientName,

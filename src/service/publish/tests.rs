@@ -187,8 +187,9 @@ fn a_client_taken_out_stays_at_its_own_path() {
     let records = [record("a", 1, Alg::RS384, KeyState::Active), record("b", 2, Alg::RS384, KeyState::Active)];
     publisher.rebuild(&[client("a", &[Alg::RS384], Some("/k/7f3a.json"))], &records);
     // What an earlier process knew counts where this one does not know better.
-    let told = [("a", "/old.json"), ("b", "/k/b.json")].map(|(name, path)| (name.parse().unwrap(), path.to_owned()));
-    publisher.remember_paths(told);
+    let told = [("a", "/old.json"), ("b", "/k/b.json")];
+    let told = told.map(|(name, path)| PublishedPath { client: name.parse().unwrap(), path: Some(path.to_owned()) });
+    publisher.remember_paths(&told);
     publisher.rebuild(&[], &records);
     assert_eq!(kids(&publisher, "/k/7f3a.json"), ["k1"]);
     assert_eq!(kids(&publisher, "/k/b.json"), ["k2"]);

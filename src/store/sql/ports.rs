@@ -6,11 +6,11 @@ use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
         BegunChange, ChangeState, ClientPolicy, ClientState, KeyChange, KeyStore, Lead, MaxAge, Pending, PinVerdict,
-        Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
+        PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
     },
 };
 
-use super::{Store, changes, lead, limited, logins, records, replicas, sweep};
+use super::{Store, changes, lead, limited, logins, paths, records, replicas, sweep};
 use crate::store::LoginAttempts;
 
 /// One call: takes a connection from the pool, and gives it back.
@@ -59,6 +59,10 @@ impl SweepStore for Store {
 
     fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {
         call!(self, connection => sweep::raise_max_age(connection, served))
+    }
+
+    fn publish_at<'a>(&'a self, paths: &'a [PublishedPath]) -> Pending<'a, ()> {
+        call!(self, connection => paths::write(connection, paths))
     }
 }
 

@@ -14,8 +14,8 @@ use hallmark_core::{
     client::Client,
     key::{HsmName, KeyId, KeyRecord, KeyState},
     ports::{
-        BegunChange, ChangeState, ClientPolicy, ClientState, Clock, KeyChange, KeyStore, Lead, MaxAge, Pending, Pulse,
-        RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
+        BegunChange, ChangeState, ClientPolicy, ClientState, Clock, KeyChange, KeyStore, Lead, MaxAge, Pending,
+        PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
     },
     profile::Profile,
     time::Timestamp,
@@ -176,6 +176,10 @@ impl SweepStore for TestStore {
 
     fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {
         self.inner.raise_max_age(served)
+    }
+
+    fn publish_at<'a>(&'a self, paths: &'a [PublishedPath]) -> Pending<'a, ()> {
+        self.inner.publish_at(paths)
     }
 }
 
