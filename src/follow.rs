@@ -1,7 +1,7 @@
 //! What `serve --role jwks` publishes: the documents of a process that manages keys, in one that does not.
 //!
 //! [`signer`] follows a server over gRPC and keeps the last set on the disk ([`disk`]); [`store`] reads the records
-//! themselves. Both feed a [`crate::service::publish::Publisher`], and say in [`Standing`] how it stands.
+//! themselves, with the last set on the disk too ([`kept`]). Both feed a [`crate::service::publish::Publisher`], and say in [`Standing`] how it stands.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -13,6 +13,7 @@ use hallmark_core::time::Timestamp;
 use crate::telemetry::metrics::SourceFigures;
 
 pub mod disk;
+pub mod kept;
 pub mod signer;
 pub mod store;
 

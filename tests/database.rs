@@ -64,6 +64,33 @@ async fn key_sets_are_served_from_the_database_and_outlive_it() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_the_database_counts_down_and_starts_without_it() {
+    let Some(cluster) = Postgres::own() else { return };
+    let mut site = on_database(&cluster);
+    site.replace("[jwks]\n", "[jwks]\nstate_dir = \"jwks-state\"\n");
+    site.append("\n[unsafe_testing]\nsweep_every = \"100ms\"\nrotate_every = \"200s\"\nlead = \"1s\"\n");
+    let server = site.start_with(|command| _ = command.arg("--unsafe-testing"));
+    server.ready().await;
+    let edge = Edge::of(&site);
+    let counts = |age: Option<u64>| age.is_some_and(|age| (60..=200).contains(&age));
+    let theirs = edge.until(SET, "it counts down to the next change", |got| counts(got.max_age)).await;
+    let ours = get(&server.jwks_url("demo")).await;
+    assert_eq!((&ours.body, &ours.etag), (&theirs.body, &theirs.etag));
+    let apart = ours.max_age.unwrap().abs_diff(theirs.max_age.unwrap());
+    assert!(apart <= 5, "{ours:?} {theirs:?}");
+
+    cluster.stop();
+    let edge = edge.restart();
+    let alone = edge.get(SET).await;
+    assert_eq!((&alone.body, &alone.etag), (&theirs.body, &theirs.etag), "from the disk, from its first moment on");
+    assert!(alone.max_age.is_some_and(|age| age <= 60), "{alone:?}");
+    assert_eq!(edge.get("/readyz/jwks").await.status, 200);
+    assert_eq!(edge.metric("hallmark_jwks_source_connected{}").await, 0.0);
+    cluster.start();
+    edge.until(SET, "it reads again", |got| got.max_age.is_some_and(|age| age > 60)).await;
+}
+
 /// Whoever reads the database knows where a client is that no configuration names any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_taken_out_stays_at_its_path_wherever_it_is_served() {

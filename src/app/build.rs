@@ -131,7 +131,9 @@ impl Built {
         let context = Context { clock, audit: sink, pools: Arc::new(pools), registry, keyring };
         let publisher = Arc::new(Publisher::new(&public_url(&config.jwks, jwks_addr), config.jwks.max_age));
         let followers = Arc::new(Followers::new(config.jwks.followers.iter().cloned()));
-        let rules = Arc::new(Rules::new(rule_settings(config)));
+        let rules = &config.rotation;
+        let rules = rule_settings(&config.jwks, config.store.lease, rules, config.unsafe_testing.as_ref());
+        let rules = Arc::new(Rules::new(rules));
         let keys = Keys::new(context.clone(), publisher.clone(), rules.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
@@ -425,14 +427,20 @@ pub(super) fn registered(config: &Config) -> Registered {
     Registered::new(clients, workloads, config.operators.clone()).with_rotation(config.rotate.clone())
 }
 
-fn rule_settings(config: &Config) -> RuleSettings {
-    let config::Rotation { line_timeout, destroy_after, require_rehearsal, .. } = config.rotation;
+/// What the configuration says of all clients alike.
+pub(super) fn rule_settings(
+    jwks: &config::Jwks,
+    lease: Duration,
+    rotation: &config::Rotation,
+    testing: Option<&UnsafeTesting>,
+) -> RuleSettings {
+    let config::Rotation { line_timeout, destroy_after, require_rehearsal, .. } = *rotation;
     let unsafe_times = UnsafeTimes {
-        lead: testing(config, |testing| testing.lead),
-        keep: testing(config, |testing| testing.keep),
-        rotate: testing(config, |testing| testing.rotate_every),
+        lead: testing.and_then(|testing| testing.lead),
+        keep: testing.and_then(|testing| testing.keep),
+        rotate: testing.and_then(|testing| testing.rotate_every),
     };
-    let settings = RuleSettings::new(config.jwks.max_age, config.store.lease);
+    let settings = RuleSettings::new(jwks.max_age, lease);
     RuleSettings { line_timeout, destroy_after, require_rehearsal, unsafe_times, ..settings }
 }
 

@@ -1,13 +1,9 @@
 //! `serve --role jwks`: publishes what another process manages. No HSM, no audit log, nothing that signs.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{path::Path, pin::Pin, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use hallmark_client::{Client, Connection, Options};
-use hallmark_core::{
-    client::Client as OauthClient,
-    ports::{Clock, KeyStore},
-};
+use hallmark_core::ports::{Clock, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +14,17 @@ use super::{
 };
 use crate::{
     config::{self, FollowedSource},
-    follow::{Standing, disk::StateDir, signer, store},
-    service::publish::{CUT_OFF_MAX_AGE, NextChanges, Publisher},
+    follow::{
+        Standing,
+        disk::{DiskError, StateDir},
+        kept::Kept,
+        signer, store,
+    },
+    service::{
+        publish::Publisher,
+        registry::Registered,
+        rules::{Foresight, RuleSettings},
+    },
     store::{PostgresOptions, PostgresStore},
     telemetry::Metrics,
     transport::{
@@ -41,7 +46,7 @@ pub struct ServingJwks {
     end: CancellationToken,
     tasks: JoinSet<()>,
     /// Of the configuration, where the records are read here.
-    clients: Option<Arc<ArcSwap<Vec<OauthClient>>>>,
+    foresight: Option<Arc<Foresight>>,
 }
 
 /// What its parts share.
@@ -57,29 +62,27 @@ struct Parts {
 pub async fn start_jwks(config: &config::Follower) -> Result<ServingJwks, StartError> {
     let socket = bind(config.jwks.listen, "[jwks]").await?;
     let jwks_addr = socket.addr().unwrap_or(config.jwks.listen);
-    let (max_age, max_stale) = match &config.source {
-        FollowedSource::Signer(follow) => (config.jwks.max_age, follow.max_stale),
-        // Without a plan of what comes next nothing can be counted down to: nobody keeps a set for longer than real
-        // verifiers do anyway.
-        FollowedSource::Store { .. } => (config.jwks.max_age.min(CUT_OFF_MAX_AGE), STORE_STALE),
+    let max_stale = match &config.source {
+        FollowedSource::Signer(follow) => follow.max_stale,
+        FollowedSource::Store(_) => config.jwks.max_stale,
     };
     let parts = Parts {
-        publisher: Arc::new(Publisher::new(&public_url(&config.jwks, jwks_addr), max_age)),
+        publisher: Arc::new(Publisher::new(&public_url(&config.jwks, jwks_addr), config.jwks.max_age)),
         standing: Arc::new(Standing::new(max_stale)),
         metrics: Arc::new(Metrics::new()),
         clock: Arc::new(SystemClock),
         end: CancellationToken::new(),
     };
     let mut tasks = JoinSet::new();
-    let clients = match &config.source {
+    let foresight = match &config.source {
         FollowedSource::Signer(follow) => {
             tasks.spawn(follow_signer(&parts, follow)?.run(parts.end.clone()));
             None
         }
-        FollowedSource::Store { store, clients } => {
-            let clients = Arc::new(ArcSwap::from_pointee(clients.clone()));
-            tasks.spawn(read_store(&parts, store, clients.clone()).await?.run(parts.end.clone()));
-            Some(clients)
+        FollowedSource::Store(read) => {
+            let foresight = Arc::new(Foresight::new(registered(read), settings(&config.jwks, read)));
+            tasks.spawn(read_store(&parts, config, read, foresight.clone()).await?.run(parts.end.clone()));
+            Some(foresight)
         }
     };
     tasks.spawn(watch_age(parts.standing.clone(), parts.clock.clone(), parts.end.clone()));
@@ -87,7 +90,7 @@ pub async fn start_jwks(config: &config::Follower) -> Result<ServingJwks, StartE
     let metrics = fronts(config, &parts, socket, &mut tasks).await?;
     let addresses = Addresses { grpc: None, unix: None, jwks: jwks_addr, metrics };
     tracing::info!(?addresses, role = "jwks", "serving");
-    Ok(ServingJwks { addresses, end: parts.end, tasks, clients })
+    Ok(ServingJwks { addresses, end: parts.end, tasks, foresight })
 }
 
 impl ServingJwks {
@@ -98,9 +101,9 @@ impl ServingJwks {
 
     /// Takes the clients anew, where it is the configuration that says what is published where.
     pub fn reload(&self, config: config::Follower) {
-        match (&self.clients, config.source) {
-            (Some(clients), FollowedSource::Store { clients: new, .. }) => {
-                clients.store(Arc::new(new));
+        match (&self.foresight, config.source) {
+            (Some(foresight), FollowedSource::Store(read)) => {
+                foresight.replace(registered(&read));
                 tracing::info!("configuration taken");
             }
             (None, FollowedSource::Signer(_)) => {
@@ -130,13 +133,15 @@ fn follow_signer(parts: &Parts, follow: &config::Follow) -> Result<signer::Follo
     let connection = Connection::tls(address, ca, &tls.cert, &tls.key);
     let client = Client::connect_with(connection, options);
     let client = client.map_err(|error| StartError::new("can't use what [follow] names", why(&error)))?;
-    let unusable = |error: &dyn fmt::Display| {
-        StartError::new(format!("can't use `state_dir` of [follow]: `{}`", state_dir.display()), error)
-    };
-    let state = StateDir::open(state_dir).map_err(|error| unusable(&error))?;
+    let unusable = |error| unusable("follow", state_dir, error);
+    let state = StateDir::open(state_dir).map_err(unusable)?;
     let Parts { publisher, standing, clock, .. } = parts;
     let follower = signer::Follower::start(client, state, publisher.clone(), standing.clone(), clock.clone());
-    follower.map_err(|error| unusable(&error))
+    follower.map_err(unusable)
+}
+
+fn unusable(section: &str, dir: &Path, error: DiskError) -> StartError {
+    StartError::new(format!("can't use `state_dir` of [{section}]: `{}`", dir.display()), error)
 }
 
 fn why(error: &hallmark_client::Error) -> String {
@@ -144,23 +149,45 @@ fn why(error: &hallmark_client::Error) -> String {
     format!("{}{source}", error.message())
 }
 
+/// With a folder for the last set the database may be away at the start; without one there would be nothing to serve.
 async fn read_store(
     parts: &Parts,
-    store: &config::Store,
-    clients: Arc<ArcSwap<Vec<OauthClient>>>,
+    config: &config::Follower,
+    read: &config::FollowedStore,
+    foresight: Arc<Foresight>,
 ) -> Result<store::Reader, StartError> {
     let Parts { publisher, standing, clock, .. } = parts;
-    let store = open_store(store).await?;
-    let foresee = Box::new(|_: &[OauthClient], _: &[_], _| NextChanges::new());
-    Ok(store::Reader::new(store, clients, publisher.clone(), standing.clone(), clock.clone(), foresee))
+    let (publisher, standing, clock) = (publisher.clone(), standing.clone(), clock.clone());
+    let options = read.store.clone();
+    let open: store::Open = Box::new(move || Box::pin(open_store(options.clone())));
+    let kept = match &config.jwks.state_dir {
+        Some(dir) => {
+            let unusable = |error| unusable("jwks", dir, error);
+            Some(Kept::open(StateDir::open(dir).map_err(unusable)?, &publisher, &standing).map_err(unusable)?)
+        }
+        None => None,
+    };
+    let must_answer = kept.is_none();
+    let mut reader = store::Reader::new(store::Parts { publisher, standing, clock, foresight, kept }, open);
+    if must_answer {
+        reader.connect().await.map_err(|error| StartError::new("can't open the key store", error))?;
+    }
+    Ok(reader)
 }
 
 /// A store that another process writes meanwhile. The configuration has refused the kinds that have one process only.
-async fn open_store(store: &config::Store) -> Result<Arc<dyn KeyStore>, StartError> {
-    let config::Store { url, password_file, lease } = store.clone();
+async fn open_store(store: config::Store) -> Result<Arc<dyn store::Source>, StoreError> {
+    let config::Store { url, password_file, lease } = store;
     let options = PostgresOptions { url, password_file, instance: READER.to_owned(), lease };
-    let store = PostgresStore::open(options).await;
-    Ok(Arc::new(store.map_err(|error| StartError::new("can't open the key store", error))?))
+    Ok(Arc::new(PostgresStore::open(options).await?))
+}
+
+fn registered(read: &config::FollowedStore) -> Registered {
+    Registered::new(read.clients.clone(), Vec::new(), Vec::new()).with_rotation(read.rotate.clone())
+}
+
+fn settings(jwks: &config::Jwks, read: &config::FollowedStore) -> RuleSettings {
+    build::rule_settings(jwks, read.store.lease, &read.rotation, read.unsafe_testing.as_ref())
 }
 
 /// It announces nothing, and begins no change.
@@ -233,6 +260,4 @@ impl Health for JwksHealth {
 
 /// How soon the alarm of an old set comes once it is old.
 const AGE_EVERY: Duration = Duration::from_secs(1);
-/// As `max_stale` of [follow] by default.
-const STORE_STALE: Duration = Duration::from_secs(24 * 3600);
 const CLOSING: Duration = Duration::from_secs(5);

@@ -46,7 +46,10 @@ fn run_jwks(path: &Path, json: bool) -> Checked {
             let mut text = format!("OK: {}\n", path.display());
             let (source, kept) = match &config.source {
                 FollowedSource::Signer(follow) => (follow.address.clone(), follow.state_dir.display().to_string()),
-                FollowedSource::Store { store, .. } => (store.url.clone(), "nowhere".to_owned()),
+                FollowedSource::Store(read) => {
+                    let kept = config.jwks.state_dir.as_ref().map(|dir| dir.display().to_string());
+                    (read.store.url.clone(), kept.unwrap_or_else(|| "nowhere".to_owned()))
+                }
             };
             let rows = [("role", "jwks".to_owned()), ("source", source), ("kept in", kept)];
             let jwks = ("JWKS", format!("{}, {}", config.jwks.listen, how(&config.jwks)));

@@ -1,14 +1,18 @@
 //! Reads `[follow]`, and what else `serve --role jwks` needs of a configuration.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hallmark_core::client::Client;
+use hallmark_core::{
+    client::Client,
+    key::{Alg, ClientName},
+};
 
 use super::{
-    ConfigError, Jwks, Metrics, Problem, Role, Store, TlsFiles, defaults,
+    ConfigError, Jwks, Metrics, Problem, Role, Rotation, Store, TlsFiles, UnsafeTesting, defaults,
     problem::{At, Place, Problems},
     read_parts,
     section::Section,
@@ -32,7 +36,18 @@ pub enum Source {
     /// From a server that signs.
     Signer(Follow),
     /// From the records themselves.
-    Store { store: Store, clients: Vec<Client> },
+    Store(Box<Read>),
+}
+
+/// What is read from a store that others write, and by which rules those change it.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub store: Store,
+    pub clients: Vec<Client>,
+    /// How often each client's keys of an algorithm are to be replaced.
+    pub rotate: BTreeMap<(ClientName, Alg), Duration>,
+    pub rotation: Rotation,
+    pub unsafe_testing: Option<UnsafeTesting>,
 }
 
 /// `[follow]`: which server's key sets are served.
@@ -79,7 +94,18 @@ fn read_follower(path: &Path, problems: &Problems) -> Option<Follower> {
                 let what = "`serve --role jwks` can't read SQLite: the file belongs to the one process that signs";
                 problems.error(&place, what, FOLLOW_HINT);
             }
-            Source::Store { store, clients: clients.list }
+            if server.jwks.as_ref().is_some_and(|jwks| jwks.state_dir.is_none()) {
+                let what =
+                    "`state_dir` in [jwks] is missing: after a start without the database there is nothing to serve";
+                problems.warn(&place, what, "add `state_dir = \"/var/lib/hallmark-jwks\"` to [jwks]");
+            }
+            Source::Store(Box::new(Read {
+                store,
+                clients: clients.list,
+                rotate: clients.rotation,
+                rotation: server.rotation,
+                unsafe_testing: server.unsafe_testing,
+            }))
         }
         _ => {
             if problems.is_empty() {
@@ -104,10 +130,14 @@ pub(super) fn read(s: &Section<'_>) -> Option<Follow> {
     }
     let ca = s.required::<PathBuf>("ca", "\"server-ca.pem\"");
     let state_dir = s.required::<PathBuf>("state_dir", "\"/var/lib/hallmark-jwks\"");
-    let max_stale =
-        s.within("max_stale", defaults::max_stale(), &(Duration::from_mins(1)..=Duration::from_hours(24 * 30)));
+    let max_stale = max_stale(s);
     let address = address.and_then(|address| check_address(s, address));
     Some(Follow { address: address?, tls: tls?, ca: ca?.value, state_dir: state_dir?.value, max_stale })
+}
+
+/// How old a set may be without an alarm.
+pub(super) fn max_stale(s: &Section<'_>) -> Duration {
+    s.within("max_stale", defaults::max_stale(), &(Duration::from_mins(1)..=Duration::from_hours(24 * 30)))
 }
 
 fn check_address(s: &Section<'_>, At { value: text, place }: At<String>) -> Option<String> {

@@ -34,7 +34,7 @@ mod url;
 mod value;
 
 pub use client::{MAX_JWKS_KEYS, published_keys};
-pub use follow::{Follow, Follower, Source as FollowedSource, load as load_follower};
+pub use follow::{Follow, Follower, Read as FollowedStore, Source as FollowedSource, load as load_follower};
 pub use problem::{ConfigError, Problem};
 
 use access::Access;
@@ -130,6 +130,10 @@ pub struct Jwks {
     pub behind_proxy: bool,
     /// How long verifiers may cache a JWK Set.
     pub max_age: Duration,
+    /// Where `serve --role jwks` keeps the last set that it read from [store].
+    pub state_dir: Option<PathBuf>,
+    /// A set older than this is served with an alarm.
+    pub max_stale: Duration,
 }
 
 /// `[metrics]`: where Prometheus scrapes, and health is read.

@@ -142,6 +142,8 @@ fn jwks(
     let tls = tls(s);
     let behind_proxy = s.get("behind_proxy").map_or_else(defaults::behind_proxy, |on| on.value);
     let max_age = s.within("max_age", defaults::max_age(), &(Duration::ZERO..=DAY));
+    let state_dir = s.get::<PathBuf>("state_dir").map(|dir| dir.value);
+    let max_stale = follow::max_stale(s);
     let public_url = s.get::<String>("public_url");
     if let Some(url) = &public_url {
         check_public_url(s, url, behind_proxy);
@@ -175,7 +177,7 @@ fn jwks(
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     let public_url = public_url.map_or_else(|| defaults::public_url(scheme, listen), |url| url.value);
-    Some(Jwks { listen, followers, public_url, tls, behind_proxy, max_age })
+    Some(Jwks { listen, followers, public_url, tls, behind_proxy, max_age, state_dir, max_stale })
 }
 
 fn check_public_url(s: &Section<'_>, At { value: text, place }: &At<String>, behind_proxy: bool) {

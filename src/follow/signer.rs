@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use hallmark_client::{Client, DocumentKind, JwksUpdate, PublishedDocument};
 use hallmark_core::{ports::Clock, time::Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Standing,
     disk::{DiskError, StateDir, StoredDocument, StoredKind, StoredSet},
+    kept::slot,
 };
-use crate::service::publish::{Kind, Published, Publisher, Slot};
+use crate::service::publish::Publisher;
 
 /// Follows one server.
 pub struct Follower {
@@ -247,22 +247,6 @@ fn stored(document: &PublishedDocument) -> Result<StoredDocument, String> {
         etag: etag.clone(),
         next_change: next_change.map(timestamp),
         edge_ttl_ms: edge_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-    })
-}
-
-fn slot(document: &StoredDocument) -> Option<Slot> {
-    let kind = match document.kind {
-        StoredKind::Jwks => Kind::Jwks,
-        StoredKind::Pem => Kind::Pem,
-    };
-    let (body, etag) = (Bytes::from(document.body.clone()), Bytes::from(document.etag.clone()));
-    Some(Slot {
-        kind,
-        client: document.client.parse().ok()?,
-        published: Some(Arc::new(Published { body, etag })),
-        next_change: document.next_change,
-        edge_ttl: document.edge_ttl_ms.map(Duration::from_millis),
-        since: 0,
     })
 }
 

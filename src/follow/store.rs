@@ -1,32 +1,65 @@
 //! Reads the records from a store that others write, and publishes what they say.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use hallmark_core::{
     client::Client,
-    key::KeyRecord,
-    ports::{Clock, KeyStore, Snapshot, StoreError},
+    ports::{Clock, KeyStore, Pulse, Snapshot, StoreError, SweepStore},
     time::Timestamp,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Standing;
-use crate::service::publish::{NextChanges, Publisher};
+use super::{Standing, kept::Kept};
+use crate::service::{publish::Publisher, registry::Registered, rules::Foresight};
 
-/// Says when each client's set is known to change next, by the records and the time.
-pub type Foresee = Box<dyn Fn(&[Client], &[KeyRecord], Timestamp) -> NextChanges + Send + Sync>;
+#[cfg(test)]
+mod tests;
+
+/// What is read: records, and what verifiers were told.
+pub trait Source: KeyStore + SweepStore {}
+
+impl<T: KeyStore + SweepStore> Source for T {}
+
+/// How the store is reached; tried until it is.
+pub type Open = Box<dyn Fn() -> Opening + Send + Sync>;
+
+/// The store, later.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Source>, StoreError>> + Send>>;
+
+/// What a reader works for.
+pub struct Parts {
+    /// What is served meanwhile is known already.
+    pub publisher: Arc<Publisher>,
+    pub standing: Arc<Standing>,
+    pub clock: Arc<dyn Clock>,
+    /// Its clients may be replaced while the reader runs.
+    pub foresight: Arc<Foresight>,
+    /// `None`: nothing is kept.
+    pub kept: Option<Kept>,
+}
 
 /// Reads one store.
 pub struct Reader {
-    store: Arc<dyn KeyStore>,
-    clients: Arc<ArcSwap<Vec<Client>>>,
-    publisher: Arc<Publisher>,
-    standing: Arc<Standing>,
-    clock: Arc<dyn Clock>,
-    foresee: Foresee,
-    /// What of.
-    published: ArcSwapOption<(u64, Arc<Vec<Client>>)>,
+    parts: Parts,
+    open: Open,
+    store: Option<Arc<dyn Source>>,
+    published: Option<PublishedFrom>,
+}
+
+/// What the published set was made of.
+struct PublishedFrom {
+    generation: u64,
+    registered: Arc<Registered>,
+    records: Arc<Snapshot>,
+    /// When a set is known to change next.
+    next_change: Option<Timestamp>,
+    /// When what verifiers were told was read.
+    told: Instant,
 }
 
 impl fmt::Debug for Reader {
@@ -36,21 +69,19 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// `clients` may be replaced while it runs.
-    pub fn new(
-        store: Arc<dyn KeyStore>,
-        clients: Arc<ArcSwap<Vec<Client>>>,
-        publisher: Arc<Publisher>,
-        standing: Arc<Standing>,
-        clock: Arc<dyn Clock>,
-        foresee: Foresee,
-    ) -> Self {
-        publisher.set_cut_off(true);
-        Self { store, clients, publisher, standing, clock, foresee, published: ArcSwapOption::empty() }
+    /// Nothing is read before [`Reader::run`].
+    pub fn new(parts: Parts, open: Open) -> Self {
+        parts.publisher.set_cut_off(true);
+        Self { parts, open, store: None, published: None }
+    }
+
+    /// Connects now, rather than with the first reading.
+    pub async fn connect(&mut self) -> Result<(), StoreError> {
+        self.store().await.map(drop)
     }
 
     /// Reads until `end`, several times within the second that a change may take to be seen.
-    pub async fn run(self, end: CancellationToken) {
+    pub async fn run(mut self, end: CancellationToken) {
         let mut failing = false;
         loop {
             let read = tokio::select! {
@@ -71,122 +102,75 @@ impl Reader {
         }
     }
 
-    /// Asks once, and publishes what is new.
-    pub async fn read(&self) -> Result<(), StoreError> {
-        let answered = tokio::time::timeout(READ_TIMEOUT, self.news()).await;
+    /// Asks once, publishes what is new, and has the disk keep it.
+    pub async fn read(&mut self) -> Result<(), StoreError> {
+        let answered = tokio::time::timeout(READ_TIMEOUT, self.publish_news()).await;
         let silent = |_| Err(StoreError::Unavailable("it did not answer in time".to_owned()));
-        let news = answered.unwrap_or_else(silent).inspect_err(|_| {
-            self.publisher.set_cut_off(true);
-            self.standing.connected(false);
-        })?;
-        let now = self.clock.now();
-        if let Some(Snapshot { records, generation, paths }) = news {
-            let clients = self.clients.load_full();
-            self.publisher.remember_paths(&paths);
-            self.publisher.rebuild_until(&clients, &records, &(self.foresee)(&clients, &records, now));
-            self.published.store(Some(Arc::new((generation, clients))));
+        let read = answered.unwrap_or_else(silent);
+        let Parts { publisher, standing, clock, kept, .. } = &mut self.parts;
+        publisher.set_cut_off(read.is_err());
+        standing.connected(read.is_ok());
+        read?;
+        let now = clock.now();
+        standing.heard_at(now);
+        if let Some(kept) = kept {
+            kept.keep(publisher, standing, now).await;
         }
-        self.publisher.set_cut_off(false);
-        self.standing.connected(true);
-        self.standing.heard_at(now);
         Ok(())
     }
-}
 
-impl Reader {
-    /// The records, where they or the clients changed since they were published last.
-    async fn news(&self) -> Result<Option<Snapshot>, StoreError> {
-        if let Some(published) = self.published.load_full() {
-            let (generation, clients) = &*published;
-            if Arc::ptr_eq(clients, &self.clients.load()) && self.store.pulse().await?.generation == *generation {
-                return Ok(None);
-            }
+    async fn publish_news(&mut self) -> Result<(), StoreError> {
+        let store = self.store().await?;
+        let pulse = store.pulse().await?;
+        let registered = self.parts.foresight.registered();
+        let is_current = |published: &PublishedFrom| {
+            published.generation == pulse.generation
+                && Arc::ptr_eq(&published.registered, &registered)
+                && (published.told.elapsed() < RECOUNT_EVERY)
+        };
+        if self.published.as_ref().is_some_and(is_current) {
+            return Ok(());
         }
-        self.store.records().await.map(Some)
+        let states = store.client_states().await?;
+        // Observed time moves no generation: where a foreseen change has not come, the records say why.
+        let is_known = |published: &&PublishedFrom| {
+            published.generation == pulse.generation && published.next_change.is_none_or(|at| at > pulse.now)
+        };
+        let records = match self.published.as_ref().filter(is_known) {
+            Some(published) => published.records.clone(),
+            None => Arc::new(store.records().await?),
+        };
+        let clients = records.records.iter().filter_map(|record| record.client.as_ref());
+        let longest = self.parts.foresight.told(states, clients);
+        self.publish(records, registered, &pulse, longest);
+        Ok(())
+    }
+
+    fn publish(&mut self, records: Arc<Snapshot>, registered: Arc<Registered>, pulse: &Pulse, longest: Duration) {
+        let Parts { publisher, foresight, clock, .. } = &self.parts;
+        let clients: Vec<Client> = registered.clients.values().cloned().collect();
+        let next = foresight.next_changes(&records.records, pulse.now);
+        publisher.remember_paths(&records.paths);
+        // Before the set that might be promised for longer.
+        publisher.set_longest(longest);
+        publisher.set_ahead(pulse.now.millis().saturating_sub(clock.now().millis()));
+        publisher.rebuild_until(&clients, &records.records, &next);
+        let (generation, next_change) = (records.generation, next.values().min().copied());
+        self.published = Some(PublishedFrom { generation, registered, records, next_change, told: Instant::now() });
+    }
+
+    async fn store(&mut self) -> Result<Arc<dyn Source>, StoreError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = (self.open)().await?;
+        self.store = Some(store.clone());
+        Ok(store)
     }
 }
 
 /// A store that takes longer is as good as gone.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_EVERY: Duration = Duration::from_millis(400);
-
-#[cfg(test)]
-mod tests {
-    use hallmark_core::ports::{BegunChange, ChangeState, KeyChange, Pending, Pulse, RecordUpdate};
-    use std::sync::{Mutex, PoisonError};
-
-    use super::*;
-    use crate::service::publish::Answer;
-
-    /// A store whose answer the test decides.
-    #[derive(Default)]
-    struct Told(Mutex<Option<Vec<KeyRecord>>>);
-
-    impl KeyStore for Told {
-        fn records(&self) -> Pending<'_, Snapshot> {
-            let records = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let snapshot = records.map(|records| Snapshot { records, generation: 1, paths: Vec::new() });
-            Box::pin(async { snapshot.ok_or_else(|| StoreError::Unavailable("gone".to_owned())) })
-        }
-
-        fn apply<'a>(&'a self, _: &'a [KeyRecord], _: &'a [RecordUpdate]) -> Pending<'a, ()> {
-            unreachable!("it only reads")
-        }
-
-        fn begin_change<'a>(&'a self, _: &'a KeyChange) -> Pending<'a, BegunChange> {
-            unreachable!("it only reads")
-        }
-
-        fn end_change<'a>(&'a self, _: &'a str, _: ChangeState, _: &'a [hallmark_core::key::KeyId]) -> Pending<'a, ()> {
-            unreachable!("it only reads")
-        }
-
-        fn pulse(&self) -> Pending<'_, Pulse> {
-            let records = self.records();
-            Box::pin(async { records.await.map(|read| Pulse { generation: read.generation, now: NOW }) })
-        }
-    }
-
-    #[derive(Debug)]
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            NOW
-        }
-    }
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    #[tokio::test]
-    async fn a_store_that_is_gone_leaves_what_was_read() {
-        let (store, clients) = (Arc::new(Told::default()), Arc::new(ArcSwap::from_pointee(Vec::new())));
-        let publisher = Arc::new(Publisher::new("https://keys.example", Duration::from_secs(300)));
-        let standing = Arc::new(Standing::new(Duration::from_secs(3600)));
-        let reader = Reader::new(
-            store.clone(),
-            clients,
-            publisher.clone(),
-            standing.clone(),
-            Arc::new(Still),
-            Box::new(|_, _, _| NextChanges::new()),
-        );
-        reader.read().await.unwrap_err();
-        assert!(matches!(publisher.lookup(PATH, NOW), Answer::NotFound));
-
-        *store.0.lock().unwrap() = Some(vec![crate::service::publish::sample_record("c", 1)]);
-        reader.read().await.unwrap();
-        let max_age = |publisher: &Publisher| match publisher.lookup(PATH, NOW) {
-            Answer::Document(document) => document.max_age.as_secs(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!((max_age(&publisher), standing.figures(NOW).connected), (300, true));
-        *store.0.lock().unwrap() = None;
-        reader.read().await.unwrap_err();
-        assert_eq!((max_age(&publisher), standing.figures(NOW).connected), (60, false));
-        let later = NOW.plus(Duration::from_secs(3601));
-        assert!(!standing.figures(NOW).stale && standing.figures(later).stale);
-    }
-
-    const PATH: &str = "/clients/c/jwks.json";
-}
+/// How often to read what moves no generation. Well within the time after which a high water is lowered.
+const RECOUNT_EVERY: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub struct Publisher {
     cut_off: AtomicBool,
     /// The clock by which [`Slot::next_change`] goes, minus our own.
     ahead_ms: AtomicI64,
+    /// What nobody is told more than, in milliseconds.
+    longest_ms: AtomicU64,
 }
 
 /// What a path leads to.
@@ -78,6 +80,7 @@ impl Publisher {
             generation: watch::Sender::new(0),
             cut_off: AtomicBool::new(false),
             ahead_ms: AtomicI64::new(0),
+            longest_ms: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -156,13 +159,24 @@ impl Publisher {
         self.ahead_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// By how much that clock is ahead, as last said.
+    pub fn ahead_ms(&self) -> i64 {
+        self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// Says for how long anybody may be told to keep a set, where that is less than [`PublishedSet::max_age`].
+    pub fn set_longest(&self, longest: Duration) {
+        self.longest_ms.store(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// What is at `path` (of a URL, without query) at `now`.
     pub fn lookup(&self, path: &str, now: Timestamp) -> Answer {
         let set = self.set.load();
         let Some(slot) = set.slot(path) else { return Answer::NotFound };
         let Some(published) = slot.published.clone() else { return Answer::NoKeyYet };
         let now = Timestamp::from_millis(now.millis().saturating_add(self.ahead_ms.load(Ordering::Relaxed)));
-        let max_age = max_age(set.max_age, slot.next_change, now, self.cut_off.load(Ordering::Relaxed));
+        let longest = set.max_age.min(Duration::from_millis(self.longest_ms.load(Ordering::Relaxed)));
+        let max_age = max_age(longest, slot.next_change, now, self.cut_off.load(Ordering::Relaxed));
         Answer::Document(Document { kind: slot.kind, published, max_age })
     }
 

@@ -3,6 +3,7 @@
 //! Shared by the sweep and by what operators ask for, so that both judge alike.
 
 mod countdown;
+mod foresight;
 
 use std::{
     borrow::Cow,
@@ -23,6 +24,7 @@ use hallmark_core::{
 use tokio::sync::Notify;
 
 use self::countdown::Countdown;
+pub use self::foresight::Foresight;
 use super::{
     Context,
     keyring::Reading,

@@ -54,6 +54,19 @@ fn what_a_follower_lacks_is_said() {
 }
 
 #[test]
+fn who_reads_a_database_keeps_what_it_read() {
+    let text = |jwks: &str| {
+        format!("[jwks]\nlisten = \"127.0.0.1:8080\"\n{jwks}[store]\nurl = \"postgres:///d?host=/run/postgresql\"\n")
+    };
+    let config = follower(&text("state_dir = \"state\"\nmax_stale = \"2h\"\n")).unwrap();
+    assert!(matches!(config.source, FollowedSource::Store(_)) && config.warnings.is_empty(), "{config:?}");
+    assert!(config.jwks.state_dir.unwrap().ends_with("state"));
+    assert_eq!(config.jwks.max_stale, Duration::from_secs(7200));
+    let forgetful = follower(&text("")).unwrap();
+    assert!(forgetful.warnings[0].what.contains("`state_dir` in [jwks] is missing"), "{:?}", forgetful.warnings);
+}
+
+#[test]
 fn who_serves_the_key_sets_must_be_let_in() {
     let listed = MINIMAL.replace(
         "listen = \"127.0.0.1:8080\"",
