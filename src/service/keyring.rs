@@ -189,7 +189,7 @@ impl Keyring {
 
 impl Reading {
     /// What `before` had parsed already is taken over.
-    fn new(snapshot: Snapshot, registered: &Registered, before: Option<&Self>) -> Self {
+    pub(super) fn new(snapshot: Snapshot, registered: &Registered, before: Option<&Self>) -> Self {
         let Snapshot { mut records, generation, paths } = snapshot;
         // Stable: within a client they stay in the order of creation.
         records.sort_by(|a, b| a.client.cmp(&b.client));

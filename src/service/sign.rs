@@ -1,5 +1,7 @@
 //! A workload asks for an assertion.
 
+mod late;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -170,7 +172,7 @@ impl Job {
     /// Looks once more before the signature leaves: the key may have been revoked while the HSM worked.
     fn release(&self, signed: Signed) -> Result<SignedAssertion, Error> {
         let (keys, key) = (self.context.keyring.leased()?, &self.key);
-        if !keys.is_active(&self.line, key.id) {
+        if !keys.is_active(&self.line, key.id) && !self.may_leave(&keys) {
             let text = "the key stopped being active while it signed; ask again";
             return Err(Error::new(Reason::KeyChanged, text).retry_after(Duration::from_millis(10)));
         }
@@ -179,6 +181,13 @@ impl Job {
             return Err(Error::new(Reason::HsmUnavailable, text).retry_after(Duration::from_secs(1)));
         }
         signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
+    }
+
+    /// Whether the key was only replaced, and just now.
+    fn may_leave(&self, keys: &Reading) -> bool {
+        let Context { keyring, clock, registry, .. } = &self.context;
+        let (registered, now) = (registry.load(), || keyring.store_time(clock.now()));
+        late::may_leave(keys, registered.clients.get(&self.line.client), &self.line, self.key.id, now)
     }
 }
 

@@ -1,5 +1,6 @@
 mod faults;
 mod hosts;
+mod late;
 mod operators;
 mod rig;
 mod rounds;
