@@ -43,8 +43,9 @@ pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json:
 }
 
 async fn list(args: ListArgs, hallmark: &Client, json: bool) -> Result<u8, Failure> {
-    let list = hallmark.compare_keys(args.client.as_deref()).await;
-    let list = list.map_err(|error| failure(&error, args.client.as_deref().unwrap_or("CLIENT")))?;
+    let client = args.client.as_deref();
+    let list = if args.fresh { hallmark.compare_keys_now(client).await } else { hallmark.compare_keys(client).await };
+    let list = list.map_err(|error| failure(&error, client.unwrap_or("CLIENT")))?;
     if json { Output::json(&render::list_as_json(&list)) } else { render::list_as_text(&list, now()) }.print()
 }
 

@@ -69,7 +69,8 @@ impl Rig {
         settings: RuleSettings,
     ) -> Self {
         let destroyer = ("dns:d.example".parse().unwrap(), vec![OperatorRole::Destroy]);
-        let operators = vec![operator("dns:o.example"), operator("dns:p.example"), destroyer];
+        let viewer = ("dns:v.example".parse().unwrap(), vec![OperatorRole::View]);
+        let operators = vec![operator("dns:o.example"), operator("dns:p.example"), destroyer, viewer];
         let registry = Arc::new(Registry::new(Registered::new(clients, vec![workload()], operators)));
         let mut pools = HashMap::new();
         for (name, token) in &tokens {

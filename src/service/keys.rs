@@ -4,6 +4,7 @@
 //! - `custody`: the HSMs' own keys;
 //! - `acts`: what the sweep has done on HSMs;
 //! - `alter`, `adopt`, `revoke`, `inventory`: as they say;
+//! - `looks`: what each HSM was last seen to hold;
 //! - `birth`: from a reserved record to a key;
 //! - `change`: records and audits every change.
 
@@ -16,6 +17,7 @@ mod create;
 mod custody;
 mod inventory;
 mod locks;
+mod looks;
 mod revoke;
 
 use std::{sync::Arc, time::Duration};
@@ -30,13 +32,13 @@ use hallmark_core::{
 use tokio::sync::Mutex;
 
 pub(in crate::service) use self::acts::line_of;
-use self::locks::Locks;
 pub use self::{
     adopt::{AdoptRequest, ObjectRef},
     alter::{AlterRequest, Alteration},
     create::CreateRequest,
     inventory::{Inventory, Stray},
 };
+use self::{locks::Locks, looks::Looks};
 use super::{Context, publish::Publisher, registry::Registered, rules::Rules};
 use crate::pool::Pool;
 
@@ -62,6 +64,7 @@ pub struct Keys {
     custody_births: Arc<Locks<HsmName>>,
     /// Readings of the store, each with what is published of it, come one after the other: by the chore, after a change, on SIGHUP.
     reloading: Arc<Mutex<()>>,
+    looks: Arc<Looks>,
 }
 
 /// A change, the keys that it made or moved, and what verifiers will see of it.
@@ -79,7 +82,8 @@ impl Keys {
     /// `publisher` is told of every reading of the store.
     pub fn new(context: Context, publisher: Arc<Publisher>, rules: Arc<Rules>) -> Self {
         let (births, custody_births, reloading) = (Arc::default(), Arc::default(), Arc::default());
-        Self { context, publisher, rules, births, custody_births, reloading }
+        let looks = Arc::new(Looks::new(context.pools.keys()));
+        Self { context, publisher, rules, births, custody_births, reloading, looks }
     }
 
     /// The records of `client`, or all.

@@ -12,8 +12,8 @@ use crate::{Client, Error, client::timed};
 mod types;
 
 pub use types::{
-    Adoption, ChangeState, Confirmation, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState, ObjectRef, Order, Stray,
-    UpcomingStep,
+    Adoption, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState, ObjectRef, Order,
+    Stray, UpcomingStep,
 };
 
 /// Sends a change until it is through, and gives what came of it.
@@ -36,16 +36,26 @@ impl Client {
         Ok(self.compare_keys(client).await?.keys)
     }
 
-    /// As [`Self::list_keys`], with what is on the HSMs and has no record.
+    /// As [`Self::list_keys`], with what is on the HSMs and has no record, as of when Hallmark last looked.
     pub async fn compare_keys(&self, client: Option<&str>) -> Result<KeyList, Error> {
+        self.compare(client, false).await
+    }
+
+    /// As [`Self::compare_keys`], after Hallmark has looked at the HSMs again. For operators with role `rotate`.
+    pub async fn compare_keys_now(&self, client: Option<&str>) -> Result<KeyList, Error> {
+        self.compare(client, true).await
+    }
+
+    async fn compare(&self, client: Option<&str>, fresh: bool) -> Result<KeyList, Error> {
         let mut list = KeyList::default();
         let mut page_token = String::new();
         loop {
             let client = client.unwrap_or_default().to_owned();
-            let page = self.list_page(v1::ListKeysRequest { client, page_size: 0, page_token }).await?;
+            let page = self.list_page(v1::ListKeysRequest { client, page_size: 0, page_token, fresh }).await?;
             list.keys.extend(page.keys.into_iter().map(Key::from));
             list.strays.extend(page.strays.into_iter().map(Stray::from));
             list.unanswered_hsms = page.unanswered_hsms;
+            list.looks = page.looks.into_iter().filter_map(HsmLook::read).collect();
             if page.next_page_token.is_empty() {
                 return Ok(list);
             }

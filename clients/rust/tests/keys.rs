@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hallmark_client::{Adoption, ChangeState, Client, Confirmation, Connection, KeyAction, KeyState, ObjectRef, Order};
+use hallmark_client::{
+    Adoption, ChangeState, Client, Confirmation, Connection, HsmLook, KeyAction, KeyState, ObjectRef, Order,
+};
 use hallmark_proto::v1::{
     self,
     key_service_server::{KeyService, KeyServiceServer},
@@ -26,6 +28,7 @@ macro_rules! fake {
 #[tonic::async_trait]
 impl KeyService for FakeKeys {
     async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let fresh = request.get_ref().fresh;
         let page: u8 = request.get_ref().page_token.parse().unwrap_or(0);
         let state = v1::KeyState::Active.into();
         let key =
@@ -33,7 +36,9 @@ impl KeyService for FakeKeys {
         let next_page_token = if page < 2 { (page + 1).to_string() } else { String::new() };
         let stray = v1::Stray { label: format!("stray-{page}"), ..v1::Stray::default() };
         let (strays, unanswered_hsms) = (vec![stray], vec!["yubi".to_owned()]);
-        Ok(Response::new(v1::ListKeysResponse { keys: vec![key], next_page_token, strays, unanswered_hsms }))
+        let at = Some(SystemTime::UNIX_EPOCH.into());
+        let looks = vec![v1::HsmLook { hsm: if fresh { "now" } else { "before" }.to_owned(), at }];
+        Ok(Response::new(v1::ListKeysResponse { keys: vec![key], next_page_token, strays, unanswered_hsms, looks }))
     }
 
     async fn get_key(&self, _: Request<v1::GetKeyRequest>) -> Result<Response<v1::GetKeyResponse>, Status> {
@@ -134,6 +139,9 @@ async fn a_list_has_what_is_on_the_hsms_too() {
     let list = client.compare_keys(None).await.expect("keys");
     let labels: Vec<_> = list.strays.iter().map(|stray| stray.label.as_str()).collect();
     assert_eq!((labels, list.unanswered_hsms), (vec!["stray-0", "stray-1", "stray-2"], vec!["yubi".to_owned()]));
+    let look = |hsm: &str| HsmLook { hsm: hsm.to_owned(), at: SystemTime::UNIX_EPOCH };
+    assert_eq!(list.looks, [look("before")]);
+    assert_eq!(client.compare_keys_now(None).await.expect("keys").looks, [look("now")]);
 }
 
 /// A mix-up here would destroy what was to be retired.

@@ -35,6 +35,9 @@ pub(in super::super) struct ListArgs {
     /// Only the keys of this client
     #[arg(long, value_name = "CLIENT")]
     pub(in super::super) client: Option<String>,
+    /// Have the server look at its HSMs now (role `rotate`), not go by its last look
+    #[arg(long)]
+    pub(in super::super) fresh: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hallmark_client::{ChangeState, Key, KeyChange, KeyList, Stray};
+use hallmark_client::{ChangeState, HsmLook, Key, KeyChange, KeyList, Stray};
 use serde_json::{Value, json};
 
 use crate::cli::{
@@ -12,7 +12,7 @@ use crate::cli::{
 };
 
 pub(super) fn list_as_text(list: &KeyList, now: SystemTime) -> Output {
-    let KeyList { keys, strays, unanswered_hsms } = list;
+    let KeyList { keys, strays, unanswered_hsms, looks } = list;
     let mut output = Output::default();
     if keys.is_empty() {
         output.stderr += "no keys; make a client's first with `hallmark keys create CLIENT --reason TEXT`\n";
@@ -30,11 +30,24 @@ pub(super) fn list_as_text(list: &KeyList, now: SystemTime) -> Output {
         output.stdout += &format!("{}{title}\n{}", if keys.is_empty() { "" } else { "\n" }, strays_table(strays));
         output.stderr += "to take an object in: hallmark keys adopt CLIENT --cka-id CKA_ID --reason TEXT\n";
     }
-    if !unanswered_hsms.is_empty() {
-        output.stderr +=
-            &format!("not heard of, so nothing is said of what is there: {}\n", unanswered_hsms.join(", "));
+    let (before, never): (Vec<_>, Vec<_>) =
+        unanswered_hsms.iter().partition(|hsm| looks.iter().any(|look| look.hsm == **hsm));
+    if !before.is_empty() {
+        output.stderr += &format!("down or without an answer, so what was seen before is shown: {}\n", names(&before));
+    }
+    if !never.is_empty() {
+        output.stderr += &format!("not heard of, so nothing is said of what is there: {}\n", names(&never));
+    }
+    if !looks.is_empty() {
+        let look = |look: &HsmLook| format!("{} {}", look.hsm, distance(now, look.at));
+        let looks: Vec<_> = looks.iter().map(look).collect();
+        output.stderr += &format!("HSMs were looked at: {}; look now: hallmark keys list --fresh\n", looks.join(", "));
     }
     output
+}
+
+fn names(hsms: &[&String]) -> String {
+    hsms.iter().map(|hsm| hsm.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn keys_table(keys: &[Key], now: SystemTime) -> String {
@@ -138,7 +151,13 @@ pub(super) fn change_as_json(change: &KeyChange) -> Value {
 pub(super) fn list_as_json(list: &KeyList) -> Value {
     let stray = |stray: &Stray| json!({ "hsm": stray.hsm, "cka_id": hex(&stray.cka_id), "label": stray.label, "kid": stray.kid });
     let strays: Vec<_> = list.strays.iter().map(stray).collect();
-    json!({ "keys": all_as_json(&list.keys), "strays": strays, "unanswered_hsms": list.unanswered_hsms })
+    let looks: serde_json::Map<_, _> = list.looks.iter().map(|look| (look.hsm.clone(), json!(time(look.at)))).collect();
+    json!({
+        "keys": all_as_json(&list.keys),
+        "strays": strays,
+        "unanswered_hsms": list.unanswered_hsms,
+        "looked_at": looks,
+    })
 }
 
 pub(super) fn all_as_json(keys: &[Key]) -> Vec<Value> {

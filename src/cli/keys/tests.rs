@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hallmark_client::{ChangeState, KeyList, KeyState, Stray, UpcomingStep};
+use hallmark_client::{ChangeState, HsmLook, KeyList, KeyState, Stray, UpcomingStep};
 
 use super::{consequences, render::*, *};
 
@@ -71,7 +71,10 @@ fn list() -> KeyList {
         kid: kid.map(str::to_owned),
     };
     let strays = vec![stray("made by hand", Some("b3Jkksdf")), stray("\u{1b}[2J", None)];
-    KeyList { keys: keys(), strays, unanswered_hsms: vec!["yubi".to_owned()] }
+    let look = |hsm: &str, ago| HsmLook { hsm: hsm.to_owned(), at: at(NOW - ago) };
+    let looks = vec![look("softhsm", 240), look("network", 7200)];
+    let unanswered_hsms = vec!["network".to_owned(), "yubi".to_owned()];
+    KeyList { keys: keys(), strays, unanswered_hsms, looks }
 }
 
 fn whole(output: &Output) -> String {

@@ -80,7 +80,9 @@ impl Keys {
         let pool = self.pool(&record.hsm)?;
         let next = lifecycle::apply(record, change, self.now())?;
         self.audited(author, "destroy", &record.id.to_string(), async {
-            destroy_objects(pool, record).await?;
+            let destroyed = destroy_objects(pool, record).await;
+            self.looks.outdate(&record.hsm);
+            destroyed?;
             let update = RecordUpdate { from: record.state, record: next };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)
         })

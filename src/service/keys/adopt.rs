@@ -127,6 +127,7 @@ impl Keys {
         self.audited(author, "adopt", &record.id.to_string(), async {
             let born = self.join(&line, record)?;
             self.context.keyring.store().apply(std::slice::from_ref(&born), &[]).await.map_err(store_error)?;
+            self.looks.outdate(hsm);
             Ok(born.id)
         })
         .await

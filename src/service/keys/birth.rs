@@ -84,7 +84,12 @@ impl Keys {
             };
             let key = match key {
                 Some(key) => key,
-                None => pool.generate(record.cka_id.clone(), record.label.clone(), spec).await?,
+                None => {
+                    let made = pool.generate(record.cka_id.clone(), record.label.clone(), spec).await;
+                    // Whatever came of it: a try that failed may have left something, too.
+                    self.looks.outdate(&record.hsm);
+                    made?
+                }
             };
             let public = PublicPart { kid: key.thumbprint(), key };
             let born = KeyRecord { public: Some(public), ..record };

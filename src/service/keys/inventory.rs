@@ -1,15 +1,23 @@
 //! What is on the HSMs, held against the records: objects that no record knows, and records whose objects are not there.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use hallmark_core::{
     error::{Error, Reason},
     key::{HsmName, KeyId, KeyState, Kid},
     policy::{Caller, OperatorRole},
+    time::Timestamp,
 };
 
-use super::Keys;
+use super::{
+    Keys,
+    looks::{Look, Seen, pause},
+};
 
 /// An object that no record knows. Hallmark leaves it alone, until an operator adopts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,43 +29,96 @@ pub struct Stray {
     pub kid: Option<Kid>,
 }
 
-/// What does not fit together.
+/// What does not fit together, as of the last look at each HSM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     pub strays: Vec<Stray>,
     /// Keys whose objects are missing or incomplete.
-    pub absent: Vec<KeyId>,
-    /// HSMs that could not be looked at.
+    pub absent: BTreeSet<KeyId>,
+    /// When each HSM was looked at, by name; those that never were are not among them.
+    pub looked: Vec<(HsmName, Timestamp)>,
+    /// HSMs that are down, or could not be looked at when that was last tried.
     pub unanswered: Vec<HsmName>,
 }
 
 impl Keys {
-    /// Looks at every HSM that answers.
-    pub async fn inventory(&self, caller: &Caller) -> Result<Inventory, Error> {
-        self.authorise(caller, OperatorRole::View)?;
-        let looks = self.context.pools.keys().map(async |hsm| {
-            let looked = tokio::time::timeout(PATIENCE, self.look_at(hsm)).await;
-            (hsm.clone(), looked.unwrap_or_else(|_| Err(Error::new(Reason::HsmUnavailable, "it takes too long"))))
-        });
+    /// What was seen at the last look at each HSM. `fresh` has all that answer looked at now, unless that was a moment ago.
+    pub async fn inventory(&self, caller: &Caller, fresh: bool) -> Result<Inventory, Error> {
+        self.authorise(caller, if fresh { OperatorRole::Rotate } else { OperatorRole::View })?;
+        let pools = &self.context.pools;
+        if fresh {
+            join_all(pools.keys().map(|hsm| self.look_again(hsm))).await;
+        }
         let mut inventory = Inventory::default();
-        for (hsm, looked) in join_all(looks).await {
-            match looked {
-                Ok((strays, absent)) => {
-                    inventory.strays.extend(strays);
-                    inventory.absent.extend(absent);
-                }
-                Err(error) => {
-                    tracing::info!(%hsm, %error, "an HSM can't be looked at");
-                    inventory.unanswered.push(hsm);
-                }
+        for (hsm, pool) in pools.iter() {
+            let Some(look) = self.looks.of(hsm) else { continue };
+            if let Some(seen) = look.seen.load_full() {
+                self.add(&mut inventory, hsm, &seen);
+            }
+            if look.failed() || !pool.is_up() || look.seen.load().is_none() {
+                inventory.unanswered.push(hsm.clone());
             }
         }
+        inventory.looked.sort_unstable();
         inventory.unanswered.sort_unstable();
         Ok(inventory)
     }
 
-    /// Looks at what is on `hsm`; the rules are told of what is absent.
-    pub(in crate::service) async fn look_at(&self, hsm: &HsmName) -> Result<(Vec<Stray>, BTreeSet<KeyId>), Error> {
+    /// What was seen, but for what was taken in or destroyed since.
+    fn add(&self, inventory: &mut Inventory, hsm: &HsmName, seen: &Seen) {
+        inventory.looked.push((hsm.clone(), seen.at));
+        if seen.strays.is_empty() && seen.absent.is_empty() {
+            return;
+        }
+        let keys = self.context.keyring.keys().clone();
+        let here = || keys.records.iter().filter(|record| record.hsm == *hsm && record.state != KeyState::Destroyed);
+        let known: BTreeSet<_> = here().map(|record| &record.cka_id).collect();
+        inventory.strays.extend(seen.strays.iter().filter(|stray| !known.contains(&stray.cka_id)).cloned());
+        inventory.absent.extend(here().map(|record| record.id).filter(|key| seen.absent.contains(key)));
+    }
+
+    /// As [`Self::look_at`], but not where somebody else has just done it.
+    async fn look_again(&self, hsm: &HsmName) {
+        let Some(look) = self.looks.of(hsm) else { return };
+        let waited = tokio::time::timeout(PATIENCE, async {
+            let mut began = look.began.lock().await;
+            if pause(*began, Instant::now()).is_zero() {
+                *began = Some(Instant::now());
+                _ = self.look_once(hsm, look).await;
+            }
+        });
+        if waited.await.is_err() {
+            tracing::info!(%hsm, "another look at the HSM takes too long");
+        }
+    }
+
+    /// Looks at what is on `hsm` now; the rules are told of what is absent.
+    pub(in crate::service) async fn look_at(&self, hsm: &HsmName) -> Result<Arc<Seen>, Error> {
+        let look = self.looks.of(hsm).ok_or_else(|| Error::internal(format!("no pool for HSM `{hsm}`")))?;
+        let mut began = look.began.lock().await;
+        *began = Some(Instant::now());
+        self.look_once(hsm, look).await
+    }
+
+    /// Resolves when a key was made, taken in or destroyed on `hsm` since it was last looked at.
+    pub(in crate::service) async fn look_is_due(&self, hsm: &HsmName) {
+        match self.looks.of(hsm) {
+            Some(look) => look.due().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn look_once(&self, hsm: &HsmName, look: &Look) -> Result<Arc<Seen>, Error> {
+        let looked = tokio::time::timeout(PATIENCE, self.compare(hsm)).await;
+        let looked = looked.unwrap_or_else(|_| Err(Error::new(Reason::HsmUnavailable, "it takes too long")));
+        let looked = look.end(looked.map(Arc::new));
+        if let Err(error) = &looked {
+            tracing::info!(%hsm, %error, "an HSM can't be looked at");
+        }
+        looked
+    }
+
+    async fn compare(&self, hsm: &HsmName) -> Result<Seen, Error> {
         // Records are written before their objects are made, and objects destroyed before their records say so: what is in
         // neither reading, or in one alone, is in between.
         let before = self.context.keyring.keys().clone();
@@ -85,7 +146,7 @@ impl Keys {
         });
         let strays = strays.collect();
         self.rules.set_absent(hsm, absent.clone());
-        Ok((strays, absent))
+        Ok(Seen { at: self.now(), strays, absent })
     }
 }
 

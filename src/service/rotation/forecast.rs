@@ -1,14 +1,22 @@
 //! What will happen when, for operators.
 
+use std::sync::Arc;
+
 use hallmark_core::{
     error::Error,
     key::{ClientName, KeyId, KeyLine, KeyRecord, KeyState, Kid},
-    lifecycle::{self, Planned, Step},
+    lifecycle::{self, Now, Planned, Step},
     policy::{Caller, OperatorRole},
     time::Timestamp,
 };
 
-use super::{Parts, Rotation};
+use super::{
+    super::{
+        keyring::Reading,
+        rules::{Policies, Rules},
+    },
+    Parts, Rotation,
+};
 
 /// A change to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,19 +54,35 @@ impl Rotation {
         Ok(upcoming)
     }
 
+    /// How things stand now, to ask about many keys.
+    pub fn outlook(&self) -> Outlook {
+        let Parts { context, rules, .. } = &self.0.parts;
+        let (reading, policies) = (context.keyring.keys().clone(), rules.policies(&context.registry));
+        Outlook { rules: rules.clone(), reading, policies, now: rules.now(context) }
+    }
+}
+
+/// What keys are judged by, at one moment. What it takes to know it grows with the number of all keys: it is made once, and
+/// asked about each.
+#[derive(Debug)]
+pub struct Outlook {
+    rules: Arc<Rules>,
+    reading: Arc<Reading>,
+    policies: Arc<Policies>,
+    now: Now,
+}
+
+impl Outlook {
     /// What happens next to this key.
     pub fn next_step(&self, record: &KeyRecord) -> Option<Upcoming> {
-        let Parts { context, rules, .. } = &self.0.parts;
+        let Self { rules, reading, policies, now } = self;
         let line = record.line()?;
-        let reading = context.keyring.keys().clone();
-        let policies = rules.policies(&context.registry);
-        let (policy, records) = (policies.of(&line.client), rules.records(&reading, &line.client));
-        let now = rules.now(context);
+        let (policy, records) = (policies.of(&line.client), rules.records(reading, &line.client));
         // The next change of a key is at most as far away as the longest time that the policy knows.
         let longest = policy.lines.iter().filter_map(|terms| terms.rotate).max().unwrap_or_default();
         let far = longest + policy.keep + policy.lead + policy.destroy_after.unwrap_or_default();
-        let planned = lifecycle::plan(&policy, &records, &now, now.wall.plus(far * 2));
-        let blocked = lifecycle::blocked(&policy, &records, &now);
+        let planned = lifecycle::plan(&policy, &records, now, now.wall.plus(far * 2));
+        let blocked = lifecycle::blocked(&policy, &records, now);
         let of_key = |planned: &Planned| match &planned.change.step {
             Step::Move { key, .. } | Step::Destroy { key } => *key == record.id,
             Step::Generate { reserved, .. } => *reserved == Some(record.id),

@@ -1,4 +1,5 @@
-//! Beside the rounds: wakes the sweep when an HSM comes or goes, and looks from time to time at what is on it.
+//! Beside the rounds: wakes the sweep when an HSM comes or goes, and looks at what is on it: from time to time, when it
+//! has come back, and a moment after keys were made or destroyed there. `keys list` shows what was seen.
 
 use std::time::Duration;
 
@@ -32,20 +33,22 @@ async fn follow(rotation: &Rotation, hsm: &HsmName, pool: &Pool) {
                 return;
             },
             () = tokio::time::sleep(LOOK_EVERY), if is_up => {}
+            () = rotation.0.parts.keys.look_is_due(hsm), if is_up => {}
         }
     }
 }
 
 async fn inspect(rotation: &Rotation, hsm: &HsmName) {
     match rotation.0.parts.keys.look_at(hsm).await {
-        Ok((strays, absent)) => {
-            if !strays.is_empty() || !absent.is_empty() {
-                let (strays, absent) = (strays.len(), absent.len());
+        Ok(seen) => {
+            let (strays, absent) = (seen.strays.len(), seen.absent.len());
+            if strays > 0 || absent > 0 {
                 tracing::warn!(%hsm, strays, absent, "HSM and records differ; `hallmark keys list` says where");
             }
-            rotation.0.parts.metrics.rotation().inventory(hsm.as_str(), strays.len(), absent.len());
+            rotation.0.parts.metrics.rotation().inventory(hsm.as_str(), strays, absent);
         }
-        Err(error) => tracing::debug!(%hsm, %error, "an HSM can't be looked at"),
+        // It was logged, and is tried again.
+        Err(_) => {}
     }
 }
 

@@ -1,6 +1,7 @@
 mod faults;
 mod hosts;
 mod late;
+mod looks;
 mod operators;
 mod rig;
 mod rounds;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use hallmark_core::{
     assertion,
     error::{Error, Reason},
-    key::{KeyRecord, KeyState},
+    key::{HsmName, KeyRecord, KeyState},
     policy::{AssertionRequest, Claims},
     time::Timestamp,
 };
@@ -102,6 +102,10 @@ pub(super) fn upcoming(step: Upcoming) -> v1::UpcomingStep {
 pub(super) fn stray(stray: Stray) -> v1::Stray {
     let kid = stray.kid.map(|kid| kid.to_string()).unwrap_or_default();
     v1::Stray { hsm: stray.hsm.to_string(), cka_id: stray.cka_id, label: stray.label, kid }
+}
+
+pub(super) fn look((hsm, at): &(HsmName, Timestamp)) -> v1::HsmLook {
+    v1::HsmLook { hsm: hsm.to_string(), at: Some(timestamp(*at)) }
 }
 
 pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {

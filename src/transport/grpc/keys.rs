@@ -1,10 +1,10 @@
 //! `hallmark.v1.KeyService`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use hallmark_core::{
     error::{Error, Reason},
-    key::{KeyId, KeyRecord},
+    key::KeyRecord,
 };
 use hallmark_proto::v1::{self, ListKeysRequest, ListKeysResponse, key_service_server::KeyService};
 use tonic::{Request, Response, Status};
@@ -76,22 +76,27 @@ impl KeyManagement {
         let client = convert::optional_name("client", &message.client)?;
         let records = self.keys.list(&call.caller, client.as_ref())?;
         let (page, next_page_token) = page(&records, message)?;
-        let inventory = self.keys.inventory(&call.caller).await?;
-        let absent: HashSet<KeyId> = inventory.absent.into_iter().collect();
-        let key = |record: &KeyRecord| v1::Key { absent: absent.contains(&record.id), ..self.key(record) };
+        let inventory = self.keys.inventory(&call.caller, message.fresh && message.page_token.is_empty()).await?;
+        let outlook = self.rotation.outlook();
+        let key = |record: &KeyRecord| v1::Key {
+            absent: inventory.absent.contains(&record.id),
+            next_step: outlook.next_step(record).map(convert::upcoming),
+            ..convert::key(record)
+        };
         let wants_strays = next_page_token.is_empty() && client.is_none();
-        let strays = if wants_strays { inventory.strays } else { Vec::new() };
+        let strays = if wants_strays { inventory.strays.clone() } else { Vec::new() };
         Ok(ListKeysResponse {
             keys: page.iter().map(key).collect(),
             next_page_token,
             strays: strays.into_iter().map(convert::stray).collect(),
             unanswered_hsms: inventory.unanswered.iter().map(ToString::to_string).collect(),
+            looks: inventory.looked.iter().map(convert::look).collect(),
         })
     }
 
     /// A record, with what happens to it next.
     fn key(&self, record: &KeyRecord) -> v1::Key {
-        v1::Key { next_step: self.rotation.next_step(record).map(convert::upcoming), ..convert::key(record) }
+        v1::Key { next_step: self.rotation.outlook().next_step(record).map(convert::upcoming), ..convert::key(record) }
     }
 }
 

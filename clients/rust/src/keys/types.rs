@@ -72,8 +72,18 @@ pub struct KeyList {
     pub keys: Vec<Key>,
     /// Keys on the HSMs that no record names; not where the list is of one client.
     pub strays: Vec<Stray>,
-    /// HSMs that were not heard of: [`Key::absent`] and `strays` say nothing of these.
+    /// HSMs that are down or could not be looked at: [`Key::absent`] and `strays` say nothing of these, or what an earlier
+    /// look has shown.
     pub unanswered_hsms: Vec<String>,
+    /// As of when the HSMs are told of, for each that was looked at.
+    pub looks: Vec<HsmLook>,
+}
+
+/// When an HSM was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HsmLook {
+    pub hsm: String,
+    pub at: SystemTime,
 }
 
 /// What every change of keys is asked for with. Made from a reason alone, it has a new request id and forces nothing.
@@ -282,6 +292,14 @@ impl From<v1::Stray> for Stray {
     fn from(stray: v1::Stray) -> Self {
         let v1::Stray { hsm, cka_id, label, kid } = stray;
         Self { hsm, cka_id, label, kid: given(kid) }
+    }
+}
+
+impl HsmLook {
+    /// `None` where it has no time.
+    pub(super) fn read(look: v1::HsmLook) -> Option<Self> {
+        let v1::HsmLook { hsm, at } = look;
+        Some(Self { hsm, at: at?.try_into().ok()? })
     }
 }
 

@@ -162,7 +162,8 @@ async fn a_key_that_is_there_is_taken_in_as_the_next_one() {
     let key = Arc::new(SoftwareKey::generate(KeySpec { alg: Alg::ES256, rsa_bits: 0 }));
     let token = world.tokens.values().next().unwrap();
     token.plant(b"old", "old key", key, false);
-    let inventory = process.rig.keys.inventory(&caller("dns:o.example")).await.unwrap();
+    process.rig.keys.look_at(&"one".parse().unwrap()).await.unwrap();
+    let inventory = process.rig.keys.inventory(&caller("dns:o.example"), false).await.unwrap();
     assert_eq!(inventory.strays.iter().map(|stray| stray.label.as_str()).collect::<Vec<_>>(), ["old key"]);
     let adopt = |id: &str| AdoptRequest {
         request_id: id.into(),
@@ -183,7 +184,7 @@ async fn a_key_that_is_there_is_taken_in_as_the_next_one() {
     process.live(LEAD + EVERY).await;
     alter(&process, rotate("r2")).await.unwrap();
     assert_eq!(process.active(), adopted.id);
-    let inventory = process.rig.keys.inventory(&caller("dns:o.example")).await.unwrap();
+    let inventory = process.rig.keys.inventory(&caller("dns:o.example"), false).await.unwrap();
     assert!(inventory.strays.is_empty() && inventory.absent.is_empty());
 }
 
