@@ -2,24 +2,19 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use hallmark_core::{
-    key::Alg,
-    ports::{
-        Evidence, FaultClass, Hsm, HsmFault, HsmObject, HsmSession, KeyRef, NewKey, PinLedger, PinLedgerRefusal,
-        PinVerdict, ResetRefused, TokenFacts,
-    },
-    public_key::PublicKey,
-};
+use hallmark_core::ports::{Evidence, FaultClass, HsmFault};
 
-use crate::{pin_ledger::MemoryPinLedger, software_key::SoftwareKey};
+use crate::software_key::SoftwareKey;
+
+mod backend;
+mod session;
+
+pub use self::backend::FakeHsm;
 
 /// The token: its objects, its PIN, and what is to go wrong. Shared by all [`FakeHsm`]s that use it.
 pub struct FakeToken {
@@ -214,229 +209,6 @@ impl Drop for Hanging {
     fn drop(&mut self) {
         self.token.state().hanging.insert(self.call, false);
         self.token.changed.notify_all();
-    }
-}
-
-/// A way to a [`FakeToken`], as a backend has it: with a PIN from a source, and a ledger of tries.
-pub struct FakeHsm {
-    token: Arc<FakeToken>,
-    pin: String,
-    ledger: Arc<dyn PinLedger>,
-    epoch: Arc<AtomicU64>,
-    login: Mutex<()>,
-}
-
-impl FakeHsm {
-    /// With the right PIN.
-    pub fn new(token: &Arc<FakeToken>) -> Self {
-        Self::with_pin(token, FakeToken::PIN, Arc::new(MemoryPinLedger::default()))
-    }
-
-    /// The PIN is also the identity of its source: another PIN is another source.
-    pub fn with_pin(token: &Arc<FakeToken>, pin: &str, ledger: Arc<dyn PinLedger>) -> Self {
-        Self { token: token.clone(), pin: pin.to_owned(), ledger, epoch: Arc::default(), login: Mutex::default() }
-    }
-
-    fn is_connected(&self) -> bool {
-        self.epoch.load(Ordering::Acquire) % 2 == 1
-    }
-
-    fn log_in(&self) -> Result<(), HsmFault> {
-        // Once for all callers: who comes second finds the login done.
-        let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.token.state().logged_in {
-            return Ok(());
-        }
-        let source = format!("fake:{}", self.pin);
-        match self.ledger.begin(FakeToken::SERIAL, &source) {
-            Ok(()) => {}
-            Err(PinLedgerRefusal::AlreadyTried) => {
-                return Err(HsmFault::new(FaultClass::Pin, "C_Login", "tried before and not accepted"));
-            }
-            Err(PinLedgerRefusal::Store(e)) => return Err(HsmFault::new(FaultClass::Gone, "C_Login", e)),
-        }
-        let mut state = self.token.state();
-        state.logged_in = self.pin == FakeToken::PIN;
-        let verdict = if state.logged_in { PinVerdict::Accepted } else { PinVerdict::Refused };
-        state.wrong_tries += usize::from(!state.logged_in);
-        drop(state);
-        // A ledger that fails leaves its marker, as it should.
-        let _ = self.ledger.end(FakeToken::SERIAL, &source, verdict);
-        match verdict {
-            PinVerdict::Accepted => Ok(()),
-            _ => Err(HsmFault::new(FaultClass::Pin, "C_Login", "CKR_PIN_INCORRECT")),
-        }
-    }
-}
-
-impl Hsm for FakeHsm {
-    fn connect(&self) -> Result<TokenFacts, HsmFault> {
-        self.disconnect();
-        self.token.begin(Call::Connect)?;
-        self.log_in()?;
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        let mut state = self.token.state();
-        state.in_use += 1;
-        Ok(TokenFacts {
-            serial: FakeToken::SERIAL.into(),
-            model: "fake".into(),
-            max_sessions: state.max_sessions,
-            algs: Alg::ALL.to_vec(),
-        })
-    }
-
-    fn open(&self) -> Result<Box<dyn HsmSession>, HsmFault> {
-        self.token.begin(Call::Open)?;
-        if !self.is_connected() {
-            return Err(fail(FaultClass::Gone, Call::Open));
-        }
-        self.log_in()?;
-        let mut state = self.token.state();
-        if state.max_sessions.is_some_and(|max| state.open_sessions >= max) {
-            return Err(HsmFault::new(FaultClass::Unspecific, "C_OpenSession", "CKR_SESSION_COUNT"));
-        }
-        state.open_sessions += 1;
-        Ok(Box::new(FakeSession {
-            token: self.token.clone(),
-            epoch: self.epoch.clone(),
-            opened_in: (self.epoch.load(Ordering::Acquire), state.losses),
-        }))
-    }
-
-    fn disconnect(&self) {
-        if self.is_connected() {
-            self.epoch.fetch_add(1, Ordering::AcqRel);
-            let mut state = self.token.state();
-            state.in_use -= 1;
-            // The application's last session is closed with it.
-            state.logged_in = state.in_use > 0;
-        }
-    }
-
-    fn reset(&self) -> Result<(), ResetRefused> {
-        self.token.begin(Call::Reset).map_err(ResetRefused::Failed)?;
-        let state = self.token.state();
-        if state.in_use > 0 {
-            return Err(ResetRefused::SharedLibrary);
-        }
-        if state.inside.values().any(|inside| *inside > 0) {
-            return Err(ResetRefused::ThreadInside);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for FakeHsm {
-    fn drop(&mut self) {
-        self.disconnect();
-    }
-}
-
-struct FakeSession {
-    token: Arc<FakeToken>,
-    epoch: Arc<AtomicU64>,
-    opened_in: (u64, u64),
-}
-
-impl FakeSession {
-    fn begin(&self, call: Call) -> Result<MutexGuard<'_, State>, HsmFault> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if epoch != self.opened_in.0 {
-            return Err(fail(if epoch % 2 == 1 { FaultClass::Session } else { FaultClass::Gone }, call));
-        }
-        self.token.begin(call)?;
-        let state = self.token.state();
-        if state.losses != self.opened_in.1 {
-            return Err(fail(FaultClass::Session, call));
-        }
-        if !state.logged_in {
-            return Err(fail(FaultClass::Login, call));
-        }
-        Ok(state)
-    }
-}
-
-impl Drop for FakeSession {
-    fn drop(&mut self) {
-        let mut state = self.token.state();
-        if state.losses == self.opened_in.1 {
-            state.open_sessions -= 1;
-        }
-    }
-}
-
-impl HsmSession for FakeSession {
-    fn list(&mut self) -> Result<Vec<HsmObject>, HsmFault> {
-        let state = self.begin(Call::List)?;
-        let shown = |object: &Object| HsmObject {
-            cka_id: object.cka_id.clone(),
-            label: object.label.clone(),
-            public: Some(object.key.public()),
-            has_private: true,
-        };
-        Ok(state.objects.iter().map(shown).collect())
-    }
-
-    fn generate(&mut self, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
-        let mut state = self.begin(Call::Generate)?;
-        if state.objects.iter().any(|object| object.cka_id == new.cka_id) {
-            return Err(HsmFault::new(FaultClass::Request, "C_GenerateKeyPair", "an object with that CKA_ID is there"));
-        }
-        let key = Arc::new(SoftwareKey::generate(new.spec));
-        let public = key.public();
-        let yes = Some(true);
-        let evidence = Evidence {
-            local: yes,
-            sensitive: yes,
-            always_sensitive: yes,
-            extractable: Some(state.leaky),
-            never_extractable: Some(!state.leaky),
-            key_gen_mechanism: Some("fake".into()),
-        };
-        state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence });
-        Ok(public)
-    }
-
-    fn sign(&mut self, key: &KeyRef<'_>, alg: Alg, message: &[u8]) -> Result<Vec<u8>, HsmFault> {
-        if !key.public.suits(alg) {
-            return Err(fail(FaultClass::Request, Call::Sign));
-        }
-        let mut state = self.begin(Call::Sign)?;
-        let object = find(&state, key)?;
-        let weak = |why: &str| HsmFault::new(FaultClass::CustodyTooWeak, "C_GetAttributeValue", why);
-        if object.evidence.custody().map_err(weak)? > key.custody {
-            return Err(weak("it was not generated here"));
-        }
-        let software = object.key.clone();
-        let forged = state.forgeries > 0;
-        state.forgeries = state.forgeries.saturating_sub(1);
-        // Real tokens sign for several sessions at once.
-        drop(state);
-        let mut signature = software.sign(alg, message);
-        if let (true, Some(byte)) = (forged, signature.last_mut()) {
-            *byte ^= 1;
-        }
-        Ok(signature)
-    }
-
-    fn destroy(&mut self, key: &KeyRef<'_>) -> Result<(), HsmFault> {
-        let mut state = self.begin(Call::Destroy)?;
-        find(&state, key)?;
-        state.objects.retain(|object| object.cka_id != key.cka_id || object.label != key.label);
-        Ok(())
-    }
-
-    fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
-        let state = self.begin(Call::Evidence)?;
-        Ok(find(&state, key)?.evidence.clone())
-    }
-}
-
-fn find<'a>(state: &'a State, key: &KeyRef<'_>) -> Result<&'a Object, HsmFault> {
-    let mut matching = state.objects.iter().filter(|object| object.cka_id == key.cka_id && object.label == key.label);
-    match (matching.next(), matching.next()) {
-        (Some(object), None) if object.key.public().numbers() == key.public.numbers() => Ok(object),
-        _ => Err(HsmFault::new(FaultClass::KeyAbsent, "C_FindObjects", "not exactly one pair with that public key")),
     }
 }
 
