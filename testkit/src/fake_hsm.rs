@@ -23,6 +23,13 @@ pub struct FakeToken {
     changed: Condvar,
 }
 
+/// One of the two objects of a key pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    Private,
+    Public,
+}
+
 /// A method of the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
@@ -49,6 +56,7 @@ struct State {
     wrong_tries: usize,
     forgeries: usize,
     leaky: bool,
+    halving: VecDeque<Half>,
     faults: HashMap<Call, VecDeque<Option<FaultClass>>>,
     latency: HashMap<Call, Duration>,
     hanging: HashMap<Call, bool>,
@@ -61,6 +69,8 @@ struct Object {
     label: String,
     key: Arc<SoftwareKey>,
     evidence: Evidence,
+    /// What there is of it, where the rest is missing.
+    half: Option<Half>,
 }
 
 impl FakeToken {
@@ -94,6 +104,12 @@ impl FakeToken {
         self.state().leaky = leaky;
     }
 
+    /// The next key pair is not finished: of its objects only that one is there, and the token is gone for a moment, as
+    /// for a process that is killed inside `C_GenerateKeyPair` or a token that loses its power.
+    pub fn halve_next(&self, left: Half) {
+        self.state().halving.push_back(left);
+    }
+
     /// Each such call takes at least so long.
     pub fn set_latency(&self, call: Call, latency: Duration) {
         self.state().latency.insert(call, latency);
@@ -116,9 +132,16 @@ impl FakeToken {
         self.state().unplugged
     }
 
-    /// How many key pairs are on it.
+    /// How many complete key pairs are on it.
     pub fn pairs(&self) -> usize {
-        self.state().objects.len()
+        self.state().objects.iter().filter(|object| object.half.is_none()).count()
+    }
+
+    /// The `CKA_ID`s of pairs of which one object is missing.
+    pub fn halves(&self) -> Vec<Vec<u8>> {
+        let state = self.state();
+        let halves = state.objects.iter().filter(|object| object.half.is_some());
+        halves.map(|object| object.cka_id.clone()).collect()
     }
 
     /// Closes all sessions, which also logs out.
@@ -146,7 +169,13 @@ impl FakeToken {
             never_extractable: Some(false),
             key_gen_mechanism: None,
         };
-        self.state().objects.push(Object { cka_id: cka_id.to_vec(), label: label.to_owned(), key, evidence });
+        self.state().objects.push(Object {
+            cka_id: cka_id.to_vec(),
+            label: label.to_owned(),
+            key,
+            evidence,
+            half: None,
+        });
     }
 
     /// How often a wrong PIN was tried.

@@ -1,5 +1,6 @@
 mod faults;
 mod hosts;
+mod halves;
 mod late;
 mod looks;
 mod operators;

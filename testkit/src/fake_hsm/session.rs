@@ -11,7 +11,7 @@ use hallmark_core::{
     public_key::PublicKey,
 };
 
-use super::{Call, FakeToken, Object, State, fail};
+use super::{Call, FakeToken, Half, Object, State, fail};
 use crate::software_key::SoftwareKey;
 
 /// A session, and what it finds on the token.
@@ -54,8 +54,8 @@ impl HsmSession for FakeSession {
         let shown = |object: &Object| HsmObject {
             cka_id: object.cka_id.clone(),
             label: object.label.clone(),
-            public: Some(object.key.public()),
-            has_private: true,
+            public: (object.half != Some(Half::Private)).then(|| object.key.public()),
+            has_private: object.half != Some(Half::Public),
         };
         Ok(state.objects.iter().map(shown).collect())
     }
@@ -76,8 +76,9 @@ impl HsmSession for FakeSession {
             never_extractable: Some(!state.leaky),
             key_gen_mechanism: Some("fake".into()),
         };
-        state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence });
-        Ok(public)
+        let half = state.halving.pop_front();
+        state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence, half });
+        half.map_or(Ok(public), |_| Err(fail(FaultClass::Gone, Call::Generate)))
     }
 
     fn sign(&mut self, key: &KeyRef<'_>, alg: Alg, message: &[u8]) -> Result<Vec<u8>, HsmFault> {
@@ -118,7 +119,9 @@ impl HsmSession for FakeSession {
 fn find<'a>(state: &'a State, key: &KeyRef<'_>) -> Result<&'a Object, HsmFault> {
     let mut matching = state.objects.iter().filter(|object| object.cka_id == key.cka_id && object.label == key.label);
     match (matching.next(), matching.next()) {
-        (Some(object), None) if object.key.public().numbers() == key.public.numbers() => Ok(object),
+        (Some(object), None) if object.half.is_none() && object.key.public().numbers() == key.public.numbers() => {
+            Ok(object)
+        }
         _ => Err(HsmFault::new(FaultClass::KeyAbsent, "C_FindObjects", "not exactly one pair with that public key")),
     }
 }
