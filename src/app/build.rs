@@ -140,12 +140,8 @@ impl Built {
         observe_keys(&metrics, &context.keyring);
         observe_followers(&metrics, &publisher, &followers);
         let fixed = fixed_part(config);
-        let served = {
-            let (followers, publisher) = (followers.clone(), publisher.clone());
-            Box::new(move || followers.served(publisher.generation()))
-        };
-        let seen = (Outside::new()?, publisher.public_url().to_owned());
-        let rotation = rotation(config, &context, &keys, rules, &store, &metrics, served, seen);
+        let seen = Seen::new(&publisher, &followers);
+        let rotation = rotation(config, &context, &keys, rules, &store, &metrics, seen);
         let (sweeps, max_age): (Arc<dyn SweepStore>, _) = (store.clone(), config.jwks.max_age);
         promise(&*sweeps, &context, &config.clients, max_age)
             .await
@@ -292,7 +288,23 @@ fn jwks_front(
     })
 }
 
-/// `served` says whether verifiers can read what the store says.
+/// What verifiers see of what the store says.
+struct Seen {
+    /// Whether they can read it here, or at followers.
+    served: Box<dyn Fn() -> bool + Send + Sync>,
+    public_view: Arc<Outside>,
+    public_url: String,
+}
+
+impl Seen {
+    fn new(publisher: &Arc<Publisher>, followers: &Arc<Followers>) -> Self {
+        let public_url = publisher.public_url().to_owned();
+        let (followers, publisher) = (followers.clone(), publisher.clone());
+        let served = Box::new(move || followers.served(publisher.generation()));
+        Self { served, public_view: Arc::default(), public_url }
+    }
+}
+
 fn rotation(
     config: &Config,
     context: &Context,
@@ -300,9 +312,9 @@ fn rotation(
     rules: Arc<Rules>,
     store: &Arc<dyn Store>,
     metrics: &Arc<Metrics>,
-    served: Box<dyn Fn() -> bool + Send + Sync>,
-    (public_view, public_url): (Outside, String),
+    seen: Seen,
 ) -> Rotation {
+    let Seen { served, public_view, public_url } = seen;
     Rotation::new(Parts {
         context: context.clone(),
         keys: keys.clone(),
@@ -313,7 +325,7 @@ fn rotation(
         instance: config.instance.id.clone(),
         every: testing(config, |testing| testing.sweep_every).unwrap_or(config.rotation.every),
         served,
-        public_view: Arc::new(public_view),
+        public_view,
         public_url,
         monotonic: Arc::new(Instant::now()),
     })

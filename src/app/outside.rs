@@ -1,29 +1,35 @@
 //! The world's view of our own URLs.
 
-use bytes::Bytes;
+use std::sync::OnceLock;
 
-use super::build::StartError;
 use crate::{
     service::rotation::{Look, PublicView},
-    verifier::Verifier,
+    verifier::{Unseen, Verifier},
 };
 
-/// Fetches as an authorization server does.
-pub(super) struct Outside(Verifier);
+/// Fetches as an authorization server does, with the authorities that the system trusts. Those are read when they are
+/// first needed: a server without static hosts starts without any.
+#[derive(Default)]
+pub(super) struct Outside(OnceLock<Verifier>);
 
 impl Outside {
-    /// Trusts what the system trusts.
-    pub(super) fn new() -> Result<Self, StartError> {
-        let verifier = Verifier::new(None);
-        Ok(Self(verifier.map_err(|error| StartError::new("can't look at public URLs", error))?))
+    fn verifier(&self) -> Result<&Verifier, Unseen> {
+        match self.0.get() {
+            Some(verifier) => Ok(verifier),
+            None => {
+                let verifier = Verifier::new(None)?;
+                Ok(self.0.get_or_init(|| verifier))
+            }
+        }
     }
 }
 
 impl PublicView for Outside {
     fn fetch<'a>(&'a self, url: &'a str) -> Look<'a> {
         Box::pin(async move {
-            let seen = self.0.fetch(url).await;
-            seen.map(|seen| Bytes::clone(&seen.body)).map_err(|error| error.to_string())
+            let verifier = self.verifier().map_err(|error| error.to_string())?;
+            let seen = verifier.fetch(url).await;
+            seen.map(|seen| seen.body).map_err(|error| error.to_string())
         })
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use hallmark_core::{
     client::Client,
-    ports::{Clock, KeyStore, Pulse, Snapshot, StoreError, SweepStore},
+    ports::{ClientState, Clock, KeyStore, Snapshot, StoreError, SweepStore},
     time::Timestamp,
 };
 use tokio_util::sync::CancellationToken;
@@ -140,23 +140,16 @@ impl Reader {
             Some(published) => published.records.clone(),
             None => Arc::new(store.records().await?),
         };
-        let clients = records.records.iter().filter_map(|record| record.client.as_ref());
-        let longest = self.parts.foresight.told(states, clients);
-        self.publish(records, registered, &pulse, longest);
+        let ahead_ms = pulse.now.millis().saturating_sub(self.parts.clock.now().millis());
+        let Parts { publisher, foresight, .. } = &self.parts;
+        let (publisher, foresight, of) = (publisher.clone(), foresight.clone(), (registered.clone(), records.clone()));
+        // Ten thousand clients take a while, which whoever asks for a set need not wait for.
+        let work = move || publish(&publisher, &foresight, states, &of.0, &of.1, pulse.now, ahead_ms);
+        let next_change = tokio::task::spawn_blocking(work).await;
+        let next_change = next_change.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let (generation, told) = (records.generation, Instant::now());
+        self.published = Some(PublishedFrom { generation, registered, records, next_change, told });
         Ok(())
-    }
-
-    fn publish(&mut self, records: Arc<Snapshot>, registered: Arc<Registered>, pulse: &Pulse, longest: Duration) {
-        let Parts { publisher, foresight, clock, .. } = &self.parts;
-        let clients: Vec<Client> = registered.clients.values().cloned().collect();
-        let next = foresight.next_changes(&records.records, pulse.now);
-        publisher.remember_paths(&records.paths);
-        // Before the set that might be promised for longer.
-        publisher.set_longest(longest);
-        publisher.set_ahead(pulse.now.millis().saturating_sub(clock.now().millis()));
-        publisher.rebuild_until(&clients, &records.records, &next);
-        let (generation, next_change) = (records.generation, next.values().min().copied());
-        self.published = Some(PublishedFrom { generation, registered, records, next_change, told: Instant::now() });
     }
 
     async fn store(&mut self) -> Result<Arc<dyn Source>, StoreError> {
@@ -167,6 +160,27 @@ impl Reader {
         self.store = Some(store.clone());
         Ok(store)
     }
+}
+
+/// Publishes the records; gives when a set is known to change next.
+fn publish(
+    publisher: &Publisher,
+    foresight: &Foresight,
+    states: Vec<ClientState>,
+    registered: &Registered,
+    read: &Snapshot,
+    now: Timestamp,
+    ahead_ms: i64,
+) -> Option<Timestamp> {
+    let clients: Vec<Client> = registered.clients.values().cloned().collect();
+    let named = read.records.iter().filter_map(|record| record.client.as_ref());
+    // Before the set that might be promised for longer.
+    publisher.set_longest(foresight.told(states, named));
+    publisher.set_ahead(ahead_ms);
+    let next = foresight.next_changes(&read.records, now);
+    publisher.remember_paths(&read.paths);
+    publisher.rebuild_until(&clients, &read.records, &next);
+    next.values().min().copied()
 }
 
 /// A store that takes longer is as good as gone.

@@ -5,7 +5,9 @@ use std::sync::{
 
 use hallmark_core::{
     key::{KeyId, KeyRecord},
-    ports::{BegunChange, ChangeState, ClientState, KeyChange, Lead, MaxAge, Pending, PublishedPath, RecordUpdate},
+    ports::{
+        BegunChange, ChangeState, ClientState, KeyChange, Lead, MaxAge, Pending, PublishedPath, Pulse, RecordUpdate,
+    },
 };
 
 use super::*;

@@ -1,6 +1,10 @@
 //! What is foreseen by a process that reads the store and takes no part in what happens there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hallmark_core::{
     key::{ClientName, KeyRecord},
@@ -9,7 +13,7 @@ use hallmark_core::{
     time::Timestamp,
 };
 
-use super::{RuleSettings, Rules};
+use super::{Policies, RuleSettings, Rules, lock};
 use crate::service::{
     publish::{CUT_OFF_MAX_AGE, NextChanges},
     registry::{Registered, Registry},
@@ -20,12 +24,20 @@ use crate::service::{
 pub struct Foresight {
     rules: Rules,
     registry: Registry,
+    found: Mutex<Option<Found>>,
+}
+
+/// What was found last, and of which records and policies.
+#[derive(Debug)]
+struct Found {
+    policies: Arc<Policies>,
+    by_client: HashMap<ClientName, (Vec<KeyRecord>, Option<Timestamp>)>,
 }
 
 impl Foresight {
     /// Nothing was told to verifiers yet, as far as is known.
     pub fn new(registered: Registered, settings: RuleSettings) -> Self {
-        Self { rules: Rules::new(settings), registry: Registry::new(registered) }
+        Self { rules: Rules::new(settings), registry: Registry::new(registered), found: Mutex::default() }
     }
 
     /// The clients in force.
@@ -49,7 +61,7 @@ impl Foresight {
         longest.min(configured)
     }
 
-    /// When each client's set changes next, if all goes well.
+    /// When each client's set changes next, if all goes well. Looks again only at what changed.
     pub fn next_changes(&self, records: &[KeyRecord], now: Timestamp) -> NextChanges {
         let policies = self.rules.policies(&self.registry);
         let confirmed = |when: fn(&KeyRecord) -> Option<Timestamp>| {
@@ -60,16 +72,27 @@ impl Foresight {
             rehearsed: confirmed(|record| record.times.rehearsed),
             ..Now::at(now)
         };
-        let mut by_client: HashMap<&ClientName, Vec<KeyRecord>> = HashMap::new();
+        let mut by_client: HashMap<ClientName, Vec<KeyRecord>> = HashMap::new();
         for record in records {
             if let Some(client) = &record.client {
-                by_client.entry(client).or_default().push(record.clone());
+                by_client.entry(client.clone()).or_default().push(record.clone());
             }
         }
-        let next = by_client.into_iter().filter_map(|(client, records)| {
-            let at = lifecycle::next_jwks_change(&policies.of(client), &records, &now)?;
-            Some((client.clone(), at))
-        });
-        next.collect()
+        let mut found = lock(&self.found);
+        let before = found.take().filter(|found| Arc::ptr_eq(&found.policies, &policies));
+        let look = |(client, records): (ClientName, Vec<KeyRecord>)| {
+            let known = before.as_ref().and_then(|before| before.by_client.get(&client));
+            let known = known.filter(|(of, at)| *of == records && at.is_none_or(|at| at > now.wall));
+            let at = match known {
+                Some((_, at)) => *at,
+                None => lifecycle::next_jwks_change(&policies.of(&client), &records, &now),
+            };
+            (client, (records, at))
+        };
+        let by_client: HashMap<_, _> = by_client.into_iter().map(look).collect();
+        let next = by_client.iter().filter_map(|(client, (_, at))| Some((client.clone(), (*at)?)));
+        let next = next.collect();
+        *found = Some(Found { policies, by_client });
+        next
     }
 }
