@@ -20,7 +20,10 @@ mod locks;
 mod looks;
 mod revoke;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use hallmark_core::{
     error::{Error, Reason},
@@ -39,7 +42,7 @@ pub use self::{
     inventory::{Inventory, Stray},
 };
 use self::{locks::Locks, looks::Looks};
-use super::{Context, publish::Publisher, registry::Registered, rules::Rules};
+use super::{Context, keyring::Reading, publish::Publisher, registry::Registered, rules::Rules};
 use crate::pool::Pool;
 
 /// What [`Keys::look`] found.
@@ -65,6 +68,8 @@ pub struct Keys {
     /// Readings of the store, each with what is published of it, come one after the other: by the chore, after a change, on SIGHUP.
     reloading: Arc<Mutex<()>>,
     looks: Arc<Looks>,
+    /// What the documents that are published were made of.
+    published: Arc<StdMutex<Option<(Arc<Registered>, Arc<Reading>)>>>,
 }
 
 /// A change, the keys that it made or moved, and what verifiers will see of it.
@@ -83,7 +88,7 @@ impl Keys {
     pub fn new(context: Context, publisher: Arc<Publisher>, rules: Arc<Rules>) -> Self {
         let (births, custody_births, reloading) = (Arc::default(), Arc::default(), Arc::default());
         let looks = Arc::new(Looks::new(context.pools.keys()));
-        Self { context, publisher, rules, births, custody_births, reloading, looks }
+        Self { context, publisher, rules, births, custody_births, reloading, looks, published: Arc::default() }
     }
 
     /// The records of `client`, or all.
@@ -135,15 +140,22 @@ impl Keys {
         self.publish(self.context.registry.load_full()).await
     }
 
-    /// Makes the documents of all clients.
+    /// Makes the documents of all clients whose records or configuration changed since they were published.
     async fn publish(&self, registered: Arc<Registered>) -> Result<(), Error> {
         let this = self.clone();
         let work = move || {
-            let clients: Vec<_> = registered.clients.values().cloned().collect();
+            let reading = this.context.keyring.keys().clone();
             let next = this.rules.next_changes(&this.context);
-            let keys = this.context.keyring.keys();
-            this.publisher.remember_paths(&keys.paths);
-            this.publisher.rebuild_until(&clients, &keys.records, &next);
+            this.publisher.remember_paths(&reading.paths);
+            // Held to the end, so that what it says is what was published last.
+            let mut published = this.published.lock().unwrap_or_else(PoisonError::into_inner);
+            // Where the configuration was read again, everything is in doubt.
+            let before = published.take().filter(|(known, _)| Arc::ptr_eq(known, &registered));
+            let changed =
+                |client: &ClientName| before.as_ref().is_none_or(|(_, before)| before.of(client) != reading.of(client));
+            let clients = registered.clients.values();
+            this.publisher.rebuild_where(changed, clients, &reading.records, &next);
+            *published = Some((registered.clone(), reading.clone()));
         };
         // Ten thousand clients take a while, which signing need not wait for.
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)

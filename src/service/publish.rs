@@ -95,17 +95,34 @@ impl Publisher {
     }
 
     /// [`Publisher::rebuild_until`] without a known change ahead.
-    pub fn rebuild(&self, clients: &[Client], records: &[KeyRecord]) -> u64 {
+    pub fn rebuild<'a>(&self, clients: impl IntoIterator<Item = &'a Client>, records: &[KeyRecord]) -> u64 {
         self.rebuild_until(clients, records, &NextChanges::new())
     }
 
-    /// Makes all documents anew, and swaps them in at once. Verifiers are told to keep a set no longer than to its next
+    /// [`Publisher::rebuild_where`] for everyone.
+    pub fn rebuild_until<'a>(
+        &self,
+        clients: impl IntoIterator<Item = &'a Client>,
+        records: &[KeyRecord],
+        next_changes: &NextChanges,
+    ) -> u64 {
+        self.rebuild_where(|_| true, clients, records, next_changes)
+    }
+
+    /// Makes the documents of clients that `changed` anew, and swaps all in at once; takes over what there is of the
+    /// others, whose configuration and records must be those of the rebuild before. Verifiers are told to keep a set no longer than to its next
     /// change. Gives the generation that is published from now on: the same as before where nothing changed.
     ///
     /// A client that has records but is no longer configured stays published, where it was when it last was, else at the
     /// default path: taking it out of the configuration must not break assertions that are still valid. Where two claim
     /// one path, a configured client goes before one that is not, a key set before a PEM.
-    pub fn rebuild_until(&self, clients: &[Client], records: &[KeyRecord], next_changes: &NextChanges) -> u64 {
+    pub fn rebuild_where<'a>(
+        &self,
+        changed: impl Fn(&ClientName) -> bool,
+        clients: impl IntoIterator<Item = &'a Client>,
+        records: &[KeyRecord],
+        next_changes: &NextChanges,
+    ) -> u64 {
         let mut paths = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut by_client: BTreeMap<&ClientName, Vec<&KeyRecord>> = BTreeMap::new();
         for record in records.iter().filter(|record| record.purpose == Purpose::Assertion) {
@@ -113,11 +130,13 @@ impl Publisher {
                 by_client.entry(client).or_default().push(record);
             }
         }
+        let before = self.set.load();
         let mut slots = Vec::new();
         for client in clients {
             let records = by_client.remove(&client.name).unwrap_or_default();
-            let path = client.jwks_path();
-            slots.push((path.clone(), set::of_client(client, &records, next_changes.get(&client.name).copied())));
+            let (path, next) = (client.jwks_path(), next_changes.get(&client.name).copied());
+            let kept = if changed(&client.name) { None } else { before.of_client(&client.name, &path, next) };
+            slots.push((path.clone(), kept.unwrap_or_else(|| set::of_client(client, &records, next))));
             paths.insert(client.name.clone(), path);
         }
         for (name, records) in by_client {

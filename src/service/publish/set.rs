@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hallmark_core::{
-    client::Client,
+    client::{Client, pem_path},
     jwk::{self, JwkSet},
     key::{ClientName, KeyRecord, KeyState},
     time::Timestamp,
@@ -89,6 +89,16 @@ impl PublishedSet {
         let is_gone = |path: &str| self.slots.get(path).is_none_or(|slot| slot.published.is_none());
         let withdrawn = before.into_iter().flat_map(|before| before.documents().map(|(path, ..)| path));
         Changes { documents, withdrawn: withdrawn.filter(|path| is_gone(path)).collect() }
+    }
+
+    /// Both slots of the client that is at `path`, with another time of their next change. `None` where either is
+    /// another's, or is not there.
+    pub(super) fn of_client(&self, client: &ClientName, path: &str, next: Option<Timestamp>) -> Option<[Slot; 2]> {
+        let slot = |path: &str, kind| {
+            let slot = self.slot(path).filter(|slot| slot.client == *client && slot.kind == kind)?;
+            Some(Slot { next_change: next, ..slot.clone() })
+        };
+        Some([slot(path, Kind::Jwks)?, slot(&pem_path(path), Kind::Pem)?])
     }
 
     /// Has what did not change keep its bytes and its generation; gives the others `generation`. Says whether anything

@@ -217,3 +217,28 @@ fn changes_are_foreseen_by_the_clock_of_their_source() {
     publisher.set_ahead(-30_000);
     assert_eq!(document(&publisher, "/clients/a/jwks.json").max_age.as_secs(), 130);
 }
+
+#[test]
+fn only_what_changed_is_made_again() {
+    let clients = [client("a", &[Alg::RS384], None), client("b", &[Alg::RS384], None)];
+    let publisher = published(
+        &clients,
+        &[record("a", 1, Alg::RS384, KeyState::Active), record("b", 2, Alg::RS384, KeyState::Active)],
+    );
+    let other = [record("a", 3, Alg::RS384, KeyState::Active), record("b", 4, Alg::RS384, KeyState::Active)];
+    let next = NextChanges::from([(clients[1].name.clone(), NOW.plus(Duration::from_secs(100)))]);
+    publisher.rebuild_where(|name| name.as_str() == "a", &clients, &other, &next);
+    assert_eq!(kids(&publisher, "/clients/a/jwks.json"), ["k3"]);
+    assert_eq!(kids(&publisher, "/clients/b/jwks.json"), ["k2"], "taken over as it was");
+    assert_eq!(document(&publisher, "/clients/b/jwks.json").max_age.as_secs(), 100, "but for its countdown");
+    assert_eq!((publisher.current().documents().count(), publisher.generation()), (4, 2));
+}
+
+#[test]
+fn what_is_at_another_path_is_made_there() {
+    let records = [record("a", 1, Alg::RS384, KeyState::Active)];
+    let publisher = published(&[client("a", &[Alg::RS384], None)], &records);
+    publisher.rebuild_where(|_| false, &[client("a", &[Alg::RS384], Some("/k/a.json"))], &records, &NextChanges::new());
+    assert_eq!(kids(&publisher, "/k/a.json"), ["k1"]);
+    assert!(matches!(publisher.lookup("/clients/a/jwks.json", NOW), Answer::NotFound));
+}

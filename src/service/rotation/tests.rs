@@ -1,6 +1,6 @@
 mod faults;
-mod hosts;
 mod halves;
+mod hosts;
 mod late;
 mod looks;
 mod operators;
