@@ -2,6 +2,7 @@ mod faults;
 mod halves;
 mod hosts;
 mod late;
+mod long;
 mod looks;
 mod operators;
 mod rig;

@@ -310,6 +310,10 @@ impl Process {
         self.round().await;
     }
 
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(super) fn records(&self) -> Vec<KeyRecord> {
         self.rig.context.keyring.keys().of(&"c".parse().unwrap()).to_vec()
     }
