@@ -11,7 +11,7 @@ use std::{
 
 use hallmark_core::ports::{Pending, StoreError};
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool,
+    Connection as _, Sqlite, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -110,6 +110,7 @@ impl SqliteStore {
         // The connection is kept for good: with it an in-memory database would be lost.
         let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1);
         let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = if place.path.is_some() { pool.after_release(|c, _| Box::pin(is_whole(c))) } else { pool };
         let pool = pool.connect_with(options).await.map_err(|e| open_failed(url, &e))?;
         migrate(url, &pool).await?;
         // One process has the file, so that every change is its own.
@@ -138,6 +139,18 @@ impl SqliteStore {
     async fn connection(&self) -> Result<Call, StoreError> {
         Ok(Call(self.pool.acquire().await.map_err(|e| unavailable(&e))?))
     }
+}
+
+/// Whether the connection is in no transaction; one that is gets closed, and the pool opens another.
+///
+/// Where the disk is full SQLite ends a transaction by itself (<https://sqlite.org/lang_transaction.html> §3.1). The rollback that
+/// follows is refused then, and sqlx goes on to believe that the transaction is open: no other could begin for good.
+async fn is_whole(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may still be on its way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// The connection, for the time of one call.
