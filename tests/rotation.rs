@@ -7,7 +7,7 @@ use std::{
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallmark_proto::v1::ListKeysRequest;
+use hallmark_proto::v1::{KeyState, ListKeysRequest, RevokeKeyRequest};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -125,4 +125,49 @@ async fn a_server_that_is_killed_again_and_again_loses_no_key_and_leaves_none_be
     let listed = server.ops().keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner();
     assert_eq!(found.0, listed.strays.len() as f64, "all that no record knows is listed: {:?}", listed.strays);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_ended_long_ago_is_destroyed_on_the_token() {
+    let mut site = rotating();
+    site.append("\n[rotation]\ndestroy_after = \"30d\"\n").replace("rotate_every = \"2s\"\n", "");
+    let server = start(&site);
+    server.ready().await;
+    let kid = server.app().sign_for("demo").await.unwrap().kid;
+    let (request_id, reason) = ("r1".to_owned(), "test".to_owned());
+    server.ops().keys().revoke_key(RevokeKeyRequest { request_id, reason, kid: kid.clone() }).await.unwrap();
+    let whole = eventually("there is a new standby", PATIENCE, async || {
+        let listed = server.ops().keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner().keys;
+        let has = |state| listed.iter().any(|key| key.client == "demo" && key.state() == state && !key.kid.is_empty());
+        (has(KeyState::Active) && has(KeyState::PreActive)).then_some(listed.len())
+    });
+    let (whole, before) = (whole.await, objects(&site));
+    assert_eq!(before, whole * 2, "both objects of each key are on the token");
+    server.stop().await;
+
+    // The month goes by.
+    let store = sqlx::SqlitePool::connect(&format!("sqlite://{}/keys.db", site.folder().display())).await.unwrap();
+    let aged =
+        sqlx::query("UPDATE keys SET compromised = compromised - 30 * 86400000 - 1000 WHERE kid = $1").bind(&kid);
+    assert_eq!(aged.execute(&store).await.unwrap().rows_affected(), 1);
+    store.close().await;
+    let server = start(&site);
+    server.ready().await;
+    eventually("it is destroyed", PATIENCE, async || {
+        let listed = server.ops().keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner().keys;
+        listed.iter().any(|key| key.kid == kid && key.state() == KeyState::Destroyed).then_some(())
+    })
+    .await;
+    assert_eq!(objects(&site), before - 2, "its objects are gone, and no others");
+    assert_ne!(server.app().sign_for("demo").await.unwrap().kid, kid);
+    server.stop().await;
+}
+
+/// How many objects the token holds: one file each.
+fn objects(site: &Site) -> usize {
+    let tokens = std::fs::read_dir(site.token.folder().join("tokens")).unwrap();
+    let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
+    let is_object =
+        |path: &std::path::Path| path.extension().is_some_and(|end| end == "object") && !path.ends_with("token.object");
+    files.filter(|file| is_object(&file.as_ref().unwrap().path())).count()
 }
