@@ -69,8 +69,11 @@ pub struct Keys {
     reloading: Arc<Mutex<()>>,
     looks: Arc<Looks>,
     /// What the documents that are published were made of.
-    published: Arc<StdMutex<Option<(Arc<Registered>, Arc<Reading>)>>>,
+    published: Arc<StdMutex<Option<MadeOf>>>,
 }
+
+/// Configuration and records.
+type MadeOf = (Arc<Registered>, Arc<Reading>);
 
 /// A change, the keys that it made or moved, and what verifiers will see of it.
 #[derive(Debug)]

@@ -39,16 +39,13 @@ async fn follow(rotation: &Rotation, hsm: &HsmName, pool: &Pool) {
 }
 
 async fn inspect(rotation: &Rotation, hsm: &HsmName) {
-    match rotation.0.parts.keys.look_at(hsm).await {
-        Ok(seen) => {
-            let (strays, absent) = (seen.strays.len(), seen.absent.len());
-            if strays > 0 || absent > 0 {
-                tracing::warn!(%hsm, strays, absent, "HSM and records differ; `hallmark keys list` says where");
-            }
-            rotation.0.parts.metrics.rotation().inventory(hsm.as_str(), strays, absent);
+    // An error was logged, and is tried again.
+    if let Ok(seen) = rotation.0.parts.keys.look_at(hsm).await {
+        let (strays, absent) = (seen.strays.len(), seen.absent.len());
+        if strays > 0 || absent > 0 {
+            tracing::warn!(%hsm, strays, absent, "HSM and records differ; `hallmark keys list` says where");
         }
-        // It was logged, and is tried again.
-        Err(_) => {}
+        rotation.0.parts.metrics.rotation().inventory(hsm.as_str(), strays, absent);
     }
 }
 
