@@ -2,7 +2,12 @@
 //!
 //! [`Policy::authorise`] is the only maker of a [`Grant`], and a grant is the only way to [`crate::assertion::prepare`].
 
-use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::{
     client::Client,
@@ -122,8 +127,16 @@ pub struct Rate {
 /// The whole policy: what workloads may sign, and who may manage keys.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    workloads: HashMap<Identity, Workload>,
+    workloads: HashMap<Identity, Known>,
     operators: HashMap<Identity, Vec<OperatorRole>>,
+}
+
+/// A workload with its clients as they are asked for: for each signature, and there may be ten thousand. A search in
+/// their order would wait for the memory of a dozen of them.
+#[derive(Clone, Debug)]
+struct Known {
+    workload: Workload,
+    clients: HashSet<ClientName>,
 }
 
 /// What an operator may do; each role contains those before it.
@@ -197,19 +210,18 @@ impl Policy {
         workloads: impl IntoIterator<Item = Workload>,
         operators: impl IntoIterator<Item = (Identity, Vec<OperatorRole>)>,
     ) -> Self {
-        let workload = |mut workload: Workload| {
-            // Looked up for each signature, and there may be ten thousand.
-            workload.clients.sort_unstable();
-            (workload.id.clone(), workload)
+        let known = |workload: Workload| {
+            let clients = workload.clients.iter().cloned().collect();
+            (workload.id.clone(), Known { workload, clients })
         };
-        Self { workloads: workloads.into_iter().map(workload).collect(), operators: operators.into_iter().collect() }
+        Self { workloads: workloads.into_iter().map(known).collect(), operators: operators.into_iter().collect() }
     }
 
     /// The workload that `caller` is.
-    pub fn workload(&self, caller: &Caller, now: Timestamp) -> Result<&Workload, Error> {
+    fn workload(&self, caller: &Caller, now: Timestamp) -> Result<&Known, Error> {
         check_not_after(caller, now)?;
-        let workload = self.workloads.get(&caller.identity).filter(|_| caller.roles.workload);
-        workload.ok_or_else(|| {
+        let known = self.workloads.get(&caller.identity).filter(|_| caller.roles.workload);
+        known.ok_or_else(|| {
             let text =
                 format!("`{}` is no workload here; an operator can add a [[workload]] with this id", caller.identity);
             Error::new(Reason::WorkloadUnknown, text)
@@ -224,8 +236,8 @@ impl Policy {
         client: Option<&Client>,
         now: Timestamp,
     ) -> Result<Grant, Error> {
-        let workload = self.workload(caller, now)?;
-        let client = client.filter(|client| client.name == request.client && may_sign_for(workload, &client.name));
+        let Known { workload, clients } = self.workload(caller, now)?;
+        let client = client.filter(|client| client.name == request.client && clients.contains(&client.name));
         let client = client.ok_or_else(|| not_permitted(&request.client))?;
         check_audience(workload, client, request.audience.as_deref())?;
         check_claims(workload, &request.claims)?;
@@ -238,8 +250,7 @@ impl Policy {
         if self.operator(caller, OperatorRole::View, now).is_ok() {
             return Ok(());
         }
-        let workload = self.workload(caller, now)?;
-        if may_sign_for(workload, client) { Ok(()) } else { Err(not_permitted(client)) }
+        if self.workload(caller, now)?.clients.contains(client) { Ok(()) } else { Err(not_permitted(client)) }
     }
 
     /// Whether `caller` is an operator with `role`, or with one that contains it.
@@ -254,11 +265,6 @@ impl Policy {
         let text = format!("`{}` is no operator with role {role} here; see [[operator]]", caller.identity);
         Err(Error::new(Reason::NotAnOperator, text))
     }
-}
-
-/// The workloads of a [`Policy`] have their clients in order.
-fn may_sign_for(workload: &Workload, client: &ClientName) -> bool {
-    workload.clients.binary_search(client).is_ok()
 }
 
 fn check_not_after(caller: &Caller, now: Timestamp) -> Result<(), Error> {

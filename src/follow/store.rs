@@ -131,7 +131,7 @@ impl Reader {
         if self.published.as_ref().is_some_and(is_current) {
             return Ok(());
         }
-        let states = store.client_states().await?;
+        let states = store.client_states(Duration::ZERO).await?;
         // Observed time moves no generation: where a foreseen change has not come, the records say why.
         let is_known = |published: &&PublishedFrom| {
             published.generation == pulse.generation && published.next_change.is_none_or(|at| at > pulse.now)

@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hallmark_core::{
     client::{Client, default_jwks_path, pem_path},
     key::{ClientName, KeyRecord, Purpose},
@@ -21,9 +22,12 @@ use hallmark_core::{
 };
 use tokio::sync::watch;
 
+mod index;
 mod set;
 
 pub use set::{Changes, Kind, Published, PublishedSet, Slot};
+
+use index::Found;
 
 /// Holds the documents of all clients.
 #[derive(Debug)]
@@ -56,7 +60,8 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct Document {
     pub kind: Kind,
-    pub published: Arc<Published>,
+    /// A copy: to count who has it would cost more than the few hundred bytes, and keep more for a slow reader.
+    pub published: Published,
     /// At most the configured time, and not beyond the next change of the set; whole seconds.
     pub max_age: Duration,
 }
@@ -191,12 +196,13 @@ impl Publisher {
     /// What is at `path` (of a URL, without query) at `now`.
     pub fn lookup(&self, path: &str, now: Timestamp) -> Answer {
         let set = self.set.load();
-        let Some(slot) = set.slot(path) else { return Answer::NotFound };
-        let Some(published) = slot.published.clone() else { return Answer::NoKeyYet };
+        let Some(Found { kind, next_change, document }) = set.find(path) else { return Answer::NotFound };
+        let Some((etag, body)) = document else { return Answer::NoKeyYet };
         let now = Timestamp::from_millis(now.millis().saturating_add(self.ahead_ms.load(Ordering::Relaxed)));
         let longest = set.max_age.min(Duration::from_millis(self.longest_ms.load(Ordering::Relaxed)));
-        let max_age = max_age(longest, slot.next_change, now, self.cut_off.load(Ordering::Relaxed));
-        Answer::Document(Document { kind: slot.kind, published, max_age })
+        let max_age = max_age(longest, next_change, now, self.cut_off.load(Ordering::Relaxed));
+        let published = Published { body: Bytes::copy_from_slice(body), etag: Bytes::copy_from_slice(etag) };
+        Answer::Document(Document { kind, published, max_age })
     }
 
     /// The key set of `client`, once it has its first key.
@@ -234,8 +240,8 @@ impl Publisher {
 
 /// Counted down to the next change. A source that is out of reach can't say whether that change came: once it is due,
 /// the set is old or about to be, and is kept as shortly as any other that nobody vouches for.
-fn max_age(longest: Duration, next_change: Option<Timestamp>, now: Timestamp, cut_off: bool) -> Duration {
-    let until_change = next_change.map_or(longest, |next| next.since(now));
+fn max_age(longest: Duration, next_change: Timestamp, now: Timestamp, cut_off: bool) -> Duration {
+    let until_change = next_change.since(now);
     let counted = match cut_off {
         false => longest.min(until_change),
         true if until_change.is_zero() => longest.min(CUT_OFF_MAX_AGE),

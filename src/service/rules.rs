@@ -7,7 +7,7 @@ mod foresight;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -206,7 +206,10 @@ impl Rules {
     /// Keeps what was observed and stored, until a reading shows as much.
     pub(super) fn note_observed(&self, reading: &Reading, observations: &[Observation]) {
         let mut observed = HashMap::clone(&self.observed.load());
-        let records: HashMap<_, _> = reading.records.iter().map(|record| (record.id, record)).collect();
+        // Of thirty thousand records few are observed.
+        let asked: HashSet<_> = observations.iter().map(|seen| seen.key).chain(observed.keys().copied()).collect();
+        let records = reading.records.iter().filter(|record| asked.contains(&record.id));
+        let records: HashMap<_, _> = records.map(|record| (record.id, record)).collect();
         observed.retain(|key, observed| records.get(key).is_some_and(|record| observed.is_news_for(record)));
         for Observation { key, served_for_ms, kept_for_ms } in observations {
             let Some(record) = records.get(key) else { continue };

@@ -41,8 +41,9 @@ pub trait SweepStore: Send + Sync + 'static {
     /// returned is dropped, and when the process or its connection to the store ends.
     fn try_lead(&self) -> Pending<'_, Option<Box<dyn Lead>>>;
 
-    /// What verifiers of each client were told; a client that nothing was raised for is not among them.
-    fn client_states(&self) -> Pending<'_, Vec<ClientState>>;
+    /// What verifiers were told of those clients whose high water is above `above`, in the order of their names: seldom
+    /// any, and never one that nothing was raised for.
+    fn client_states(&self, above: Duration) -> Pending<'_, Vec<ClientState>>;
 
     /// Raises the high water of each client to what is about to be served, before it is. Never lowers it. Any replica
     /// may; costs no write where it is as high already.

@@ -59,7 +59,7 @@ impl SweepStore for Told {
         unreachable!("it only reads")
     }
 
-    fn client_states(&self) -> Pending<'_, Vec<ClientState>> {
+    fn client_states(&self, _: Duration) -> Pending<'_, Vec<ClientState>> {
         let max_age_high_water_ms = *self.high_water.lock().unwrap_or_else(PoisonError::into_inner);
         let client = "c".parse().unwrap();
         self.answer(vec![ClientState { client, max_age_high_water_ms, lowered_at: None }])

@@ -80,7 +80,7 @@ fn each_client_has_its_own_set() {
     assert_eq!(kids(&publisher, "/clients/a/jwks.json"), ["k1", "k2"]);
     assert_eq!(kids(&publisher, "/k/7f3a.json"), ["k3"]);
     assert_eq!(publisher.url(&clients[1]), "https://keys.example/k/7f3a.json");
-    assert_eq!(publisher.document(&clients[1]), Some(document(&publisher, "/k/7f3a.json").published));
+    assert_eq!(publisher.document(&clients[1]).as_deref(), Some(&document(&publisher, "/k/7f3a.json").published));
     assert!(matches!(publisher.lookup("/clients/b/jwks.json", NOW), Answer::NotFound));
     assert_eq!(document(&publisher, "/k/7f3a/public_key.pem").kind, Kind::Pem);
 }
@@ -201,7 +201,8 @@ fn a_client_taken_out_stays_at_its_own_path() {
 fn who_is_cut_off_promises_little() {
     let secs = Duration::from_secs;
     let at = |seconds| Some(NOW.plus(secs(seconds)));
-    let age = |longest, next, cut_off| max_age(secs(longest), next, NOW, cut_off).as_secs();
+    let never = Timestamp::from_millis(i64::MAX);
+    let age = |longest, next: Option<_>, cut_off| max_age(secs(longest), next.unwrap_or(never), NOW, cut_off).as_secs();
     assert_eq!((age(300, None, false), age(300, None, true), age(20, None, true)), (300, 60, 20));
     assert_eq!((age(300, at(200), false), age(300, at(200), true)), (200, 60));
     assert_eq!((age(300, at(59), true), age(300, at(1), true)), (59, 1));

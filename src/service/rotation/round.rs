@@ -10,7 +10,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyRecord},
     lifecycle::{Elapsed, SWAP_QUIET},
-    ports::{ClientPolicy, ClientState, Lead, MaxAge, PolicyDifference},
+    ports::{ClientPolicy, Lead, MaxAge, PolicyDifference},
 };
 
 use super::{
@@ -166,16 +166,15 @@ impl Rotation {
         disputed: &BTreeSet<ClientName>,
     ) -> Result<Arc<Policies>, Error> {
         let Parts { rules, sweeps, context, .. } = &self.0.parts;
-        let mut states = sweeps.client_states().await.map_err(store_error)?;
-        // Seldom any: ten thousand clients need not be written down in each round.
-        let is_higher =
-            |state: &&ClientState| Duration::from_millis(state.max_age_high_water_ms) > rules.settings.max_age;
+        // Seldom any: ten thousand clients need not be read and written in each round.
+        let max_age = rules.settings.max_age;
+        let mut states = sweeps.client_states(max_age).await.map_err(store_error)?;
         let agreed = |client: &ClientName| policies.has(client) && !disputed.contains(client);
-        let higher: Vec<_> = states.iter().filter(is_higher).map(|state| &state.client).filter(|c| agreed(c)).collect();
+        let higher: Vec<_> = states.iter().map(|state| &state.client).filter(|client| agreed(client)).collect();
         if let Some(lead) = sweeper.lead.as_mut().filter(|_| !higher.is_empty()) {
-            let served = max_ages(higher.into_iter(), rules.settings.max_age);
+            let served = max_ages(higher.into_iter(), max_age);
             lead.lower_max_age(&served).await.map_err(store_error)?;
-            states = sweeps.client_states().await.map_err(store_error)?;
+            states = sweeps.client_states(max_age).await.map_err(store_error)?;
         }
         rules.set_high_water(states.into_iter().map(|state| (state.client, state.max_age_high_water_ms)).collect());
         Ok(rules.policies(&context.registry))
@@ -192,24 +191,27 @@ impl Rotation {
         let Some(before) = sweeper.observed.replace(moment) else { return Ok(()) };
         let (wall_ms, monotonic) = moment.since(&before);
         let elapsed = Elapsed { wall_ms, monotonic, interval: *every, served: served() };
-        let view = self.view(policies, disputed);
-        let within = looks::within(self);
-        let is_seen = |key: &KeyRecord| self.0.sightings.was_there(key, before.monotonic, moment.monotonic, within);
-        let (seen, added) = view.observe(&elapsed, is_seen);
+        let (this, policies, disputed) = (self.clone(), policies.clone(), disputed.clone());
+        let observe = move || {
+            let view = this.view(&policies, &disputed);
+            let within = looks::within(&this);
+            let is_seen = |key: &KeyRecord| this.0.sightings.was_there(key, before.monotonic, moment.monotonic, within);
+            let (seen, added) = view.observe(&elapsed, is_seen);
+            (seen, added, view.reading)
+        };
+        let (seen, added, reading) = beside(observe).await?;
         let Some(lead) = sweeper.lead.as_mut().filter(|_| !seen.is_empty()) else { return Ok(()) };
         lead.observe(&added).await.map_err(store_error)?;
-        rules.note_observed(&view.reading, &seen);
-        Ok(())
+        let rules = rules.clone();
+        beside(move || rules.note_observed(&reading, &seen)).await
     }
 
     /// Moves what is due, and has the HSMs do the rest.
     async fn sweep(&self, sweeper: &mut Sweeper, disputed: &BTreeSet<ClientName>) -> Result<(), Error> {
         let Parts { keys, context, rules, metrics, .. } = &self.0.parts;
-        let view = self.view(&rules.policies(&context.registry), disputed);
-        let this = self.clone();
-        // Ten thousand clients take a while, which signing need not wait for.
-        let decide = move || view.decide(|line| this.0.acts.has_failed(line));
-        let Decided { due, overdue } = tokio::task::spawn_blocking(decide).await.map_err(Error::internal)?;
+        let (this, policies, disputed) = (self.clone(), rules.policies(&context.registry), disputed.clone());
+        let decide = move || this.view(&policies, &disputed).decide(|line| this.0.acts.has_failed(line));
+        let Decided { due, overdue } = beside(decide).await?;
         metrics.rotation().overdue(overdue.keys());
         self.0.alarms.replace(Alarm::Overdue, overdue);
         let acts: Vec<_> = due.iter().flat_map(|due| due.acts.iter().cloned()).collect();
@@ -289,6 +291,11 @@ impl Rotation {
             now: rules.now(context),
         }
     }
+}
+
+/// Ten thousand clients take a while, which signing need not wait for.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
 /// What verifiers of each client are told at most.

@@ -53,8 +53,8 @@ impl SweepStore for Store {
         limited(lead::try_lead(self))
     }
 
-    fn client_states(&self) -> Pending<'_, Vec<ClientState>> {
-        call!(self, connection => sweep::client_states(connection))
+    fn client_states(&self, above: Duration) -> Pending<'_, Vec<ClientState>> {
+        call!(self, connection => sweep::client_states(connection, above))
     }
 
     fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {

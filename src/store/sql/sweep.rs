@@ -1,6 +1,8 @@
 //! What a sweep writes beside records: observed time, and what verifiers were told. Many rows come as one JSON text, so
 //! that ten thousand of them are one statement.
 
+use std::time::Duration;
+
 use hallmark_core::{
     ports::{ClientState, MaxAge, Observation, StoreError},
     time::Timestamp,
@@ -25,10 +27,15 @@ pub(super) async fn observe(connection: &mut Connection, observed: &[Observation
     many(connection, add, rows.collect()).await
 }
 
-/// Every client's state, by name.
-pub(super) async fn client_states(connection: &mut Connection) -> Result<Vec<ClientState>, StoreError> {
-    let states = "SELECT client, max_age_high_water_ms, lowered_at FROM client_states ORDER BY client";
-    let states = sqlx::query_as::<_, (String, i64, Option<i64>)>(states).fetch_all(connection).await;
+/// The state of each client whose high water is above `above`, by name.
+pub(super) async fn client_states(
+    connection: &mut Connection,
+    above: Duration,
+) -> Result<Vec<ClientState>, StoreError> {
+    let states = "SELECT client, max_age_high_water_ms, lowered_at FROM client_states
+                  WHERE max_age_high_water_ms > $1 ORDER BY client";
+    let above = stored_millis(u64::try_from(above.as_millis()).unwrap_or(u64::MAX));
+    let states = sqlx::query_as::<_, (String, i64, Option<i64>)>(states).bind(above).fetch_all(connection).await;
     let state = |(client, high_water, lowered): (String, i64, Option<i64>)| {
         Ok(ClientState {
             client: parsed("client_states", &client)?,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Answer, bare, health::Health, not_allowed, reads, without_body};
 use crate::{
-    service::publish::{self, Document, Kind, Publisher},
+    service::publish::{self, Document, Kind, Published, Publisher},
     telemetry::metrics::JwksMetrics,
     transport::listener::Listener,
 };
@@ -58,7 +58,7 @@ impl Jwks {
             },
             _ if !reads(request.method()) => not_allowed(),
             publish::Answer::NoKeyYet => bare(StatusCode::NOT_FOUND),
-            publish::Answer::Document(document) => send(&document, request.method(), request.headers()),
+            publish::Answer::Document(document) => send(document, request.method(), request.headers()),
         };
         metrics.answered(response.status().as_u16());
         response
@@ -85,22 +85,23 @@ impl Service<Request<Incoming>> for Jwks {
     }
 }
 
-fn send(document: &Document, method: &Method, asked: &HeaderMap) -> Answer {
-    let published = &document.published;
+fn send(document: Document, method: &Method, asked: &HeaderMap) -> Answer {
+    let Published { body, etag } = document.published;
+    let known = has_already(asked, &etag);
     let mut response = Answer::default();
     let headers = response.headers_mut();
     headers.reserve(4);
     headers.insert(header::CACHE_CONTROL, cache_control(document.max_age.as_secs()));
-    // Shares the bytes; a tag is in the form of a header value already.
-    if let Ok(etag) = HeaderValue::from_maybe_shared(published.etag.clone()) {
+    // A tag is in the form of a header value already.
+    if let Ok(etag) = HeaderValue::from_maybe_shared(etag) {
         headers.insert(header::ETAG, etag);
     }
-    if has_already(asked, &published.etag) {
+    if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
     headers.insert(header::CONTENT_TYPE, content_type(document.kind));
-    *response.body_mut() = Full::new(published.body.clone());
+    *response.body_mut() = Full::new(body);
     if method == Method::HEAD { without_body(response) } else { response }
 }
 

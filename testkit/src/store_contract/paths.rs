@@ -1,5 +1,7 @@
 //! Where key sets are published.
 
+use std::time::Duration;
+
 use hallmark_core::ports::{KeyStore, MaxAge, PublishedPath, SweepStore};
 
 pub(super) async fn where_sets_are_published_is_kept(store: &(impl KeyStore + SweepStore)) {
@@ -30,7 +32,7 @@ pub(super) async fn no_client_is_forgotten(store: &(impl KeyStore + SweepStore))
     let paths = [at("a", Some("/k/a.json"))];
     store.raise_max_age(&told).await.unwrap();
     store.publish_at(&paths).await.unwrap();
-    let states = async || store.client_states().await.unwrap();
+    let states = async || store.client_states(Duration::ZERO).await.unwrap();
     assert_eq!(states().await[0].max_age_high_water_ms, 500);
     store.raise_max_age(&[MaxAge { max_age_ms: 600, ..told[0].clone() }]).await.unwrap();
     assert_eq!(states().await[0].max_age_high_water_ms, 600);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hallmark_core::{
     key::{KeyId, KeyRecord, KeyState},
-    ports::{KeyStore, Lead, MaxAge, Observation, RecordUpdate, StoreError, SweepStore},
+    ports::{ClientState, KeyStore, Lead, MaxAge, Observation, RecordUpdate, StoreError, SweepStore},
     time::Timestamp,
 };
 use uuid::Uuid;
@@ -93,15 +93,17 @@ pub(super) async fn ten_thousand_are_observed_at_once(store: &(impl KeyStore + S
 }
 
 pub(super) async fn the_high_water_never_falls_early(store: &impl SweepStore) {
-    assert_eq!(store.client_states().await.unwrap(), []);
+    assert_eq!(states(store).await, []);
     store.raise_max_age(&[max_age("b", 60_000), max_age("a", 400)]).await.unwrap();
     store.raise_max_age(&[max_age("b", 30_000), max_age("a", 500)]).await.unwrap();
     assert_eq!(waters(store).await, [("a", 500), ("b", 60_000)], "it must be the largest value that was served");
+    let above = store.client_states(Duration::from_millis(500)).await.unwrap();
+    assert_eq!(above.iter().map(|state| state.client.as_str()).collect::<Vec<_>>(), ["b"]);
 
     let mut lead = store.try_lead().await.unwrap().unwrap();
     lower(&mut lead, &[("a", 100), ("b", 30_000), ("unknown", 1)]).await.unwrap();
     assert_eq!(waters(store).await, [("a", 500), ("b", 60_000)], "a verifier may still go by the old value");
-    assert!(store.client_states().await.unwrap().iter().all(|state| state.lowered_at.is_some()));
+    assert!(states(store).await.iter().all(|state| state.lowered_at.is_some()));
     store.raise_max_age(&[max_age("a", 300)]).await.unwrap();
     let lowered = async || {
         lower(&mut lead, &[("a", 100), ("b", 30_000)]).await.unwrap();
@@ -114,7 +116,7 @@ pub(super) async fn the_high_water_never_falls_early(store: &impl SweepStore) {
         waters(store).await[0].1 == 100
     };
     eventually(lowered, "and run out in its turn").await;
-    assert_eq!(store.client_states().await.unwrap()[0].lowered_at, None);
+    assert_eq!(states(store).await[0].lowered_at, None);
 }
 
 pub(super) async fn the_largest_of_the_smaller_values_holds(store: &impl SweepStore) {
@@ -136,9 +138,9 @@ pub(super) async fn serving_the_old_value_again_takes_the_mark_away(store: &impl
     let mut lead = store.try_lead().await.unwrap().unwrap();
     for again in [60_000, 70_000] {
         lower(&mut lead, &[("a", 5)]).await.unwrap();
-        assert!(store.client_states().await.unwrap()[0].lowered_at.is_some());
+        assert!(states(store).await[0].lowered_at.is_some());
         store.raise_max_age(&[max_age("a", again)]).await.unwrap();
-        let state = &store.client_states().await.unwrap()[0];
+        let state = &states(store).await[0];
         assert_eq!((state.max_age_high_water_ms, state.lowered_at), (again, None));
     }
 }
@@ -159,8 +161,12 @@ async fn lower(lead: &mut Box<dyn Lead>, to: &[(&str, u64)]) -> Result<(), Store
     lead.lower_max_age(&to).await
 }
 
+async fn states(store: &impl SweepStore) -> Vec<ClientState> {
+    store.client_states(Duration::ZERO).await.unwrap()
+}
+
 async fn waters(store: &impl SweepStore) -> Vec<(&'static str, u64)> {
-    let states = store.client_states().await.unwrap();
+    let states = states(store).await;
     let name = |name: &str| ["a", "b"].into_iter().find(|known| *known == name).expect("no other client");
     states.iter().map(|state| (name(state.client.as_str()), state.max_age_high_water_ms)).collect()
 }

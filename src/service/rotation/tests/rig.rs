@@ -170,8 +170,8 @@ impl SweepStore for TestStore {
         self.inner.try_lead()
     }
 
-    fn client_states(&self) -> Pending<'_, Vec<ClientState>> {
-        self.inner.client_states()
+    fn client_states(&self, above: Duration) -> Pending<'_, Vec<ClientState>> {
+        self.inner.client_states(above)
     }
 
     fn raise_max_age<'a>(&'a self, served: &'a [MaxAge]) -> Pending<'a, ()> {
