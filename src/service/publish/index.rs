@@ -44,8 +44,9 @@ impl Index {
         let places = (slots.len() + slots.len() / 2 + 1).next_power_of_two();
         let rows = slots.iter().map(|(path, slot)| room(path, slot)).sum();
         let mut index = Self { paths: RandomState::new(), table: vec![0; places], rows: Vec::with_capacity(rows) };
-        for (path, slot) in slots {
-            index.insert(path, slot);
+        // Key sets side by side, for they are asked for far more often.
+        for kind in [Kind::Jwks, Kind::Pem] {
+            slots.iter().filter(|(_, slot)| slot.kind == kind).for_each(|(path, slot)| index.insert(path, slot));
         }
         index
     }
@@ -151,8 +152,8 @@ mod tests {
         Slot {
             kind: if n.is_multiple_of(2) { Kind::Jwks } else { Kind::Pem },
             client: "a".parse().unwrap(),
-            published: (n % 5 > 0).then(|| Arc::new(Published::new("x".repeat(n).as_bytes()))),
-            next_change: (n % 3 > 0).then(|| Timestamp::from_millis(n.try_into().unwrap())),
+            published: (!n.is_multiple_of(5)).then(|| Arc::new(Published::new("x".repeat(n).as_bytes()))),
+            next_change: (!n.is_multiple_of(3)).then(|| Timestamp::from_millis(n.try_into().unwrap())),
             edge_ttl: None,
             since: 1,
         }

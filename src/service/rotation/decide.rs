@@ -17,7 +17,7 @@ use super::super::{
     rules::{Policies, Rules},
 };
 
-/// What all clients are judged by, at one moment.
+/// What all clients are judged by.
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) rules: Arc<Rules>,
@@ -25,7 +25,6 @@ pub(super) struct View {
     pub(super) policies: Arc<Policies>,
     /// Replicas differ about these.
     pub(super) disputed: BTreeSet<ClientName>,
-    pub(super) now: Now,
 }
 
 /// What is due to one client.
@@ -80,12 +79,12 @@ impl View {
         (seen, added)
     }
 
-    /// Asks the rules about every client. `has_failed`: lines in which an act went wrong lately.
-    pub(super) fn decide(&self, has_failed: impl Fn(&KeyLine) -> bool) -> Decided {
+    /// Asks the rules about every client, as the world is `now`. `has_failed`: lines in which an act went wrong lately.
+    pub(super) fn decide(&self, now: &Now, has_failed: impl Fn(&KeyLine) -> bool) -> Decided {
         let mut decided = Decided::default();
         for client in self.clients() {
             let (policy, records) = (self.policies.of(client), self.rules.records(&self.reading, client));
-            let changes = lifecycle::sweep(&policy, &records, &self.now);
+            let changes = lifecycle::sweep(&policy, &records, now);
             if !changes.is_empty() {
                 let mut due = Due::new(client, changes, &records);
                 if due.waits_for_siblings(&records, &has_failed) {
@@ -93,7 +92,7 @@ impl View {
                 }
                 decided.due.push(due);
             }
-            let blocked = lifecycle::blocked(&policy, &records, &self.now);
+            let blocked = lifecycle::blocked(&policy, &records, now);
             if let Some(text) = describe(&blocked) {
                 decided.overdue.insert(client.to_string(), text);
             }

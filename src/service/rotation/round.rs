@@ -210,7 +210,10 @@ impl Rotation {
     async fn sweep(&self, sweeper: &mut Sweeper, disputed: &BTreeSet<ClientName>) -> Result<(), Error> {
         let Parts { keys, context, rules, metrics, .. } = &self.0.parts;
         let (this, policies, disputed) = (self.clone(), rules.policies(&context.registry), disputed.clone());
-        let decide = move || this.view(&policies, &disputed).decide(|line| this.0.acts.has_failed(line));
+        let decide = move || {
+            let Parts { context, rules, .. } = &this.0.parts;
+            this.view(&policies, &disputed).decide(&rules.now(context), |line| this.0.acts.has_failed(line))
+        };
         let Decided { due, overdue } = beside(decide).await?;
         metrics.rotation().overdue(overdue.keys());
         self.0.alarms.replace(Alarm::Overdue, overdue);
@@ -288,7 +291,6 @@ impl Rotation {
             reading: context.keyring.keys().clone(),
             policies: policies.clone(),
             disputed: disputed.clone(),
-            now: rules.now(context),
         }
     }
 }
