@@ -24,6 +24,7 @@ mod pin;
 mod policy;
 mod published;
 mod renewal;
+mod replicas;
 mod rotation;
 mod shutdown;
 mod soak;

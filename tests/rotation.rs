@@ -20,19 +20,19 @@ const TIMES: &str =
 const MAX_AGE: Duration = Duration::from_millis(800);
 
 /// Keeps a key set for as long as it may, and does not look again for a `kid` that it lacks.
-struct Verifier {
+pub(crate) struct Verifier {
     url: String,
     keys: HashMap<String, Vec<u8>>,
     fetched: Option<Instant>,
 }
 
 impl Verifier {
-    fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         Self { url: server.jwks_url("demo"), keys: HashMap::new(), fetched: None }
     }
 
     /// Gives the `kid`.
-    async fn verify(&mut self, assertion: &str) -> Result<String, String> {
+    pub(crate) async fn verify(&mut self, assertion: &str) -> Result<String, String> {
         if self.fetched.is_none_or(|fetched| fetched.elapsed() >= MAX_AGE) {
             // A set is as old as the question for it.
             self.fetched = Some(Instant::now());

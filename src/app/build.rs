@@ -133,6 +133,7 @@ impl Built {
         let followers = Arc::new(Followers::new(config.jwks.followers.iter().cloned()));
         let rules = &config.rotation;
         let rules = rule_settings(&config.jwks, config.store.lease, rules, config.unsafe_testing.as_ref());
+        let rules = RuleSettings { hsms_elsewhere: config.hsms_elsewhere.clone(), ..rules };
         let rules = Arc::new(Rules::new(rules));
         let keys = Keys::new(context.clone(), publisher.clone(), rules.clone());
         let readiness = Arc::new(Readiness::new(context.clone()));
@@ -173,8 +174,8 @@ impl Built {
 
     /// What of `config` can't be taken without a new start.
     pub(super) fn needs_restart(&self, config: &Config) -> Option<&'static str> {
-        let hsms_known =
-            config.clients.iter().all(|client| client.hsms.iter().all(|hsm| self.context.pools.contains_key(hsm)));
+        let is_known = |hsm| self.context.pools.contains_key(hsm) || config.hsms_elsewhere.contains(hsm);
+        let hsms_known = config.clients.iter().all(|client| client.hsms.iter().all(is_known));
         if !hsms_known || fixed_part(config) != self.fixed {
             return Some("anything but [[client]], [[workload]] and [[operator]]");
         }
@@ -453,6 +454,7 @@ pub(super) fn rule_settings(
         rotate: testing.and_then(|testing| testing.rotate_every),
     };
     let settings = RuleSettings::new(jwks.max_age, lease);
+    let line_timeout = testing.and_then(|testing| testing.line_timeout).unwrap_or(line_timeout);
     RuleSettings { line_timeout, destroy_after, require_rehearsal, unsafe_times, ..settings }
 }
 
@@ -486,8 +488,9 @@ pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
 /// What a reload can't change, in a form that compares.
 fn fixed_part(config: &Config) -> String {
     let Config { instance, grpc, jwks, metrics, store, audit, rotation, trusts, hsms, unsafe_testing, .. } = config;
+    let elsewhere = &config.hsms_elsewhere;
     let server = format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{rotation:?}");
-    format!("{server}{trusts:?}{hsms:?}{unsafe_testing:?}")
+    format!("{server}{trusts:?}{hsms:?}{elsewhere:?}{unsafe_testing:?}")
 }
 
 /// On a thread of its own, so that a flood there does not starve signing.

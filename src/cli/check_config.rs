@@ -101,6 +101,7 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
         let module = hsm.module.display();
         ("HSM", format!("{}: {module}, {} workers", hsm.name, hsm.workers))
     }));
+    lines.extend(config.hsms_elsewhere.iter().map(|hsm| ("HSM", format!("{hsm}: another replica's"))));
     lines.extend(config.clients.iter().map(|client| ("client", client_line(config, client))));
     lines.extend(config.workloads.iter().map(|workload| {
         let clients: Vec<_> = workload.clients.iter().map(ToString::to_string).collect();

@@ -9,7 +9,7 @@ use hallmark_core::key::HsmName;
 
 use super::{
     Hsm, TokenSelector, defaults,
-    problem::{At, Place},
+    problem::{At, Place, Problems},
     section::Section,
     value::{Kind, Mismatch},
 };
@@ -18,6 +18,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Hsms {
     pub(super) list: Vec<Hsm>,
+    /// Those that another replica has.
+    pub(super) others: BTreeMap<HsmName, Place>,
     /// Another process has them: clients may name some that are not here.
     pub(super) elsewhere: bool,
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
@@ -57,6 +59,14 @@ impl Hsms {
             s.error(place, format!("two HSMs of one name: `{value}`"), format!("rename this one or that at {other}"));
         }
         let kind = s.get::<Kind>("kind").map_or_else(defaults::kind, |kind| kind.value);
+        if kind == Kind::Elsewhere {
+            for key in ["module", "module_env", "token_serial", "token_label", "pin_source", "workers"] {
+                let what = "is for an HSM of this replica, and `kind` is \"elsewhere\"";
+                s.refuse(key, what, "leave it out: the replica that has the HSM says so in its own configuration");
+            }
+            self.others.extend(name.map(|name| (name.value, s.place_of("kind"))));
+            return None;
+        }
         let module = match kind {
             Kind::Pkcs11 => s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\""),
             Kind::Yubikey => {
@@ -64,6 +74,7 @@ impl Hsms {
                 s.error(&s.place_of("kind"), what, "use `kind = \"pkcs11\"` and the `module` of a PKCS#11 token");
                 s.get::<PathBuf>("module")
             }
+            Kind::Elsewhere => None,
         };
         let module_env = s.texts("module_env");
         let token = token(s);
@@ -82,6 +93,14 @@ impl Hsms {
             pin_source: pin_source?,
             workers: usize::try_from(workers).ok()?,
         })
+    }
+
+    /// Replicas meet in a store that they share.
+    pub(super) fn check_store(&self, url: &str, problems: &Problems) {
+        for (name, place) in self.others.iter().filter(|_| url.starts_with("sqlite:")) {
+            let what = format!("HSM `{name}` is another replica's, and `url` in [store] is of a database for one");
+            problems.error(place, what, "use PostgreSQL, or give this HSM a `kind` and `module`");
+        }
     }
 
     fn check_token(&mut self, s: &Section<'_>, module: &Path, token: &TokenSelector) {

@@ -5,7 +5,7 @@
 //! they ask a `Section` for their keys, and what nobody asked for is an unknown key.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -76,6 +76,8 @@ pub struct Config {
     pub rotation: Rotation,
     pub trusts: Vec<Trust>,
     pub hsms: Vec<Hsm>,
+    /// HSMs that another replica has: clients may have keys there.
+    pub hsms_elsewhere: BTreeSet<HsmName>,
     pub clients: Vec<Client>,
     /// How often each client's keys of an algorithm are to be replaced.
     pub rotate: BTreeMap<(ClientName, Alg), Duration>,
@@ -233,6 +235,8 @@ pub struct UnsafeTesting {
     pub lead: Option<Duration>,
     /// For how long a key that signed stays published.
     pub keep: Option<Duration>,
+    /// In place of `line_timeout` in `[rotation]`.
+    pub line_timeout: Option<Duration>,
 }
 
 /// What a process does, and so which sections it needs.
@@ -260,6 +264,7 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         rotation: server.rotation,
         trusts: access.trusts,
         hsms: hsms.list,
+        hsms_elsewhere: hsms.others.into_keys().collect(),
         rotate: clients.rotation,
         workloads: access.workloads,
         operators: access.operators,
@@ -304,6 +309,9 @@ fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, H
         }
         access.check_followers(&server.follower_places, problems);
         clients.check_static_hosts(server.has_public_url, problems);
+        if let Some(store) = &server.store {
+            hsms.check_store(&store.url, problems);
+        }
     }
     Some((server, hsms, clients, access))
 }

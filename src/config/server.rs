@@ -234,6 +234,7 @@ fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {
         rotate_every: time("rotate_every"),
         lead: time("lead"),
         keep: time("keep"),
+        line_timeout: time("line_timeout"),
     }
 }
 

@@ -145,6 +145,7 @@ macro_rules! one_of {
 pub(super) enum Kind {
     Pkcs11,
     Yubikey,
+    Elsewhere,
 }
 
 /// One of the roles that a trust gives.
@@ -155,7 +156,7 @@ pub(super) enum Role {
 }
 
 one_of! {
-    Kind: "pkcs11" => Self::Pkcs11, "yubikey" => Self::Yubikey;
+    Kind: "pkcs11" => Self::Pkcs11, "yubikey" => Self::Yubikey, "elsewhere" => Self::Elsewhere;
     Role: "workload" => Self::Workload, "operator" => Self::Operator;
     OperatorRole: "follow" => Self::Follow, "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;
     Custody: "attested" => Self::Attested, "local" => Self::Local, "imported" => Self::Imported;

@@ -174,7 +174,10 @@ impl Keys {
     }
 
     fn pool(&self, hsm: &HsmName) -> Result<&Pool, Error> {
-        self.context.pools.get(hsm).ok_or_else(|| Error::internal(format!("no pool for HSM `{hsm}`")))
+        self.context.pools.get(hsm).ok_or_else(|| {
+            let text = format!("HSM `{hsm}` is not configured on this replica; ask the one that has it");
+            Error::new(Reason::InvalidRequest, text)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! round.rs      one round: who sweeps, clocks, observed time, moves
 //! decide.rs     what is due, client by client
+//! others.rs     what replicas tell each other of their HSMs
 //! acts.rs       keys made and destroyed: beside the rounds, each HSM for itself
 //! clocks.rs     the wall clock held against the monotonic one
 //! inspect.rs    what is on the HSMs, looked at from time to time
@@ -19,6 +20,7 @@ mod decide;
 mod forecast;
 mod inspect;
 mod looks;
+mod others;
 mod round;
 mod sightings;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Shared by the sweep and by what operators ask for, so that both judge alike.
 
 mod countdown;
+mod elsewhere;
 mod foresight;
 
 use std::{
@@ -24,12 +25,13 @@ use hallmark_core::{
 use tokio::sync::Notify;
 
 use self::countdown::Countdown;
-pub use self::foresight::Foresight;
+pub use self::{elsewhere::Elsewhere, foresight::Foresight};
 use super::{
     Context,
     keyring::Reading,
     registry::{Registered, Registry},
 };
+use crate::pool::Pool;
 
 /// What the configuration says of all clients alike.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct RuleSettings {
     pub store_lease: Duration,
     /// An HSM that has not answered for so long counts as gone.
     pub line_timeout: Duration,
+    /// HSMs that other replicas have.
+    pub hsms_elsewhere: BTreeSet<HsmName>,
     /// When keys that ended are destroyed on the HSM; `None`: when an operator says so.
     pub destroy_after: Option<Duration>,
     /// A key must have been seen at the public URL before it signs.
@@ -62,6 +66,7 @@ impl RuleSettings {
             max_age,
             store_lease,
             line_timeout: Duration::from_secs(3600),
+            hsms_elsewhere: BTreeSet::new(),
             destroy_after: None,
             require_rehearsal: false,
             unsafe_times: UnsafeTimes::default(),
@@ -82,6 +87,8 @@ pub struct Rules {
     gone: Mutex<BTreeSet<HsmName>>,
     /// Keys whose objects were not on the HSM when it was last looked at.
     absent: ArcSwap<BTreeMap<HsmName, BTreeSet<KeyId>>>,
+    /// What other replicas say of HSMs.
+    elsewhere: ArcSwap<Elsewhere>,
     /// Observed time that is stored already and that the reading in force does not show yet.
     observed: ArcSwap<HashMap<KeyId, Observed>>,
     countdown: Countdown,
@@ -116,6 +123,7 @@ impl Rules {
             held: AtomicBool::new(false),
             gone: Mutex::default(),
             absent: ArcSwap::default(),
+            elsewhere: ArcSwap::default(),
             observed: ArcSwap::default(),
             countdown: Countdown::default(),
         }
@@ -139,13 +147,16 @@ impl Rules {
     /// How the world is now.
     pub fn now(&self, context: &Context) -> Now {
         let keys = context.keyring.keys();
-        let down = context.pools.iter().filter(|(_, pool)| !pool.is_up()).map(|(hsm, _)| hsm);
-        let unknown = keys.hsms.iter().filter(|hsm| !context.pools.contains_key(*hsm));
+        let elsewhere = self.elsewhere.load();
+        let is_up_here = |hsm: &HsmName| context.pools.get(hsm).is_some_and(Pool::is_up);
+        let all = context.pools.keys().chain(&keys.hsms).chain(&self.settings.hsms_elsewhere);
+        let unreachable = all.filter(|hsm| !is_up_here(hsm) && !elsewhere.reaches(hsm));
         let mut unusable: BTreeSet<_> = self.absent.load().values().flatten().copied().collect();
         unusable.extend(context.pools.values().flat_map(|pool| pool.quarantined()));
+        unusable.extend(elsewhere.unusable(is_up_here));
         Now {
             held: self.held.load(Ordering::Acquire),
-            unreachable: down.chain(unknown).cloned().collect(),
+            unreachable: unreachable.cloned().collect(),
             gone: lock(&self.gone).clone(),
             unusable,
             registered: keys.registered.clone(),
@@ -186,6 +197,23 @@ impl Rules {
 
     pub(super) fn set_gone(&self, gone: BTreeSet<HsmName>) {
         *lock(&self.gone) = gone;
+    }
+
+    pub(super) fn set_elsewhere(&self, elsewhere: Elsewhere) {
+        if **self.elsewhere.load() != elsewhere {
+            self.elsewhere.store(Arc::new(elsewhere));
+        }
+    }
+
+    pub(super) fn elsewhere(&self) -> Arc<Elsewhere> {
+        self.elsewhere.load_full()
+    }
+
+    /// Keys of one of our HSMs whose objects are missing or set aside.
+    pub(super) fn unusable_on(&self, context: &Context, hsm: &HsmName) -> BTreeSet<KeyId> {
+        let mut unusable = self.absent.load().get(hsm).cloned().unwrap_or_default();
+        unusable.extend(context.pools.get(hsm).into_iter().flat_map(|pool| pool.quarantined()));
+        unusable
     }
 
     pub(super) fn set_absent(&self, hsm: &HsmName, keys: BTreeSet<KeyId>) {

@@ -12,6 +12,7 @@
 //!   sql/changes.rs      operators' changes
 //!   sql/sweep.rs        observed time, and what verifiers were told
 //!   sql/replicas.rs     who lives, and with which policy
+//!   sql/reports.rs      what they say of their HSMs
 //!   sql/logins.rs       login attempts
 //! rows.rs            what a row says, and the record that it stands for
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts

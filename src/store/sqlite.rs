@@ -62,6 +62,8 @@ mod ports;
 mod records;
 #[path = "sql/replicas.rs"]
 mod replicas;
+#[path = "sql/reports.rs"]
+mod reports;
 #[path = "sql/sweep.rs"]
 mod sweep;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod paths;
 mod pins;
 mod records;
 mod replicas;
+mod reports;
 mod samples;
 mod sweep;
 
@@ -51,6 +52,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() 
     replicas::who_is_heard_of_lives(&fresh().await).await;
     replicas::differing_policies_are_named(&fresh().await).await;
     replicas::ten_thousand_policies_are_compared(&fresh().await).await;
+    reports::each_says_what_it_finds(&fresh().await).await;
 }
 
 /// Writes to `store`, has `reopen` close it and open the same place again, and reads.

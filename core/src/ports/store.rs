@@ -1,9 +1,9 @@
 //! What is kept: key records, operators' changes, what verifiers were told, and which replicas there are.
 
-use std::{future::Future, pin::Pin, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, future::Future, pin::Pin, str::FromStr, time::Duration};
 
 use crate::{
-    key::{ClientName, InvalidName, KeyId, KeyRecord, KeyState},
+    key::{ClientName, HsmName, InvalidName, KeyId, KeyRecord, KeyState},
     time::Timestamp,
 };
 
@@ -81,6 +81,13 @@ pub trait ReplicaStore: Send + Sync + 'static {
 
     /// The replicas heard of within `within`, by the store's clock, and where their policies differ.
     fn replicas(&self, within: Duration) -> Pending<'_, Replicas>;
+
+    /// Says what this replica has to say of its HSMs; replaces what it said before. Only for an instance that announced
+    /// itself.
+    fn report<'a>(&'a self, instance: &'a str, hsms: &'a [HsmReport]) -> Pending<'a, ()>;
+
+    /// What the replicas heard of within `within` reported last, but for `besides`: instance and report, by name.
+    fn reports<'a>(&'a self, besides: &'a str, within: Duration) -> Pending<'a, Vec<(String, HsmReport)>>;
 }
 
 /// All records, at one moment.
@@ -158,6 +165,19 @@ pub struct Replica {
     pub heard: Timestamp,
     /// The generation that it serves; 0 before its first heartbeat.
     pub serving: u64,
+}
+
+/// How one replica finds one of its HSMs. Another one, which sweeps, may not reach that HSM itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HsmReport {
+    pub hsm: HsmName,
+    pub up: bool,
+    /// Whether this replica sweeps.
+    pub leads: bool,
+    /// Keys whose objects are missing on the HSM, or set aside.
+    pub unusable: BTreeSet<KeyId>,
+    /// Key lines, as texts, in which a key could not be made or destroyed.
+    pub failed: BTreeSet<String>,
 }
 
 /// A client that replicas have different policies for.

@@ -35,12 +35,32 @@ impl Keys {
         let client = registered.clients.get(&request.client).ok_or_else(|| {
             Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
         })?;
-        let lines = lines(client, request.alg)?;
+        let (lines, elsewhere) = self.lines_here(lines(client, request.alg)?)?;
         let who = caller.identity.to_string();
         // The change goes on where the caller hangs up: keys must not be left half made.
         let (this, client) = (self.clone(), client.clone());
         let work = async move { this.change(&client, lines, request, who).await };
-        tokio::spawn(work).await.map_err(Error::internal)?
+        let mut changed = tokio::spawn(work).await.map_err(Error::internal)??;
+        if !elsewhere.is_empty() {
+            changed.advice.push(format!("keys on {elsewhere} are made by the replica that has it: ask that one too"));
+        }
+        Ok(changed)
+    }
+
+    /// Those of HSMs that are configured here, and the names of the others.
+    fn lines_here(&self, lines: Vec<(KeyLine, KeySpec)>) -> Result<(Vec<(KeyLine, KeySpec)>, String), Error> {
+        let is_here = |(line, _): &(KeyLine, KeySpec)| self.context.pools.contains_key(&line.hsm);
+        let (here, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_here);
+        let mut others: Vec<_> = others.iter().map(|(line, _)| format!("HSM `{}`", line.hsm)).collect();
+        others.sort_unstable();
+        others.dedup();
+        let others = others.join(" and ");
+        if here.is_empty() {
+            let text =
+                format!("the keys of this client are on {others}, which this replica does not have; ask one that has");
+            return Err(Error::new(Reason::InvalidRequest, text));
+        }
+        Ok((here, others))
     }
 
     pub(super) async fn change(

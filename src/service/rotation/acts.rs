@@ -20,7 +20,8 @@ pub(super) struct Acts {
 #[derive(Default)]
 struct State {
     busy: HashSet<HsmName>,
-    failed: BTreeMap<String, String>,
+    /// Each with what is wrong, until it goes well or is not wanted any more.
+    failed: HashMap<KeyLine, String>,
     failed_lines: HashSet<KeyLine>,
 }
 
@@ -40,16 +41,23 @@ impl Acts {
         self.state().failed_lines.contains(line)
     }
 
+    /// The lines that are in trouble.
+    pub(super) fn failing(&self) -> Vec<KeyLine> {
+        self.state().failed.keys().cloned().collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rotation {
-    /// Has each HSM do what is wanted of it, if it is not at something already; the sweep is woken when it is done.
+    /// Has each HSM do what is wanted of it, if it is up and not at something already; the sweep is woken when it is done.
     pub(super) fn act(&self, lines: Vec<KeyLine>) {
         let mut by_hsm: HashMap<HsmName, Vec<KeyLine>> = HashMap::new();
-        for line in lines {
+        let is_up = |hsm: &HsmName| self.0.parts.context.pools.get(hsm).is_some_and(|pool| pool.is_up());
+        // The others are reached by other replicas, which do it.
+        for line in lines.into_iter().filter(|line| is_up(&line.hsm)) {
             let queue = by_hsm.entry(line.hsm.clone()).or_default();
             if queue.len() < MOST_AT_ONCE && !queue.contains(&line) {
                 queue.push(line);
@@ -86,14 +94,14 @@ impl Rotation {
         let failed = {
             let mut state = self.0.acts.state();
             match result {
-                Ok(()) => state.failed.remove(&line.to_string()).map(drop).unwrap_or_default(),
+                Ok(()) => state.failed.remove(line).map(drop).unwrap_or_default(),
                 Err(error) => {
                     tracing::warn!(%line, %error, "keys can't be made or destroyed yet");
-                    state.failed.insert(line.to_string(), error.to_string());
+                    state.failed.insert(line.clone(), error.to_string());
                     state.failed_lines.insert(line.clone());
                 }
             }
-            state.failed.clone()
+            texts(&state.failed)
         };
         self.0.alarms.replace(Alarm::Act, failed);
     }
@@ -105,12 +113,16 @@ impl Rotation {
             if state.failed.is_empty() {
                 return;
             }
-            let wanted: HashSet<_> = wanted.iter().map(KeyLine::to_string).collect();
+            let wanted: HashSet<_> = wanted.iter().collect();
             state.failed.retain(|line, _| wanted.contains(line));
-            state.failed.clone()
+            texts(&state.failed)
         };
         self.0.alarms.replace(Alarm::Act, failed);
     }
+}
+
+fn texts(failed: &HashMap<KeyLine, String>) -> BTreeMap<String, String> {
+    failed.iter().map(|(line, why)| (line.to_string(), why.clone())).collect()
 }
 
 /// An HSM that is at something; the sweep looks again when it is done.

@@ -8,9 +8,9 @@ use std::{
 
 use hallmark_core::{
     error::{Error, Reason},
-    key::{ClientName, HsmName, KeyRecord},
+    key::{ClientName, HsmName, KeyLine, KeyRecord},
     lifecycle::{Elapsed, SWAP_QUIET},
-    ports::{ClientPolicy, Lead, MaxAge, PolicyDifference},
+    ports::{ClientPolicy, HsmReport, Lead, MaxAge, PolicyDifference},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     decide::{Decided, Due, View},
     looks,
 };
+use crate::pool::Pool;
 
 /// What goes on from round to round.
 #[derive(Default)]
@@ -32,6 +33,10 @@ pub(super) struct Sweeper {
     /// What was observed last under this lead.
     observed: Option<Moment>,
     announced: Option<Arc<Policies>>,
+    /// Whether other replicas live.
+    pub(super) has_others: bool,
+    /// What the others were told of our HSMs.
+    pub(super) reported: Option<Vec<HsmReport>>,
     down_since: HashMap<HsmName, Duration>,
     /// Clients for which signing pauses because of a sweep.
     paused: BTreeSet<ClientName>,
@@ -64,13 +69,15 @@ impl Rotation {
         let wall = context.keyring.store_time(context.clock.now());
         let moment = Moment { wall, monotonic: monotonic.elapsed() };
         self.check_clocks(sweeper, moment);
-        self.check_hsms(sweeper, moment);
         self.write_revocations().await;
         keys.recount().await?;
         let policies = rules.policies(&context.registry);
         let disputed = self.meet_replicas(sweeper, &policies).await?;
-        if !self.take_lead(sweeper).await? {
-            return Ok(());
+        self.check_hsms(sweeper, moment);
+        let leads = self.take_lead(sweeper).await?;
+        self.tell_of_hsms(sweeper).await?;
+        if !leads {
+            return self.act_for_the_sweeper(&policies, &disputed).await;
         }
         let policies = self.tell_high_water(sweeper, &policies, &disputed).await?;
         self.observe(sweeper, moment, &policies, &disputed).await?;
@@ -88,14 +95,17 @@ impl Rotation {
     fn check_hsms(&self, sweeper: &mut Sweeper, moment: Moment) {
         let Parts { context, rules, .. } = &self.0.parts;
         let mut gone = BTreeMap::new();
-        for (hsm, pool) in context.pools.iter() {
-            if pool.is_up() {
+        let elsewhere = rules.elsewhere();
+        for hsm in context.pools.keys().chain(&rules.settings.hsms_elsewhere) {
+            let pool = context.pools.get(hsm);
+            if pool.is_some_and(Pool::is_up) || elsewhere.reaches(hsm) {
                 sweeper.down_since.remove(hsm);
                 continue;
             }
             let since = *sweeper.down_since.entry(hsm.clone()).or_insert(moment.monotonic);
             if moment.monotonic.saturating_sub(since) >= rules.settings.line_timeout {
-                gone.insert(hsm.clone(), pool.down_because().unwrap_or_default());
+                let why = pool.map_or_else(|| Some("no replica that lives reaches it".into()), Pool::down_because);
+                gone.insert(hsm.clone(), why.unwrap_or_default());
             }
         }
         rules.set_gone(gone.keys().cloned().collect());
@@ -131,10 +141,12 @@ impl Rotation {
                 digests.map(|policy| ClientPolicy { client: policy.client.clone(), digest: policy.digest.clone() });
             replicas.announce(instance, &digests.collect::<Vec<_>>()).await.map_err(store_error)?;
             replicas.heartbeat(instance, serving).await.map_err(store_error)?;
-            sweeper.announced = Some(policies.clone());
+            (sweeper.announced, sweeper.reported) = (Some(policies.clone()), None);
         }
         let within = (rules.settings.store_lease * 2).max(*every * 3);
         let known = replicas.replicas(within).await.map_err(store_error)?;
+        sweeper.has_others = known.live.iter().any(|replica| replica.instance != *instance);
+        self.hear_of_hsms(sweeper.has_others, within).await?;
         metrics.rotation().replicas(known.live.len(), known.differing.len());
         let alarms = known.differing.iter().map(|differing| (differing.client.to_string(), show(differing)));
         self.0.alarms.replace(Alarm::Policies, alarms.collect());
@@ -210,9 +222,11 @@ impl Rotation {
     async fn sweep(&self, sweeper: &mut Sweeper, disputed: &BTreeSet<ClientName>) -> Result<(), Error> {
         let Parts { keys, context, rules, metrics, .. } = &self.0.parts;
         let (this, policies, disputed) = (self.clone(), rules.policies(&context.registry), disputed.clone());
+        let elsewhere = rules.elsewhere();
         let decide = move || {
             let Parts { context, rules, .. } = &this.0.parts;
-            this.view(&policies, &disputed).decide(&rules.now(context), |line| this.0.acts.has_failed(line))
+            let has_failed = |line: &KeyLine| this.0.acts.has_failed(line) || elsewhere.has_failed(&line.to_string());
+            this.view(&policies, &disputed).decide(&rules.now(context), has_failed)
         };
         let Decided { due, overdue } = beside(decide).await?;
         metrics.rotation().overdue(overdue.keys());

@@ -5,5 +5,6 @@ mod late;
 mod long;
 mod looks;
 mod operators;
+mod others;
 mod rig;
 mod rounds;

@@ -5,12 +5,12 @@ use std::{pin::Pin, time::Duration};
 use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
-        BegunChange, ChangeState, ClientPolicy, ClientState, KeyChange, KeyStore, Lead, MaxAge, Pending, PinVerdict,
-        PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
+        BegunChange, ChangeState, ClientPolicy, ClientState, HsmReport, KeyChange, KeyStore, Lead, MaxAge, Pending,
+        PinVerdict, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
     },
 };
 
-use super::{Store, changes, lead, limited, logins, paths, records, replicas, sweep};
+use super::{Store, changes, lead, limited, logins, paths, records, replicas, reports, sweep};
 use crate::store::LoginAttempts;
 
 /// One call: takes a connection from the pool, and gives it back.
@@ -77,6 +77,14 @@ impl ReplicaStore for Store {
 
     fn replicas(&self, within: Duration) -> Pending<'_, Replicas> {
         call!(self, connection => replicas::replicas(connection, within))
+    }
+
+    fn report<'a>(&'a self, instance: &'a str, hsms: &'a [HsmReport]) -> Pending<'a, ()> {
+        call!(self, connection => reports::write(connection, instance, hsms))
+    }
+
+    fn reports<'a>(&'a self, besides: &'a str, within: Duration) -> Pending<'a, Vec<(String, HsmReport)>> {
+        call!(self, connection => reports::read(connection, besides, within))
     }
 }
 

@@ -14,8 +14,8 @@ use hallmark_core::{
     client::Client,
     key::{HsmName, KeyId, KeyRecord, KeyState},
     ports::{
-        BegunChange, ChangeState, ClientPolicy, ClientState, Clock, KeyChange, KeyStore, Lead, MaxAge, Pending,
-        PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
+        BegunChange, ChangeState, ClientPolicy, ClientState, Clock, HsmReport, KeyChange, KeyStore, Lead, MaxAge,
+        Pending, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
     },
     profile::Profile,
     time::Timestamp,
@@ -195,6 +195,14 @@ impl ReplicaStore for TestStore {
     fn replicas(&self, within: Duration) -> Pending<'_, Replicas> {
         self.inner.replicas(within)
     }
+
+    fn report<'a>(&'a self, instance: &'a str, hsms: &'a [HsmReport]) -> Pending<'a, ()> {
+        self.inner.report(instance, hsms)
+    }
+
+    fn reports<'a>(&'a self, besides: &'a str, within: Duration) -> Pending<'a, Vec<(String, HsmReport)>> {
+        self.inner.reports(besides, within)
+    }
 }
 
 /// What outlives a process.
@@ -241,6 +249,7 @@ impl World {
         let clock = TestClock::new();
         let mut c = client(&hsms);
         c.profile = Profile::find("smart-v2").unwrap();
+        c.lead = c.profile.jwks.lead;
         c.keys.truncate(1);
         let mut settings = RuleSettings::new(Duration::from_secs(300), PATIENCE);
         settings.unsafe_times.rotate = Some(ROTATE);
