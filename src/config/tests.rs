@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod docs;
+mod elsewhere;
 mod follow;
 
 /// A configuration that lacks nothing, for tests that add to it.
