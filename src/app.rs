@@ -97,6 +97,10 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     chores.spawn(chores::report_health(built.readiness.clone(), fronts_started.reporter, end.clone()));
     chores.spawn(chores::make_custody_keys(context.clone(), keys.clone(), end.clone()));
     chores.spawn(rotation.clone().run(end.clone()));
+    let Built { followers, publisher, store, .. } = &built;
+    let (followers, publisher, instance) = (followers.clone(), publisher.clone(), config.instance.id.clone());
+    let share = chores::share_followers(followers, publisher, store.clone(), instance, metrics.clone(), end.clone());
+    chores.spawn(share);
     let addresses = fronts_started.addresses;
     tracing::info!(?addresses, instance = config.instance.id, "serving");
     Ok(Running { built, addresses, draining, end, fronts, chores, hopeless, config_file: None })

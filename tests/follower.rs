@@ -221,12 +221,12 @@ async fn who_may_follow_and_whose_word_counts() {
 
 /// A watch by hand.
 #[derive(Debug)]
-struct Watch {
+pub(crate) struct Watch {
     says: tokio::sync::mpsc::UnboundedSender<WatchJwksRequest>,
     updates: tonic::Streaming<WatchJwksResponse>,
 }
 
-async fn watch(caller: &Caller, instance: &str) -> Result<Watch, Refusal> {
+pub(crate) async fn watch(caller: &Caller, instance: &str) -> Result<Watch, Refusal> {
     let (says, said) = tokio::sync::mpsc::unbounded_channel();
     says.send(WatchJwksRequest { instance: instance.to_owned(), acknowledged_generation: 0 }).unwrap();
     let said = tokio_stream::wrappers::UnboundedReceiverStream::new(said);
@@ -235,7 +235,7 @@ async fn watch(caller: &Caller, instance: &str) -> Result<Watch, Refusal> {
 }
 
 impl Watch {
-    async fn message(&mut self) -> WatchJwksResponse {
+    pub(crate) async fn message(&mut self) -> WatchJwksResponse {
         let message = tokio::time::timeout(PATIENCE, self.updates.message()).await.expect("a message in time");
         message.unwrap().expect("the stream goes on")
     }
@@ -249,13 +249,13 @@ impl Watch {
         }
     }
 
-    async fn whole(&mut self) -> (u64, Vec<String>) {
+    pub(crate) async fn whole(&mut self) -> (u64, Vec<String>) {
         let message = self.message().await;
         assert!(message.whole && message.complete);
         (message.generation, message.documents.into_iter().map(|document| document.path).collect())
     }
 
-    fn acknowledge(&self, generation: u64) {
+    pub(crate) fn acknowledge(&self, generation: u64) {
         self.says.send(WatchJwksRequest { instance: String::new(), acknowledged_generation: generation }).unwrap();
     }
 }

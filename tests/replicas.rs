@@ -5,8 +5,9 @@ use hallmark_testkit::postgres::Postgres;
 use rustix::process::Signal;
 
 use crate::{
+    follower::watch,
     rotation::Verifier,
-    support::{PATIENCE, Server, Site, eventually},
+    support::{PATIENCE, Server, Site, edge::EDGE, eventually},
 };
 
 /// A lead that is longer than what verifiers keep and what replicas take to see a change, on a machine that is busy.
@@ -147,3 +148,51 @@ async fn replicas_that_are_killed_again_and_again_lose_no_key_and_leave_none_beh
 
 /// Shorter than verifiers could follow: here nobody but the keys is looked after.
 const HURRY: &str = "rotate_every = \"300ms\"\nlead = \"200ms\"\nkeep = \"400ms\"";
+
+/// Verifiers ask a follower of the replica that does not sweep: a new key waits for that one too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_another_replica_holds_up_new_keys_until_it_has_them() {
+    let Some(cluster) = Postgres::own() else { return };
+    let mut sites = an_hsm_each(&cluster);
+    for site in &mut sites {
+        site.replace("[jwks]\n", &format!("[jwks]\npublic_url = \"https://keys.example\"\nfollowers = [\"{EDGE}\"]\n"));
+        site.append(&format!("\n[[operator]]\nid = \"{EDGE}\"\nroles = [\"follow\"]\n"));
+    }
+    let one = start(&sites[0]);
+    one.ready().await;
+    let two = start(&sites[1]);
+    let behind = async |count: f64| (one.metric("hallmark_followers_behind{}").await == count).then_some(());
+    let app = one.app();
+    let kid = async || eventually("it signs", PATIENCE, async || app.sign_for("demo").await.ok()).await.kid;
+
+    let mut follower = watch(&two.caller(Some(&sites[1].ca.client(EDGE))), "edge").await.unwrap();
+    let (mut has, _) = follower.whole().await;
+    eventually("the one that sweeps hears of it", PATIENCE, || behind(1.0)).await;
+    assert!(sweeps(&one).await);
+    let first = kid().await;
+    eventually("the key's time is up, and no other may sign", PATIENCE, async || {
+        (one.metric("hallmark_rotation_overdue{client=\"demo\"}").await == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(kid().await, first);
+
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let following = tokio::spawn(async move {
+        loop {
+            follower.acknowledge(has);
+            tokio::select! {
+                message = follower.message() => has = has.max(message.generation),
+                _ = &mut stopped => return follower,
+            }
+        }
+    });
+    let second =
+        eventually("the next key signs", PATIENCE, async || Some(kid().await).filter(|kid| *kid != first)).await;
+    // It hangs: connected, and with an old set.
+    stop.send(()).unwrap();
+    let follower = following.await.unwrap();
+    eventually("it is missed", PATIENCE, || behind(1.0)).await;
+    drop((follower, second));
+    two.stop().await;
+    one.stop().await;
+}

@@ -16,9 +16,9 @@ use crate::{
 mod store;
 
 pub use store::{
-    BegunChange, ChangeState, ClientPolicy, ClientState, HsmReport, KeyChange, KeyStore, Lead, MaxAge, Observation,
-    Pending, PolicyDifference, PublishedPath, Pulse, RecordUpdate, Replica, ReplicaStore, Replicas, Snapshot,
-    StoreError, SweepStore,
+    BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange, KeyStore,
+    Lead, MaxAge, Observation, Pending, PolicyDifference, PublishedPath, Pulse, RecordUpdate, Replica, ReplicaStore,
+    Replicas, Snapshot, StoreError, SweepStore,
 };
 
 /// The wall clock.

@@ -99,7 +99,7 @@ pub(super) struct Built {
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Arc<Metrics>,
     audit: AuditLog,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     /// What a reload may not change.
     fixed: String,
     jwks_socket: Option<Socket>,
@@ -301,7 +301,7 @@ impl Seen {
     fn new(publisher: &Arc<Publisher>, followers: &Arc<Followers>) -> Self {
         let public_url = publisher.public_url().to_owned();
         let (followers, publisher) = (followers.clone(), publisher.clone());
-        let served = Box::new(move || followers.served(publisher.generation()));
+        let served = Box::new(move || followers.served(publisher.wanted()));
         Self { served, public_view: Arc::default(), public_url }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallmark_core::key::HsmName;
+use hallmark_core::{key::HsmName, ports::FollowerStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     pool::Pool,
     service::{
         Context,
+        followers::Followers,
         keys::{Keys, Looked},
+        publish::Publisher,
         readiness::Readiness,
         rotation::Rotation,
     },
@@ -19,6 +21,8 @@ use crate::{
 
 /// How soon a chore that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often replicas tell each other of their followers.
+const SHARE_EVERY: Duration = Duration::from_secs(1);
 /// How often the health service is told.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,6 +54,33 @@ pub(super) async fn watch_store(
         }
         up = looked.is_ok();
         metrics.rotation().store_up(up);
+    }
+}
+
+/// Tells the other replicas who follows this one, and hears who follows them.
+pub(super) async fn share_followers(
+    followers: Arc<Followers>,
+    publisher: Arc<Publisher>,
+    store: Arc<dyn FollowerStore>,
+    instance: String,
+    metrics: Arc<Metrics>,
+    end: CancellationToken,
+) {
+    while followers.are_required() {
+        let news = followers.news(|published| publisher.shown().stored(published));
+        if !news.is_empty()
+            && let Err(error) = store.acknowledged(&instance, &news).await
+        {
+            tracing::debug!(%error, "other replicas can't be told of followers");
+            followers.not_told();
+        }
+        match store.followers().await {
+            Ok(acks) => metrics.set_followers_forgotten(followers.take(acks, &instance)),
+            Err(error) => tracing::debug!(%error, "followers of other replicas can't be heard of"),
+        }
+        if !wait(SHARE_EVERY, &end).await {
+            return;
+        }
     }
 }
 

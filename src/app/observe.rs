@@ -80,8 +80,8 @@ pub(super) fn observe_keys(metrics: &Metrics, keyring: &Arc<Keyring>) {
 pub(super) fn observe_followers(metrics: &Metrics, publisher: &Arc<Publisher>, followers: &Arc<Followers>) {
     let (publisher, followers) = (publisher.clone(), followers.clone());
     metrics.on_scrape(move |metrics| {
-        let generation = publisher.generation();
-        metrics.set_published(generation, followers.behind(generation).len());
+        let wanted = publisher.wanted();
+        metrics.set_published(wanted.published, followers.behind(wanted).len());
     });
 }
 

@@ -157,7 +157,8 @@ impl Keys {
             let changed =
                 |client: &ClientName| before.as_ref().is_none_or(|(_, before)| before.of(client) != reading.of(client));
             let clients = registered.clients.values();
-            this.publisher.rebuild_where(changed, clients, &reading.records, &next);
+            let generation = this.publisher.rebuild_where(changed, clients, &reading.records, &next);
+            this.publisher.shown().note(generation, reading.generation);
             *published = Some((registered.clone(), reading.clone()));
         };
         // Ten thousand clients take a while, which signing need not wait for.

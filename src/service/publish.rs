@@ -22,10 +22,14 @@ use hallmark_core::{
 };
 use tokio::sync::watch;
 
+use super::followers::Wanted;
+
 mod index;
 mod set;
+mod shown;
 
 pub use set::{Changes, Kind, Published, PublishedSet, Slot};
+pub use shown::Shown;
 
 use index::Found;
 
@@ -44,6 +48,7 @@ pub struct Publisher {
     ahead_ms: AtomicI64,
     /// What nobody is told more than, in milliseconds.
     longest_ms: AtomicU64,
+    shown: Shown,
 }
 
 /// What a path leads to.
@@ -86,6 +91,7 @@ impl Publisher {
             cut_off: AtomicBool::new(false),
             ahead_ms: AtomicI64::new(0),
             longest_ms: AtomicU64::new(u64::MAX),
+            shown: Shown::default(),
         }
     }
 
@@ -218,6 +224,16 @@ impl Publisher {
     /// Which generation is published now. It grows with each change of any document, from 0 at the start of the process.
     pub fn generation(&self) -> u64 {
         self.set.load().generation
+    }
+
+    /// Which generations of the store are shown.
+    pub fn shown(&self) -> &Shown {
+        &self.shown
+    }
+
+    /// What followers are to serve by now.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { published: self.generation(), stored: self.shown.due() }
     }
 
     /// Wakes when another generation is published.

@@ -13,6 +13,7 @@
 //!   sql/sweep.rs        observed time, and what verifiers were told
 //!   sql/replicas.rs     who lives, and with which policy
 //!   sql/reports.rs      what they say of their HSMs
+//!   sql/followers.rs    what followers serve
 //!   sql/logins.rs       login attempts
 //! rows.rs            what a row says, and the record that it stands for
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
@@ -22,7 +23,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use hallmark_core::ports::{KeyStore, ReplicaStore, StoreError, SweepStore};
+use hallmark_core::ports::{FollowerStore, KeyStore, ReplicaStore, StoreError, SweepStore};
 use sqlx::migrate::Migrator;
 
 mod pin_ledger;
@@ -35,7 +36,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// Everything that a store keeps, whichever it is.
-pub trait Store: KeyStore + SweepStore + ReplicaStore + LoginAttempts {
+pub trait Store: KeyStore + SweepStore + ReplicaStore + FollowerStore + LoginAttempts {
     /// Ends its connections; what is asked afterwards is refused.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

@@ -55,6 +55,7 @@ pub struct Metrics {
     jwks_requests: Declared<Counter, 1>,
     jwks_generation: Declared<Gauge, 0>,
     followers_behind: Declared<Gauge, 0>,
+    followers_forgotten: Declared<Gauge, 0>,
     source: SourceMetrics,
     rotation: RotationMetrics,
     registry: Registry,
@@ -105,6 +106,7 @@ impl Metrics {
             jwks_requests: d.counter("jwks_requests", "Requests for a key set, by HTTP status", ["status"]),
             jwks_generation: d.gauge("jwks_generation", "Grows with each change of what is published here", []),
             followers_behind: d.gauge("followers_behind", "Followers of `[jwks] followers` that do not serve what is published here, or are not there; above 0 for long, new keys wait", []),
+            followers_forgotten: d.gauge("followers_forgotten", "Followers that were not heard of for a day, by any replica: new keys no longer wait for them", []),
             source: SourceMetrics::new(&mut d),
             rotation: RotationMetrics::new(&mut d),
             registry: d.registry,
@@ -191,6 +193,11 @@ impl Metrics {
     pub fn set_published(&self, generation: u64, followers_behind: usize) {
         self.jwks_generation.of([]).set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.followers_behind.of([]).set(i64::try_from(followers_behind).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many followers are no longer waited for.
+    pub fn set_followers_forgotten(&self, count: usize) {
+        self.followers_forgotten.of([]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Takes over how it stands with the source of what is published here, where that is elsewhere.

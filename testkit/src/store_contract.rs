@@ -8,9 +8,10 @@
 
 use std::time::{Duration, Instant};
 
-use hallmark_core::ports::{ChangeState, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
+use hallmark_core::ports::{ChangeState, FollowerStore, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
 
 mod changes;
+mod followers;
 mod paths;
 mod pins;
 mod records;
@@ -24,7 +25,7 @@ pub use samples::{change, public, record, records_of_every_kind};
 pub use sweep::leads_eventually;
 
 /// Runs every case on a store of its own. `fresh` makes an empty one.
-pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() -> S) {
+pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh: impl AsyncFn() -> S) {
     fresh().await.pulse().await.expect("a fresh store must answer");
     records::round_trip(&fresh().await).await;
     records::updates_replace_every_field(&fresh().await).await;
@@ -53,6 +54,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore>(fresh: impl AsyncFn() 
     replicas::differing_policies_are_named(&fresh().await).await;
     replicas::ten_thousand_policies_are_compared(&fresh().await).await;
     reports::each_says_what_it_finds(&fresh().await).await;
+    followers::the_last_word_of_each_holds(&fresh().await).await;
 }
 
 /// Writes to `store`, has `reopen` close it and open the same place again, and reads.

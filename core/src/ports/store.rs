@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, str::FromStr, time::D
 
 use crate::{
     key::{ClientName, HsmName, InvalidName, KeyId, KeyRecord, KeyState},
+    policy::Identity,
     time::Timestamp,
 };
 
@@ -88,6 +89,15 @@ pub trait ReplicaStore: Send + Sync + 'static {
 
     /// What the replicas heard of within `within` reported last, but for `besides`: instance and report, by name.
     fn reports<'a>(&'a self, besides: &'a str, within: Duration) -> Pending<'a, Vec<(String, HsmReport)>>;
+}
+
+/// What followers of all replicas serve.
+pub trait FollowerStore: Send + Sync + 'static {
+    /// Writes what followers said last to this replica. What the store has of a follower from later stays.
+    fn acknowledged<'a>(&'a self, instance: &'a str, said: &'a [FollowerAck]) -> Pending<'a, ()>;
+
+    /// Every follower that was heard of within a week, by identity and process.
+    fn followers(&self) -> Pending<'_, Vec<FollowerAck>>;
 }
 
 /// All records, at one moment.
@@ -178,6 +188,20 @@ pub struct HsmReport {
     pub unusable: BTreeSet<KeyId>,
     /// Key lines, as texts, in which a key could not be made or destroyed.
     pub failed: BTreeSet<String>,
+}
+
+/// What one follower said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowerAck {
+    pub identity: Identity,
+    /// Tells it from others of the same identity.
+    pub process: String,
+    /// The replica that it said so to. Of no meaning in what is written.
+    pub instance: String,
+    /// The generation of the store that it serves.
+    pub generation: u64,
+    /// How long ago that was, by the store's clock in what is read.
+    pub silent: Duration,
 }
 
 /// A client that replicas have different policies for.

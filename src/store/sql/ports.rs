@@ -5,12 +5,13 @@ use std::{pin::Pin, time::Duration};
 use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
-        BegunChange, ChangeState, ClientPolicy, ClientState, HsmReport, KeyChange, KeyStore, Lead, MaxAge, Pending,
-        PinVerdict, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, SweepStore,
+        BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange,
+        KeyStore, Lead, MaxAge, Pending, PinVerdict, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas,
+        Snapshot, SweepStore,
     },
 };
 
-use super::{Store, changes, lead, limited, logins, paths, records, replicas, reports, sweep};
+use super::{Store, changes, followers, lead, limited, logins, paths, records, replicas, reports, sweep};
 use crate::store::LoginAttempts;
 
 /// One call: takes a connection from the pool, and gives it back.
@@ -85,6 +86,16 @@ impl ReplicaStore for Store {
 
     fn reports<'a>(&'a self, besides: &'a str, within: Duration) -> Pending<'a, Vec<(String, HsmReport)>> {
         call!(self, connection => reports::read(connection, besides, within))
+    }
+}
+
+impl FollowerStore for Store {
+    fn acknowledged<'a>(&'a self, instance: &'a str, said: &'a [FollowerAck]) -> Pending<'a, ()> {
+        call!(self, connection => followers::write(connection, instance, said))
+    }
+
+    fn followers(&self) -> Pending<'_, Vec<FollowerAck>> {
+        call!(self, connection => followers::read(connection))
     }
 }
 
