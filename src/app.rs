@@ -76,6 +76,14 @@ pub enum Ended {
     Hopeless,
 }
 
+/// How a server ended, and what it left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    pub ended: Ended,
+    /// A thread may still be inside the library of an HSM, whose destructors must not run then.
+    pub stuck: bool,
+}
+
 /// Starts everything. The HSMs are connected in the background: the server answers, and says so, while they are not.
 pub async fn start(config: &Config) -> Result<Running, StartError> {
     let hopeless = Arc::new(Hopeless::default());
@@ -179,7 +187,7 @@ impl Running {
     /// Answers what is under way, for at most `grace`, then ends everything.
     ///
     /// What the HSM has not done shortly before the end of the grace is answered too: `SHUTTING_DOWN`.
-    pub async fn stop(mut self, grace: Duration) -> Ended {
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.draining.cancel();
         if !self.drained(grace.saturating_sub(LAST_ANSWERS)).await {
             self.built.refuse_the_rest();
@@ -190,14 +198,16 @@ impl Running {
         self.end.cancel();
         let closed = tokio::time::timeout(CLOSING, async {
             while self.chores.join_next().await.is_some() {}
-            self.built.close().await;
+            self.built.close().await
         });
-        if closed.await.is_err() {
+        let closed = closed.await;
+        if closed.is_err() {
             tracing::error!("something did not end in time; the process ends without it");
         }
+        let stuck = closed != Ok(true);
         let hopeless = self.hopeless.is.load(Ordering::SeqCst);
         tracing::info!("stopped");
-        if hopeless { Ended::Hopeless } else { Ended::Told }
+        Stopped { ended: if hopeless { Ended::Hopeless } else { Ended::Told }, stuck }
     }
 
     async fn drained(&mut self, patience: Duration) -> bool {

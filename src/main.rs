@@ -3,7 +3,7 @@
 use std::{io, num::NonZero, process::ExitCode, thread};
 
 use clap::Parser;
-use hallmark::cli::{Cli, Failure, Prepared, USAGE};
+use hallmark::cli::{Cli, Exit, Failure, Prepared, USAGE};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     };
     let json = cli.json();
     match cli.prepare().and_then(run) {
-        Ok(code) => ExitCode::from(code),
+        Ok(Exit { code, at_once: true }) => leave(code),
+        Ok(Exit { code, at_once: false }) => ExitCode::from(code),
         Err(failure) => {
             eprint!("{}", failure.render(json));
             ExitCode::from(failure.exit_code())
@@ -22,12 +23,22 @@ fn main() -> ExitCode {
 }
 
 /// Carries the command out. Whatever hangs in a library at the end does not keep the process.
-fn run(prepared: Prepared) -> Result<u8, Failure> {
+fn run(prepared: Prepared) -> Result<Exit, Failure> {
     set_environment(prepared.environment());
     let runtime = runtime().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
     let outcome = runtime.block_on(prepared.run());
     runtime.shutdown_background();
     outcome
+}
+
+/// Ends the process here and now. On the usual way out the destructors of a PKCS#11 library would take away what a thread
+/// that never came back from it still uses, and the process would die of that instead.
+#[allow(unsafe_code)]
+fn leave(code: u8) -> ! {
+    // The log is not buffered; nobody is left to tell if this can't be written.
+    let _ = io::Write::flush(&mut io::stdout());
+    // SAFETY: takes a number and does not return; no memory is looked at.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Half of the cores for what is asynchronous: the other half makes and checks signatures. On two cores a second thread

@@ -296,19 +296,23 @@ impl Pool {
     }
 
     /// Refuses what waits and ends the threads, whoever still holds the pool: at the end of the process none may be
-    /// inside the HSM's library, which then takes itself apart. Blocks, for two seconds at most.
-    pub fn stop(&self) {
+    /// inside the HSM's library, which then takes itself apart. Blocks, for two seconds at most; `false` where a
+    /// thread has not come back by then.
+    pub fn stop(&self) -> bool {
         self.shared.shut_down();
         // Threads that are stuck inside the library can't be stopped; the process will end without them.
         let patience = Instant::now() + Duration::from_secs(2);
+        let mut all = true;
         for thread in state::lock(&self.threads).drain(..) {
             while !thread.is_finished() && Instant::now() < patience {
                 thread::park_timeout(Duration::from_millis(2));
             }
-            if thread.is_finished() {
-                let _ = thread.join();
+            match thread.is_finished() {
+                true => drop(thread.join()),
+                false => all = false,
             }
         }
+        all
     }
 
     async fn task<T: Send + 'static>(

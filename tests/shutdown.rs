@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hallmark_testkit::p11_kit::P11Kit;
 use tokio::{sync::mpsc::unbounded_channel, task::JoinSet};
 
 use crate::support::{PATIENCE, Refusal, Site, audit_log, caller};
@@ -110,4 +111,24 @@ async fn idle_callers_do_not_hold_it_up() {
     let told = Instant::now();
     assert_eq!(server.process.stop().code(), Some(0));
     assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+}
+
+/// Nothing brings that thread back; and the library must not be torn down under it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_is_stuck_in_the_library_does_not_spoil_the_end() {
+    let mut site = Site::new();
+    // See hsm-config/p11-kit.md.
+    site.replace("workers = 2", "workers = 1");
+    site.through(&P11Kit::module(), &P11Kit::env(&site.token));
+    let mut line = P11Kit::new(&site.token);
+    line.start();
+    let mut server = site.start();
+    server.ready().await;
+    line.freeze();
+    let request = caller::within(Duration::from_secs(1), caller::for_client("demo"));
+    server.app().sign(request).await.expect_err("the HSM does not answer");
+    let told = Instant::now();
+    assert_eq!(server.process.stop().code(), Some(0), "{}", server.log());
+    assert!(told.elapsed() < Duration::from_secs(20), "within the grace period: {:?}", told.elapsed());
+    assert!(server.log().contains("stopped"), "the log is whole:\n{}", server.log());
 }

@@ -187,17 +187,20 @@ impl Built {
         self.context.pools.values().for_each(Pool::shut_down);
     }
 
-    pub(super) async fn close(self) {
+    /// `false` where a thread is still inside the library of an HSM.
+    pub(super) async fn close(self) -> bool {
         let Self { context, keys, rotation, sweeps, readiness, audit, store, .. } = self;
         drop((keys, rotation, sweeps, readiness));
         let pools = context.pools.clone();
         drop(context);
         // Joins threads that may be inside a call to an HSM. A connection that outlived the grace may hold the pools.
-        let _ = tokio::task::spawn_blocking(move || pools.values().for_each(Pool::stop)).await;
+        let stop = move || pools.values().fold(true, |all, pool| pool.stop() && all);
+        let ended = tokio::task::spawn_blocking(stop).await.unwrap_or(false);
         if let Err(error) = audit.close().await {
             tracing::error!(%error, "the audit log did not close in order");
         }
         store.close().await;
+        ended
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
-    Failure, Prepared,
+    Exit, Failure, Prepared,
     args::{DevArgs, DevClient},
     failure,
     serve::{self, Signals, Told},
@@ -79,7 +79,7 @@ impl Dev {
     }
 
     /// Makes the token where there is none, starts the server, says so, and serves until it is told to stop.
-    async fn run(self) -> Result<u8, Failure> {
+    async fn run(self) -> Result<Exit, Failure> {
         serve::start_log(self.json, "warn")?;
         self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
         self.provision_token()?;
@@ -88,7 +88,7 @@ impl Dev {
         let running = app::start(&self.config).await.map_err(serve::not_started)?;
         let ready = tokio::select! {
             ready = running.wait_until_ready(PATIENCE) => ready,
-            Told::Stop(grace) = signals.next() => return Ok(serve::exit_code(running.stop(grace).await)),
+            Told::Stop(grace) = signals.next() => return Ok(serve::exit(running.stop(grace).await)),
         };
         ready.map_err(|why| Failure::new("the server did not get ready").because(why))?;
         self.announce(&running)?;

@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    Failure, Prepared,
+    Exit, Failure, Prepared,
     args::{Role, ServeArgs},
     failure,
 };
 use crate::{
-    app::{self, Ended, Running},
+    app::{self, Ended, Running, Stopped},
     config::{self, Config, ConfigError},
     telemetry::{self, LogFormat},
 };
@@ -74,7 +74,7 @@ pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> 
     Ok(Prepared::new(async move || serve(config, args.config, json).await).with_environment(environment))
 }
 
-async fn serve(config: Config, file: PathBuf, json: bool) -> Result<u8, Failure> {
+async fn serve(config: Config, file: PathBuf, json: bool) -> Result<Exit, Failure> {
     start_log(json, "info")?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -129,7 +129,7 @@ pub(super) fn not_started(error: app::StartError) -> Failure {
 
 /// Serves until a signal, the end of standard input, or an HSM that only a new process can bring back. Gives the exit
 /// code.
-pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) -> u8 {
+pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) -> Exit {
     let grace = loop {
         let told = tokio::select! {
             told = signals.next() => told,
@@ -141,14 +141,15 @@ pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) ->
         }
     };
     tracing::info!(grace_s = grace.as_secs(), "stopping: requests under way are answered first");
-    exit_code(running.stop(grace).await)
+    exit(running.stop(grace).await)
 }
 
-pub(super) fn exit_code(ended: Ended) -> u8 {
-    match ended {
+pub(super) fn exit(Stopped { ended, stuck }: Stopped) -> Exit {
+    let code = match ended {
         Ended::Told => 0,
         Ended::Hopeless => failure::TEMPORARY,
-    }
+    };
+    Exit { code, at_once: stuck }
 }
 
 async fn end_of_stdin() {

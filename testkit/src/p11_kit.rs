@@ -72,6 +72,14 @@ impl<'a> P11Kit<'a> {
         }
     }
 
+    /// Freezes the server and all that it forked: calls under way stay inside the client's library until the end.
+    pub fn freeze(&mut self) {
+        if let Some(server) = &self.server {
+            let group = i32::try_from(server.id()).ok().and_then(Pid::from_raw).expect("a process id");
+            kill_process_group(group, Signal::STOP).expect("the server's processes");
+        }
+    }
+
     /// Kills the server and all that it forked, at once and with their calls under way.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
