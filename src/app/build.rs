@@ -194,7 +194,8 @@ impl Built {
         let pools = context.pools.clone();
         drop(context);
         // Joins threads that may be inside a call to an HSM. A connection that outlived the grace may hold the pools.
-        let stop = move || pools.values().fold(true, |all, pool| pool.stop() && all);
+        // Each is stopped, whatever becomes of the others.
+        let stop = move || pools.values().filter(|pool| !pool.stop()).count() == 0;
         let ended = tokio::task::spawn_blocking(stop).await.unwrap_or(false);
         if let Err(error) = audit.close().await {
             tracing::error!(%error, "the audit log did not close in order");
