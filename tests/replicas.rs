@@ -196,3 +196,39 @@ async fn a_follower_of_another_replica_holds_up_new_keys_until_it_has_them() {
     two.stop().await;
     one.stop().await;
 }
+
+/// Half of a change of configuration: nobody's keys are moved by rules that replicas do not agree about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_with_different_policies_do_not_sweep_and_say_what_differs() {
+    let Some(cluster) = Postgres::own() else { return };
+    let mut sites = an_hsm_each(&cluster);
+    sites[1].replace("provision = \"auto\"", "provision = \"auto\"\nkeep_for = \"2h\"");
+    let one = start(&sites[0]);
+    one.ready().await;
+    let mut two = start(&sites[1]);
+    eventually("they notice", PATIENCE, async || {
+        (one.metric("hallmark_rotation_policy_differences{}").await == 1.0).then_some(())
+    })
+    .await;
+    let log = one.log();
+    let told = log.lines().find(|line| line.contains("replicas have different policies")).expect("an alarm");
+    assert!(told.contains("demo") && told.contains("`a` has") && told.contains("`b` has"), "{told}");
+    // What was under way when they met is through.
+    let swept = async || one.metric("hallmark_rotation_last_sweep_timestamp_seconds{}").await;
+    let moved = async || one.metric("hallmark_rotation_moves_total{outcome=\"done\"}").await;
+    let later = async |seconds: f64| {
+        let since = swept().await;
+        eventually("it sweeps on", PATIENCE, async || (swept().await >= since + seconds).then_some(())).await;
+    };
+    later(1.0).await;
+    let before = moved().await;
+    later(5.0).await;
+    assert_eq!(moved().await, before, "a key's time is up after three seconds, and nothing is moved");
+
+    two.process.kill();
+    sites[1].replace("\nkeep_for = \"2h\"", "");
+    let two = start(&sites[1]);
+    eventually("they agree, and it goes on", PATIENCE, async || (moved().await > before).then_some(())).await;
+    two.stop().await;
+    one.stop().await;
+}
