@@ -5,12 +5,14 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 
 mod keys;
+mod profiles;
 mod rotation;
 
 #[cfg(test)]
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
     keys::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
+    profiles::{ProfilesCommand, ShowProfileArgs},
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
 };
 
@@ -40,6 +42,11 @@ pub(super) enum Command {
     Discover(DiscoverArgs),
     /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
+    /// Says what each kind of authorization server wants (needs no server of ours)
+    Profiles {
+        #[command(subcommand)]
+        command: ProfilesCommand,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

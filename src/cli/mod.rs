@@ -14,6 +14,7 @@ mod hints;
 mod jwks;
 mod keys;
 mod output;
+mod profiles;
 mod rehearse;
 mod rotation;
 mod serve;
@@ -64,6 +65,7 @@ impl Cli {
                 Ok(Prepared::new(async move || rotation::run(command, connection, json).await))
             }
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
+            Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }
     }

@@ -41,6 +41,9 @@ fn what_the_documents_say_can_be_typed() {
         "rotation plan clinic --until 1y --json",
         "rotation rehearse clinic --url https://keys.example/jwks.json --ca ca.pem --dry-run --json",
         "jwks clinic",
+        "profiles list --json",
+        "profiles show epic",
+        "profiles show epic --markdown",
         "jwks show check",
         "jwks check clinic --ca ca.pem --json",
         "jwks export /srv/keys --client clinic --watch",
@@ -76,6 +79,9 @@ fn what_misses_a_part_is_wrong_usage() {
         "keys adopt clinic --reason x --cka-id 0",
         "keys confirm k1 --reason x",
         "keys confirm k1 --reason x --registered --rehearsed",
+        "profiles",
+        "profiles show",
+        "profiles show epic --markdown --json",
     ];
     for line in wrong {
         assert!(parse(line).is_err_and(|error| error.use_stderr()), "{line}");

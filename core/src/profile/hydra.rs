@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Accepts, Audience, Binding, Certificate, FormRules, How, Iss, Jti, JwksRules, Need, Profile, Refusal, Registration,
+    Accepts, Audience, Binding, Certificate, FormRules, Iss, Jti, JwksRules, Need, Profile, Refusal, Registration,
     Rule, generic::ANY, makes::USUAL, registration::RFC_7591, servers::ANY_TYP,
 };
 use crate::key::Alg;
@@ -39,12 +39,6 @@ pub(super) const HYDRA: Profile = Profile {
     },
     token_request: FormRules { client_id: true, fixed: &[], optional: &[] },
     registration: Registration {
-        how: How::Document {
-            auth_method: Some("private_key_jwt"),
-            signing_alg: true,
-            redirect_uris: false,
-            members: &[("grant_types", "[\"client_credentials\"]")],
-        },
         steps: &["post the document to the admin API, `/admin/clients`, which is not open to the world"],
         ..RFC_7591
     },

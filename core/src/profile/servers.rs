@@ -154,7 +154,16 @@ pub(super) const OIDC_PROVIDER: Profile = Profile {
         jti: Rule::measured(Jti { need: Need::Required, longest: None, once: true }, OIDC_PROVIDER_SEEN),
         claims: Rule::in_source(&[], OIDC_PROVIDER_AUTH),
     },
-    registration: Registration { steps: &["or write the same members into the server's `clients`"], ..RFC_7591 },
+    registration: Registration {
+        how: How::Document {
+            auth_method: Some("private_key_jwt"),
+            signing_alg: true,
+            redirect_uris: false,
+            members: &[("redirect_uris", "[]"), ("response_types", "[]")],
+        },
+        steps: &["or write the same members into the server's `clients`"],
+        ..RFC_7591
+    },
     token_request: FormRules { client_id: false, fixed: &[], optional: &[] },
     jwks: JwksRules {
         first_rsa_key: false,

@@ -73,6 +73,25 @@ fn every_section_in_the_pages_loads() {
     }
 }
 
+/// The pages of authorization servers show `[[client]]` sections: each has the page's profile, and needs no other word.
+#[test]
+fn every_client_in_the_pages_of_profiles_loads() {
+    for profile in hallmark_core::profile::Profile::all() {
+        let text = fs::read_to_string(format!("docs/profiles/{}.md", profile.name)).unwrap();
+        let blocks: Vec<_> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(!blocks.is_empty(), "{} shows no section", profile.name);
+        for block in blocks {
+            let (_dir, config) = loaded(&[MINIMAL, block].concat());
+            assert!(!config.clients.is_empty(), "{}", profile.name);
+            for client in &config.clients {
+                assert_eq!((client.profile.name, client.makes), (profile.name, profile.makes));
+            }
+            let of_clients = config.warnings.iter().filter(|warning| warning.what.contains("profile")).count();
+            assert_eq!(of_clients, 0, "{}: {:?}", profile.name, config.warnings);
+        }
+    }
+}
+
 /// The basic sample is what people copy: it must not begin with a warning.
 #[test]
 fn the_basic_sample_has_no_warning() {
