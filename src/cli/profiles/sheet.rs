@@ -60,7 +60,7 @@ pub(super) fn checked(profile: &Profile) -> Vec<Known> {
         known("iat", &a.iat, |is| need(is).to_owned()),
         known("age of iat", &a.iat_age, limit),
         known("nbf", &a.nbf, |is| need(is).to_owned()),
-        known("clock skew", &a.skew, |is| if is.is_zero() { "none".to_owned() } else { seconds(is) }),
+        known("clock skew", &a.skew, |is| skew(is, a.skew.evidence)),
         known("jti", &a.jti, jti),
         known("claims", &a.claims, |is| if is.is_empty() { "no others".to_owned() } else { is.join(", ") }),
     ]
@@ -184,6 +184,14 @@ fn jti(jti: Jti) -> String {
     let longest = jti.longest.map(|longest| format!(", at most {longest} characters")).unwrap_or_default();
     let once = if jti.once { ", once" } else { ", not remembered" };
     format!("{}{longest}{once}", need(jti.need))
+}
+
+fn skew(skew: Duration, evidence: Evidence) -> String {
+    match (skew.is_zero(), evidence) {
+        (true, Evidence::Unverified) => "not known; none is counted on".to_owned(),
+        (true, _) => "none".to_owned(),
+        (false, _) => seconds(skew),
+    }
 }
 
 fn limit(limit: Option<Duration>) -> String {
