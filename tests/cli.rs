@@ -188,3 +188,21 @@ fn one_key_and_all_their_lives() {
     let rows: Vec<_> = out(&drawn).lines().collect();
     assert!(rows[0].starts_with("CLIENT") && rows[1].contains("active") && rows[1].chars().count() == 100, "{rows:?}");
 }
+
+/// No server, no configuration, no connection: who is about to write a `[[client]]` has none of them.
+#[test]
+fn profiles_are_shown_without_a_server() {
+    let profiles = |arguments: &[&str]| {
+        let mut command = Command::new(HALLMARK);
+        command.arg("profiles").args(arguments).env_remove("HALLMARK_CONNECTION").current_dir("/").output().unwrap()
+    };
+    let list = json(&profiles(&["list", "--json"]));
+    for profile in list["profiles"].as_array().unwrap() {
+        let name = profile["name"].as_str().unwrap();
+        let shown = json(&profiles(&["show", name, "--json"]));
+        assert_eq!((&shown["name"], &shown["makes"]["alg"]), (&profile["name"], &profile["algs"][0]));
+    }
+    let unknown = profiles(&["show", "epci"]);
+    assert_eq!(unknown.status.code(), Some(64));
+    assert!(err(&unknown).contains("hint: did you mean `epic`?"), "{}", err(&unknown));
+}

@@ -48,7 +48,7 @@ pub(super) fn sent(profile: &Profile) -> Vec<Fact> {
 pub(super) fn checked(profile: &Profile) -> Vec<Known> {
     let a = &profile.accepts;
     vec![
-        known("alg", &a.algs, |is| algs(is)),
+        known("alg", &a.algs, algs),
         known("typ", &a.typ, |is| list(is.iter().map(|is| typ(*is)))),
         known("kid", &a.kid, |is| need(is).to_owned()),
         known("jku", &a.jku, |is| need(is).to_owned()),
