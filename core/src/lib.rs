@@ -8,7 +8,8 @@
 //! - [`client`] and [`profile`]: what one OAuth client at one authorization server needs;
 //! - [`policy`]: who may sign for which client; its [`policy::Grant`] is the only way to
 //! - [`assertion`]: build what is signed;
-//! - [`public_key`] and [`jwk`]: public keys as SPKI, JWK and RFC 7638 thumbprint;
+//! - [`public_key`] and [`jwk`]: public keys as SPKI, JWK and RFC 7638 thumbprint; [`known_keys`]: those that are no secret;
+//! - [`inspect`]: everything that is wrong with a JWT;
 //! - [`audit`]: what is recorded, and the hash chain over it;
 //! - [`ports`]: what the world must provide: an HSM, a store, a clock;
 //! - [`discovery`]: what an authorization server says of itself;
@@ -19,8 +20,10 @@ pub mod audit;
 pub mod client;
 pub mod discovery;
 pub mod error;
+pub mod inspect;
 pub mod jwk;
 pub mod key;
+pub mod known_keys;
 pub mod lifecycle;
 pub mod policy;
 pub mod ports;

@@ -135,6 +135,11 @@ impl Profile {
         Self::all().find(|profile| profile.name == name)
     }
 
+    /// That of a client that names none.
+    pub fn generic() -> &'static Self {
+        &generic::GENERIC
+    }
+
     /// All of them, in the order of the documentation.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         PROFILES.iter().copied()

@@ -6,7 +6,7 @@ use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
     key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Kid, Origin, PublicPart, Purpose},
-    lifecycle,
+    known_keys, lifecycle,
     policy::{Caller, OperatorRole},
     ports::{ChangeState, HsmObject, KeyChange},
     public_key::PublicKey,
@@ -99,6 +99,7 @@ impl Keys {
         let pool = self.pool(hsm)?;
         let object = find(&pool.list().await?, &request.object)?;
         let public = object.public.clone().ok_or_else(|| incomplete(&object))?;
+        refuse_known(&public)?;
         let line = choose_line(client, hsm, request.alg, &public)?;
         let _one = self.births.lock(&line).await;
         let kid = request.kid.clone().unwrap_or_else(|| public.thumbprint());
@@ -227,6 +228,13 @@ fn find(objects: &[HsmObject], wanted: &ObjectRef) -> Result<HsmObject, Error> {
     }
 }
 
+/// Whoever read that page can sign with it.
+fn refuse_known(key: &PublicKey) -> Result<(), Error> {
+    let Some(origin) = known_keys::known(key) else { return Ok(()) };
+    let text = format!("the key is not taken in: its private half is known to everybody, from {origin}; make a new one");
+    Err(Error::new(Reason::CustodyTooWeak, text))
+}
+
 fn incomplete(object: &HsmObject) -> Error {
     let what = if object.has_private { "public object of a kind that Hallmark can use" } else { "private object" };
     Error::new(Reason::KeyAbsent, format!("the key pair is not complete: it has no {what}"))
@@ -248,4 +256,22 @@ async fn custody_of(pool: &Pool, record: &KeyRecord, floor: Custody) -> Result<C
 fn advice(record: &KeyRecord) -> Option<String> {
     let imported = record.origin == Origin::Imported;
     imported.then(|| "the key existed outside an HSM once, and carries that mark for ever: rotate it soon".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_from_a_tutorial_is_refused() {
+        // RFC 8037 appendix A.1.
+        let x = [
+            0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a, 0x0e, 0xe1,
+            0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+        ];
+        let refused = refuse_known(&PublicKey::from_ed25519(&x).unwrap()).unwrap_err();
+        assert_eq!(refused.reason, Reason::CustodyTooWeak);
+        assert!(refused.message.contains("RFC 8037"), "{refused}");
+        assert!(refuse_known(&PublicKey::from_ed25519(&[7; 32]).unwrap()).is_ok());
+    }
 }
