@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hallmark_core::inspect::KeySet;
 use reqwest::{Certificate, Client, Response, Url, redirect::Policy, retry};
 use serde::Deserialize;
 
@@ -152,7 +153,8 @@ impl Verifier {
         }
         let body = Bytes::from(answer.body.clone().ok_or(Unseen::TooLarge)?);
         let keys = serde_json::from_slice::<Set>(&body).map_err(Unseen::NotASet)?.keys;
-        let findings = findings(url, &answer, &keys);
+        let mut findings = findings(url, &answer, &keys);
+        findings.extend(known(&body));
         let age = answer.header("age").and_then(|age| age.trim().parse().ok());
         Ok(Seen {
             keys,
@@ -214,6 +216,12 @@ pub fn kids_of(document: &[u8]) -> Result<Vec<String>, serde_json::Error> {
 #[derive(Deserialize)]
 struct Set {
     keys: Vec<SeenKey>,
+}
+
+/// Keys that are no secret.
+fn known(document: &[u8]) -> Vec<String> {
+    let set = KeySet::parse(document).unwrap_or_default();
+    set.known().map(|origin| format!("everybody has the private half of a key in it: it is {origin}")).collect()
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, Unseen> {
@@ -321,6 +329,16 @@ mod tests {
             ("cache-control", "s-maxage=60"),
         ]);
         assert_eq!(findings("http://keys.example/a", &bad, &[key.clone(), key]).len(), 5);
+    }
+
+    #[test]
+    fn a_key_from_a_tutorial_is_found() {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#);
+        assert_eq!(
+            known(set.as_bytes()),
+            ["everybody has the private half of a key in it: it is RFC 8037 appendix A.1"]
+        );
     }
 
     #[test]

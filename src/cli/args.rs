@@ -4,6 +4,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+mod inspect;
 mod keys;
 mod profiles;
 mod rotation;
@@ -11,6 +12,7 @@ mod rotation;
 #[cfg(test)]
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
+    inspect::InspectArgs,
     keys::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
     profiles::{ProfilesCommand, ShowProfileArgs},
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
@@ -47,6 +49,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ProfilesCommand,
     },
+    /// Says everything that is wrong with a JWT, and sends it nowhere
+    Inspect(InspectArgs),
 }
 
 #[derive(Clone, Debug, Args)]

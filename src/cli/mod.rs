@@ -11,6 +11,7 @@ mod dev;
 mod discover;
 mod failure;
 mod hints;
+mod inspect;
 mod jwks;
 mod keys;
 mod output;
@@ -66,6 +67,7 @@ impl Cli {
             }
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
             Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),
+            Command::Inspect(args) => Ok(Prepared::new(async move || inspect::run(args, json).await)),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }
     }

@@ -47,6 +47,9 @@ fn what_the_documents_say_can_be_typed() {
         "jwks show check",
         "jwks check clinic --ca ca.pem --json",
         "jwks export /srv/keys --client clinic --watch",
+        "inspect",
+        "inspect @assertion.txt --profile smart-v2 --client-id a --audience b --audience c --jwks set.json --at 1800000000",
+        "inspect - --jwks https://keys.example/jwks.json --ca ca.pem --jwks-url u --certificate c.pem --json",
         "serve --role jwks --config follower.toml",
         "check-config --role jwks --config follower.toml",
     ];

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::public_key::{Numbers, PublicKey};
 
+mod certificates;
 mod hostile;
 
 const NOW: i64 = 1_800_000_007;

@@ -231,7 +231,8 @@ fn find(objects: &[HsmObject], wanted: &ObjectRef) -> Result<HsmObject, Error> {
 /// Whoever read that page can sign with it.
 fn refuse_known(key: &PublicKey) -> Result<(), Error> {
     let Some(origin) = known_keys::known(key) else { return Ok(()) };
-    let text = format!("the key is not taken in: its private half is known to everybody, from {origin}; make a new one");
+    let text =
+        format!("the key is not taken in: its private half is known to everybody, from {origin}; make a new one");
     Err(Error::new(Reason::CustodyTooWeak, text))
 }
 
