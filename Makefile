@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench fmt
+.PHONY: help setup demo test check soak fuzz bench fmt
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ check: ## Checks format, lints, dependencies, documentation and scripts
 soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; about 10 minutes
 	@scripts/setup.sh test
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
+
+fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the first build takes minutes
+	@scripts/setup.sh test
+	@scripts/fuzz.sh
 
 bench: ## Measures signatures beside the bare token, and ten thousand clients: about 13 minutes, on an idle machine
 	@scripts/setup.sh test

@@ -65,9 +65,12 @@ pub(super) fn read(text: &str, report: &mut Report) -> Compact {
             Compact { header: object("header", header, report), ..Compact::default() }
         }
         other => {
-            let count = other.len().min(6);
-            let count = if count == 6 { "more than five".to_owned() } else { count.to_string() };
-            let what = format!("it has {count} parts between dots, and a signed JWT has three");
+            let count = match other.len() {
+                0 | 1 => "one part".to_owned(),
+                count @ 2..=5 => format!("{count} parts"),
+                _ => "more than five parts".to_owned(),
+            };
+            let what = format!("it has {count} between dots, and a signed JWT has three");
             report.add(Severity::Error, "format", what, "copy it whole: header.claims.signature", COMPACT);
             Compact { header: other.first().and_then(|part| object("header", part, report)), ..Compact::default() }
         }

@@ -236,7 +236,7 @@ fn what_is_no_jwt_is_told_what_it_is() {
     let signature = URL_SAFE_NO_PAD.encode([7; 256]);
     let good = format!("{header}.{claims}.{signature}");
     let cases = [
-        (String::new(), "it has 1 parts between dots"),
+        (String::new(), "it has one part between dots"),
         ("a.b.c.d".to_owned(), "it has 4 parts between dots"),
         (".".repeat(60_000), "it has more than five parts"),
         (format!("{header}.{claims}"), "it has two parts: the signature is missing"),

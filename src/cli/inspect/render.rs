@@ -40,7 +40,10 @@ pub(super) fn output(inspection: &Inspection, profile: &Profile, now: SystemTime
 fn summary(inspection: &Inspection, profile: &Profile) -> String {
     let of = format!("for `{}` ({})", profile.name, profile.system);
     match inspection.findings.is_empty() {
-        true => format!("OK: nothing is wrong with it {of}\n"),
+        true => match inspection.signature {
+            Signature::NotChecked(_) => format!("OK: nothing is wrong with what it says {of}\n"),
+            _ => format!("OK: nothing is wrong with it {of}\n"),
+        },
         false => format!("{} {of}\n", counts(inspection)),
     }
 }

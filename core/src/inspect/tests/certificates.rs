@@ -75,7 +75,7 @@ fn the_leafs_key_verifies_and_must_be_that_of_the_kid() {
     let header = json!({"alg": "ES256", "typ": "JWT", "kid": "k1", "x5c": [b64(&leaf), b64(CA)]});
     let signed = format!("{}.{}", part(&header), part(&claims()));
     let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
-    let jwt = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&signature));
+    let jwt = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
     let seen = ask(&jwt, "generic", None, &expectations());
     assert_eq!(seen.signature, Signature::Verified("the certificate in `x5c`".to_owned()));
     assert_eq!(said(&seen), [] as [&str; 0]);
