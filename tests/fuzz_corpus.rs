@@ -3,6 +3,7 @@
 use std::fs;
 
 #[path = "../fuzz/src/targets.rs"]
+#[expect(unreachable_pub, reason = "public for the fuzz targets, which are a crate of their own")]
 mod targets;
 
 #[test]

@@ -131,7 +131,7 @@ fn object(name: &str, part: &str, report: &mut Report) -> Option<Part> {
     names.sort_unstable();
     let mut twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     twice.dedup();
-    for duplicate in twice {
+    for duplicate in twice.into_iter().take(MOST_DUPLICATES) {
         let what = format!("{} stands twice in the {name}: parsers differ in which one they take", quoted(duplicate));
         report.add(Severity::Error, duplicate, what, "write each name once", Cited::specified("RFC 7519 §4"));
     }
@@ -185,6 +185,8 @@ impl Serialize for Part {
     }
 }
 
+/// Nobody reads more of them.
+const MOST_DUPLICATES: usize = 10;
 const COMPACT: Cited = Cited::specified("RFC 7515 §7.1");
 
 /// Base64url however it was made.

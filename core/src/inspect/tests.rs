@@ -187,6 +187,31 @@ fn an_audience_is_told_apart_by_its_pitfall_and_first_byte() {
 }
 
 #[test]
+fn the_rules_are_those_of_the_profile() {
+    let look = |profile: &str, header: &Value, claims: &Value| {
+        said(&ask(&unsigned(header, claims), profile, None, &expectations()))
+    };
+    let long = with(claims(), "jti", json!("j".repeat(101)));
+    assert_eq!(look("openemr-7", &header(), &long), ["error jti: `jti` has 101 characters, and 100 are taken"]);
+    assert_eq!(look("smart-v2", &header(), &long), [] as [&str; 0]);
+    let array = with(claims(), "aud", json!([TOKEN_ENDPOINT]));
+    assert_eq!(
+        look("openemr-7", &header(), &array),
+        ["note aud: `aud` is an array of 1: taken here, and refused by many"]
+    );
+    let es384 = with(header(), "alg", json!("ES384"));
+    assert_eq!(look("openemr-7", &es384, &claims())[0], "error alg: `alg` is ES384, and OpenEMR 7 takes RS384");
+    // Within the tolerance of clocks that this system has.
+    let late = with(with(claims(), "iat", json!(NOW - 310)), "exp", json!(NOW - 10));
+    let late = look("openemr-7", &header(), &late);
+    assert_eq!(late, ["warning exp: it expired 10 s ago, which only the server's tolerance of clocks forgives"]);
+    // Nobody vouches for this limit.
+    let hour = with(claims(), "exp", json!(NOW + 3595));
+    let hour = look("generic", &header(), &hour);
+    assert_eq!(hour, ["warning exp: `exp` is 3600 s after `iat`, and 300 s are taken"]);
+}
+
+#[test]
 fn local_time_and_lost_seconds_are_recognised() {
     let ahead = with(with(claims(), "iat", json!(NOW + 7200 - 5)), "exp", json!(NOW + 7200 + 295));
     let found = look(&header(), &ahead);
