@@ -8,8 +8,11 @@ use hallmark_core::{
     time::Timestamp,
 };
 
+/// Takes whatever comes.
+pub type Target = fn(&[u8]);
+
 /// Each by the name of its target and of its folder in `corpus/`.
-pub const ALL: &[(&str, fn(&[u8]))] = &[("jwt", jwt), ("jwks", jwks)];
+pub const ALL: &[(&str, Target)] = &[("jwt", jwt), ("jwks", jwks)];
 
 /// A JWT as somebody pasted it, for each profile.
 pub fn jwt(data: &[u8]) {

@@ -185,7 +185,7 @@ fn complaints(jwk: &Map<String, Value>, key: &Key) -> Vec<Complaint> {
             say(Severity::Warning, "it has no `use`".to_owned(), USE, Cited::heard("Hydra and older Keycloaks need it"))
         }
         Some(Some("sig")) => {}
-        Some(_) => say(Severity::Error, "its `use` is not `sig`".to_owned(), USE, Cited::specified("RFC 7517 §4.2")),
+        Some(_) => say(Severity::Warning, "its `use` is not `sig`".to_owned(), USE, Cited::specified("RFC 7517 §4.2")),
     }
     if key.alg.is_none() {
         let rule = Cited::heard("SMART's launcher needs it");
