@@ -43,7 +43,9 @@ pub(super) fn check(header: &Part, context: &Context<'_>, report: &mut Report) -
     thumbprints(header, leaf.map(Vec::as_slice), report);
     registered(chain.first(), context, report);
     let leaf_key = parsed.first().filter(|_| parsed.len() == chain.len()).and_then(key_of);
-    if let Some(origin) = leaf_key.as_ref().and_then(known_keys::known) {
+    let leaf_sha1 = chain.first().map(|der| URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, der)));
+    let known = leaf_key.as_ref().and_then(known_keys::known);
+    if let Some(origin) = known.or_else(|| known_keys::known_certificate(leaf_sha1.as_deref()?)) {
         let what = format!("everybody has the private half of its key: it is {origin}");
         report.add(
             Severity::Error,
