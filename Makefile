@@ -37,7 +37,7 @@ soak: ## Rotates keys while servers get killed, under a fast clock: no verifier 
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 
 fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the first build takes minutes
-	@scripts/setup.sh test
+	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh
 
 bench: ## Measures signatures beside the bare token, and ten thousand clients: about 13 minutes, on an idle machine

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing: scripts/setup.sh demo|test|check ...
+# Installs what is missing: scripts/setup.sh demo|test|check|fuzz ...
 #
 # Quick when there is nothing to do, and safe to run twice at once. Debian packages are listed in
 # scripts/debian-packages.txt; the verifiers' Python and Node parts stay inside tests/verifiers.
@@ -20,6 +20,7 @@ main() {
       demo) debian_packages build demo; verifiers ;;
       test) debian_packages build demo test; verifiers ;;
       check) debian_packages build check; rust_tools ;;
+      fuzz) debian_packages build fuzz ;;
       *) usage ;;
     esac
   done
@@ -126,7 +127,7 @@ fail() {
 }
 
 usage() {
-  printf 'usage: scripts/setup.sh demo|test|check ...\n' >&2
+  printf 'usage: scripts/setup.sh demo|test|check|fuzz ...\n' >&2
   exit 64
 }
 
