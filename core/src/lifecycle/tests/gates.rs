@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixture::*;
 use crate::{
-    client::{Client, JwksHost, Provision},
+    client::{Client, Provision},
     key::{Alg, KeyRecord, KeySpec, KeyState},
     lifecycle::{
         Elapsed, Gate, KeyPolicy, Now, SWAP_QUIET, Settings, Step, departed,
