@@ -14,22 +14,31 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::{
+    certificate::{self, request},
     client::Client,
     error::{Error, Reason},
     key::{Alg, Kid, Purpose},
     policy::{Claims, Grant},
     profile::{Iss, Makes},
+    software_statement,
     time::Timestamp,
 };
 
 /// Everything that an HSM is ever asked to sign. Only this crate can make one, and no RPC signs bytes.
 ///
-/// Most verifiers ignore `typ`, so any JWS under a client's key could pass for an assertion: only
-/// [`SigningInput::Assertion`] is ever signed with one. The pool holds each input to its [`SigningInput::purpose`].
+/// Most verifiers ignore `typ`, so any JWS under a client's key could pass for an assertion. What is signed with one is an
+/// assertion; a software statement, whose audience is not one of assertions; or DER, which is no JOSE input. The pool
+/// holds each input to its [`SigningInput::purpose`].
 #[derive(Debug)]
 pub enum SigningInput {
     /// A client assertion (RFC 7523 §2.2), under the client's key.
     Assertion(Draft),
+    /// A software statement (RFC 7591 §2.3), under the client's key.
+    SoftwareStatement(software_statement::Draft),
+    /// A request for a certificate (RFC 2986), under the key that it is for.
+    CertificateRequest(request::Request),
+    /// A certificate that signs itself (RFC 5280), under the key that it is for.
+    Certificate(request::SelfSigned),
     /// Proof that the HSM still signs, under the custody key.
     Probe(Probe),
 }
@@ -146,6 +155,9 @@ impl SigningInput {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Assertion(_) => "assertion",
+            Self::SoftwareStatement(_) => "software-statement",
+            Self::CertificateRequest(_) => "certificate-request",
+            Self::Certificate(_) => "certificate",
             Self::Probe(_) => "probe",
         }
     }
@@ -153,7 +165,9 @@ impl SigningInput {
     /// The only kind of key that it may be signed with.
     pub fn purpose(&self) -> Purpose {
         match self {
-            Self::Assertion(_) => Purpose::Assertion,
+            Self::Assertion(_) | Self::SoftwareStatement(_) | Self::CertificateRequest(_) | Self::Certificate(_) => {
+                Purpose::Assertion
+            }
             Self::Probe(_) => Purpose::Custody,
         }
     }
@@ -161,13 +175,14 @@ impl SigningInput {
     /// Sets the times and the `jti` (from `random`, as a UUIDv4) and gives the bytes to sign.
     pub fn encode(&self, now: Timestamp, random: [u8; 16]) -> Result<ToBeSigned, Error> {
         let jti = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
-        match self {
-            Self::Assertion(draft) => draft.encode(now, jti),
-            Self::Probe(_) => Ok(ToBeSigned {
-                bytes: format!("hallmark-probe-v1\0{jti}").into_bytes(),
-                stamp: Stamp { jti, issued_at: now, expires_at: now },
-            }),
-        }
+        let bytes = match self {
+            Self::Assertion(draft) => return draft.encode(now, jti),
+            Self::SoftwareStatement(draft) => return draft.encode(now, jti),
+            Self::CertificateRequest(request) => request.content().to_vec(),
+            Self::Certificate(certificate) => certificate.encode(now, random)?,
+            Self::Probe(_) => format!("hallmark-probe-v1\0{jti}").into_bytes(),
+        };
+        Ok(ToBeSigned { bytes, stamp: Stamp { jti, issued_at: now, expires_at: now } })
     }
 }
 
@@ -211,10 +226,16 @@ impl Draft {
 impl ToBeSigned {
     /// Joins the signature to what was signed (RFC 7515 §3.1).
     pub fn into_signed(self, signature: &[u8], kid: Kid, alg: Alg) -> Result<SignedAssertion, Error> {
+        let (compact, stamp) = self.into_compact(signature)?;
+        Ok(SignedAssertion { compact, kid, alg, stamp })
+    }
+
+    /// As [`Self::into_signed`], for what is no assertion.
+    pub fn into_compact(self, signature: &[u8]) -> Result<(String, Stamp), Error> {
         let mut compact = String::from_utf8(self.bytes).map_err(Error::internal)?;
         compact.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut compact);
-        Ok(SignedAssertion { compact, kid, alg, stamp: self.stamp })
+        Ok((compact, self.stamp))
     }
 }
 
@@ -246,22 +267,13 @@ fn header(client: &Client, key: HeaderKey<'_>) -> Result<Header, Error> {
     header.kid = makes.kid.then(|| key.kid.to_string());
     header.jku = client.jwks_url.clone().filter(|_| makes.jku);
     if makes.wants_certificate() {
-        let leaf = key.certificates.first().ok_or_else(|| no_certificate(client))?;
+        let leaf = key.certificates.first().ok_or_else(|| certificate::missing(client))?;
         let thumbprint = |hash| URL_SAFE_NO_PAD.encode(digest::digest(hash, leaf));
         header.x5c = makes.x5c.then(|| key.certificates.iter().map(|der| STANDARD.encode(der)).collect());
         header.x5t = makes.x5t.then(|| thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY));
         header.x5t_s256 = makes.x5t_s256.then(|| thumbprint(&digest::SHA256));
     }
     Ok(header)
-}
-
-fn no_certificate(client: &Client) -> Error {
-    let text = format!(
-        "client `{0}` needs a certificate for its key, as its authorization server looks for one; an operator can run \
-         `hallmark csr {0}`, have it signed, and `hallmark cert install {0}`",
-        client.name
-    );
-    Error::new(Reason::NoCertificate, text)
 }
 
 /// The client's own claims, and the caller's over them.
@@ -271,7 +283,7 @@ fn merged(own: &Claims, requested: &Claims) -> Claims {
     Claims(own.chain(&requested.0).cloned().collect())
 }
 
-fn jose_algorithm(alg: Alg) -> Algorithm {
+pub(crate) fn jose_algorithm(alg: Alg) -> Algorithm {
     match alg {
         Alg::RS256 => Algorithm::RS256,
         Alg::RS384 => Algorithm::RS384,

@@ -101,6 +101,8 @@ reasons! {
     InvalidClaims = "INVALID_CLAIMS", FixRequest;
     /// The extra claims name one that Hallmark sets itself.
     ReservedClaim = "RESERVED_CLAIM", FixRequest;
+    /// The certificate can't be installed: the message says what is wrong with it.
+    InvalidCertificate = "INVALID_CERTIFICATE", FixRequest;
     /// The client has no key line with that algorithm.
     AlgNotConfigured = "ALG_NOT_CONFIGURED", FixRequest;
     /// The lifetime asked for is longer than the profile allows.

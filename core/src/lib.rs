@@ -8,6 +8,7 @@
 //! - [`client`] and [`profile`]: what one OAuth client at one authorization server needs;
 //! - [`policy`]: who may sign for which client; its [`policy::Grant`] is the only way to
 //! - [`assertion`]: build what is signed;
+//! - [`certificate`] and [`software_statement`]: what else is signed with a client's key;
 //! - [`public_key`] and [`jwk`]: public keys as SPKI, JWK and RFC 7638 thumbprint; [`known_keys`]: those that are no secret;
 //! - [`inspect`]: everything that is wrong with a JWT;
 //! - [`audit`]: what is recorded, and the hash chain over it;
@@ -17,6 +18,7 @@
 
 pub mod assertion;
 pub mod audit;
+pub mod certificate;
 pub mod client;
 pub mod discovery;
 pub mod error;
@@ -29,4 +31,5 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod public_key;
+pub mod software_statement;
 pub mod time;

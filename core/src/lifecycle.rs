@@ -83,6 +83,8 @@ pub struct Now {
     pub unusable: BTreeSet<KeyId>,
     /// Keys that an operator has confirmed to be registered, where the verifier does not read the JWKS.
     pub registered: BTreeSet<KeyId>,
+    /// Keys with a certificate that is valid now.
+    pub certified: BTreeSet<KeyId>,
     /// Keys that a rehearsal has seen at the public URL.
     pub rehearsed: BTreeSet<KeyId>,
     /// For how long signing has paused, by client.
@@ -99,6 +101,7 @@ impl Now {
             gone: BTreeSet::new(),
             unusable: BTreeSet::new(),
             registered: BTreeSet::new(),
+            certified: BTreeSet::new(),
             rehearsed: BTreeSet::new(),
             quiet: BTreeMap::new(),
         }

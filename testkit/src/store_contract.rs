@@ -29,6 +29,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
     fresh().await.pulse().await.expect("a fresh store must answer");
     records::round_trip(&fresh().await).await;
     records::updates_replace_every_field(&fresh().await).await;
+    records::moves_leave_certificates_as_they_are(&fresh().await).await;
     records::updates_hold_only_from_the_expected_state(&fresh().await).await;
     records::all_or_nothing(&fresh().await).await;
     records::one_active_key_per_line(&fresh().await).await;

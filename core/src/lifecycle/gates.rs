@@ -64,6 +64,8 @@ pub enum Gate {
     Hsm,
     /// Its objects on the HSM are missing or set aside.
     Unusable,
+    /// It has no certificate that is valid now, and assertions must show one.
+    Certificate,
     /// An operator has not confirmed that the authorization server has the new key.
     Registration,
     /// It was not yet seen at the public URL, as from outside.
@@ -85,6 +87,9 @@ impl fmt::Display for Gate {
             Self::Clock => "the wall clock departed from the monotonic clock",
             Self::Hsm => "the HSM does not answer",
             Self::Unusable => "the key's objects on the HSM are missing or set aside",
+            Self::Certificate => {
+                "the key has no certificate that is valid now (`hallmark csr`, `hallmark cert install`)"
+            }
             Self::Registration => "nobody has confirmed that the authorization server has the new key",
             Self::Rehearsal => "the key was not seen at the public JWKS URL yet",
         })
@@ -115,6 +120,7 @@ pub fn before_signing(policy: &KeyPolicy, record: &KeyRecord, now: &Now) -> Vec<
         (now.held, Gate::Clock),
         (now.unreachable.contains(&record.hsm) || now.gone.contains(&record.hsm), Gate::Hsm),
         (now.unusable.contains(&record.id), Gate::Unusable),
+        (policy.certificate && !now.certified.contains(&record.id), Gate::Certificate),
         (policy.binding != Binding::Jwks && !now.registered.contains(&record.id), Gate::Registration),
         (policy.rehearse && !now.rehearsed.contains(&record.id), Gate::Rehearsal),
     ];

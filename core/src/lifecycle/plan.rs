@@ -1,6 +1,9 @@
 //! What will happen, when all goes well: the sweeps to come, told in advance.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -25,7 +28,7 @@ pub struct Planned {
     /// The key does not exist yet, and its id stands for one that will.
     pub imagined: bool,
     /// An operator must do something before.
-    pub waits_for: Option<Gate>,
+    pub waits_for: Vec<Gate>,
 }
 
 /// A line whose active key should have been replaced, and what is in the way.
@@ -92,6 +95,8 @@ const ROUNDS: usize = 16;
 struct Future<'a> {
     policy: &'a KeyPolicy,
     now: Now,
+    /// Keys that have a certificate already.
+    certified: BTreeSet<KeyId>,
     records: Vec<KeyRecord>,
     planned: Vec<Planned>,
     imagined: Vec<KeyId>,
@@ -101,9 +106,11 @@ impl<'a> Future<'a> {
     fn new(policy: &'a KeyPolicy, records: &[KeyRecord], now: &Now) -> Self {
         let records: Vec<_> = records.iter().filter(|record| policy.governs(record)).cloned().collect();
         let ids = || records.iter().map(|record| record.id);
+        let certified = ids().filter(|key| now.certified.contains(key)).collect();
         let now = Now {
             // What an operator must do counts as done; `waits_for` says so.
             registered: ids().collect(),
+            certified: ids().collect(),
             rehearsed: ids().collect(),
             quiet: BTreeMap::from([(policy.client.clone(), SWAP_QUIET)]),
             // Of this client alone: all of them are too many to be copied for each of ten thousand clients.
@@ -112,7 +119,7 @@ impl<'a> Future<'a> {
             gone: now.gone.clone(),
             ..Now::at(now.wall)
         };
-        Self { policy, now, records, planned: Vec::new(), imagined: Vec::new() }
+        Self { policy, now, certified, records, planned: Vec::new(), imagined: Vec::new() }
     }
 
     /// Does all that is due. False where there is more than anyone reads, or no end to it.
@@ -141,19 +148,21 @@ impl<'a> Future<'a> {
                 (KeyLine { client: self.policy.client.clone(), alg: *alg, hsm: hsm.clone() }, *key)
             }
         };
-        let waits_for = self.waits_for(&change);
+        let waits_for = self.waits_for(&change, key);
         let imagined = self.imagined.contains(&key);
         self.planned.push(Planned { at: self.now.wall, line, change, imagined, waits_for });
     }
 
-    fn waits_for(&self, change: &Change) -> Option<Gate> {
-        let activates = matches!(change.step, Step::Move { to: KeyState::Active, .. });
-        match () {
-            () if !activates => None,
-            () if self.policy.binding != Binding::Jwks => Some(Gate::Registration),
-            () if self.policy.rehearse => Some(Gate::Rehearsal),
-            () => None,
+    fn waits_for(&self, change: &Change, key: KeyId) -> Vec<Gate> {
+        if !matches!(change.step, Step::Move { to: KeyState::Active, .. }) {
+            return Vec::new();
         }
+        let waits = [
+            (self.policy.certificate && !self.certified.contains(&key), Gate::Certificate),
+            (self.policy.binding != Binding::Jwks, Gate::Registration),
+            (self.policy.rehearse, Gate::Rehearsal),
+        ];
+        waits.into_iter().filter_map(|(waits, gate)| waits.then_some(gate)).collect()
     }
 
     fn generate(&mut self, line: &KeyLine, reserved: Option<KeyId>) -> KeyId {
@@ -165,6 +174,7 @@ impl<'a> Future<'a> {
         let id = KeyId(Uuid::from_u128(u128::MAX - self.imagined.len() as u128));
         self.imagined.push(id);
         self.now.registered.insert(id);
+        self.now.certified.insert(id);
         self.now.rehearsed.insert(id);
         self.records.push(KeyRecord {
             id,

@@ -26,6 +26,8 @@ pub struct KeyPolicy {
     /// For how long a replica may sign without news from the store.
     pub store_lease: Duration,
     pub binding: Binding,
+    /// Its assertions show a certificate, so that a key without one can't sign.
+    pub certificate: bool,
     pub provision: Provision,
     /// The verifier takes the first RSA key of the set, whatever the `kid`: signing pauses before a swap.
     pub first_rsa_key: bool,
@@ -68,6 +70,7 @@ impl KeyPolicy {
             lead: gates::lead(settings.max_age, client.lead, client.edge_ttl),
             keep: gates::keep(client.keep_for, settings.store_lease, settings.max_age),
             binding: client.profile.binding,
+            certificate: client.makes.wants_certificate(),
             provision: client.provision,
             first_rsa_key: client.profile.jwks.first_rsa_key,
             static_host: client.jwks_host == JwksHost::Static,
@@ -90,6 +93,7 @@ impl KeyPolicy {
             destroy_after: settings.destroy_after,
             store_lease: settings.store_lease,
             binding: Binding::Jwks,
+            certificate: false,
             provision: Provision::Manual,
             first_rsa_key: false,
             static_host: false,
@@ -133,9 +137,12 @@ fn digest(policy: &KeyPolicy) -> String {
         policy.first_rsa_key,
         policy.rehearse,
     );
+    // Neither is a member of its own: replicas of before have the same digest where nobody uses it.
     if policy.static_host {
-        // Not a member of its own: replicas of before have the same digest where nobody uses it.
         text += "static host\n";
+    }
+    if policy.certificate {
+        text += "certificate\n";
     }
     for LinePolicy { line, spec, rotate } in &policy.lines {
         // Unwrap safety: writing to a string does not fail.

@@ -22,7 +22,7 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// Observed time never goes back, for the copy that an update was made from may be older than the last
     /// [`Lead::observe`]: the stored value stays where it is larger. Only `kept_for_ms` is written as given where the
-    /// state changes.
+    /// state changes. For the same reason the certificates are written only where the state stays.
     fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()>;
 
     /// Starts an operator's change, or finds the one that came with the same `request_id`. One that was running on a

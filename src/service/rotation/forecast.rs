@@ -114,7 +114,8 @@ fn show(planned: Planned, records: &[KeyRecord]) -> Upcoming {
         line,
         what: what(&change.step).to_owned(),
         reason: change.reason,
-        blocked: waits_for.map(|gate| gate.to_string()),
+        blocked: Some(waits_for.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .filter(|text| !text.is_empty()),
     }
 }
 

@@ -78,6 +78,10 @@ async fn overwrite(tx: &mut Connection, update: &RecordUpdate) -> Result<(), Sto
     if written.map_err(|e| refused(&e, &format!("key `{}`", record.id)))?.rows_affected() == 0 {
         return Err(why_not(tx, update).await?);
     }
+    // A move may start from a reading that is older than the certificates: it leaves them as they are.
+    if *from != record.state {
+        return Ok(());
+    }
     let emptied = sqlx::query("DELETE FROM certificates WHERE key_id = $1").bind(record.id.to_string());
     emptied.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
     write_chain(tx, record).await

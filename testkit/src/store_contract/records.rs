@@ -31,17 +31,29 @@ pub(super) async fn updates_replace_every_field(store: &impl KeyStore) {
         served_for_ms: 77,
         kept_for_ms: 78,
         origin: Origin::Adopted,
-        certificate_chain: vec![vec![1], vec![2]],
         ..record(1)
     };
     next.times.published = Some(Timestamp::from_millis(-5));
     update(store, KeyState::PreActive, &next).await.unwrap();
     assert_eq!(read(store).await, [next.clone(), bystander.clone()], "an update must write every field");
 
+    next.certificate_chain = vec![vec![1], vec![2]];
+    update(store, KeyState::Active, &next).await.unwrap();
+    assert_eq!(read(store).await, [next.clone(), bystander.clone()], "certificates are written while the state stays");
+
     next.certificate_chain.truncate(1);
     next.times.published = None;
     update(store, KeyState::Active, &next).await.unwrap();
     assert_eq!(read(store).await, [next, bystander], "an update must be able to empty a field");
+}
+
+pub(super) async fn moves_leave_certificates_as_they_are(store: &impl KeyStore) {
+    let certified = KeyRecord { certificate_chain: vec![vec![1], vec![2]], ..record(1) };
+    store.apply(std::slice::from_ref(&certified), &[]).await.unwrap();
+    let moved_from_an_older_reading = KeyRecord { state: KeyState::Active, public: Some(public()), ..record(1) };
+    update(store, KeyState::PreActive, &moved_from_an_older_reading).await.unwrap();
+    let chain = certified.certificate_chain;
+    assert_eq!(read(store).await, [KeyRecord { certificate_chain: chain, ..moved_from_an_older_reading }]);
 }
 
 pub(super) async fn updates_hold_only_from_the_expected_state(store: &impl KeyStore) {

@@ -44,6 +44,7 @@ pub(super) fn policy(lines: &[KeyLine]) -> KeyPolicy {
         destroy_after: None,
         store_lease: Duration::from_secs(60),
         binding: Binding::Jwks,
+        certificate: false,
         provision: Provision::Auto,
         first_rsa_key: false,
         static_host: false,

@@ -150,6 +150,9 @@ fn each_gate_keeps_a_key_from_signing_and_says_so() {
         assert_eq!(shut(&bound, &standby, &at(ZERO)), [Gate::Registration]);
         assert_eq!(shut(&bound, &standby, &Now { registered: [id(2)].into(), ..at(ZERO) }), []);
     }
+    let certified = KeyPolicy { certificate: true, ..open.clone() };
+    assert_eq!(shut(&certified, &standby, &at(ZERO)), [Gate::Certificate]);
+    assert_eq!(shut(&certified, &standby, &Now { certified: [id(2)].into(), ..at(ZERO) }), []);
     let rehearsed = KeyPolicy { rehearse: true, ..open.clone() };
     assert_eq!(shut(&rehearsed, &standby, &at(ZERO)), [Gate::Rehearsal]);
     assert_eq!(shut(&rehearsed, &standby, &Now { rehearsed: [id(2)].into(), ..at(ZERO) }), []);

@@ -55,15 +55,17 @@ fn a_plan_ends_where_it_is_told_to() {
 fn a_plan_says_what_an_operator_must_do_before() {
     let ask = |policy: &KeyPolicy| {
         let plan = plan(policy, &pair(&rsa()), &at(SOON), START.plus(ROTATE));
-        plan.iter().map(|planned| planned.waits_for).take(2).collect::<Vec<_>>()
+        plan.into_iter().map(|planned| planned.waits_for).take(2).collect::<Vec<_>>()
     };
     let open = policy(&[rsa()]);
-    assert_eq!(ask(&open), [None, None]);
+    assert_eq!(ask(&open), [vec![], vec![]]);
     let bound = KeyPolicy { binding: Binding::CertChain, ..open.clone() };
-    assert_eq!(ask(&bound), [None, Some(Gate::Registration)], "the activation alone");
-    assert_eq!(ask(&KeyPolicy { rehearse: true, ..open }), [None, Some(Gate::Rehearsal)]);
+    assert_eq!(ask(&bound), [vec![], vec![Gate::Registration]], "the activation alone");
+    assert_eq!(ask(&KeyPolicy { rehearse: true, ..open }), [vec![], vec![Gate::Rehearsal]]);
+    let shown = KeyPolicy { certificate: true, ..bound };
+    assert_eq!(ask(&shown), [vec![], vec![Gate::Certificate, Gate::Registration]]);
     let silent = KeyPolicy { first_rsa_key: true, ..policy(&[rsa()]) };
-    assert_eq!(ask(&silent), [None, None], "a pause is no step to wait for");
+    assert_eq!(ask(&silent), [vec![], vec![]], "a pause is no step to wait for");
 }
 
 #[test]
