@@ -28,6 +28,7 @@ use std::{
 
 use hallmark_core::{
     assertion::{HeaderKey, SigningInput, ToBeSigned},
+    certificate::Validity,
     client::Custody,
     error::Error,
     key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart, Purpose},
@@ -100,6 +101,8 @@ pub struct PoolKey {
     custody: Custody,
     verifier: Verifier,
     certificates: Vec<Vec<u8>>,
+    /// Of the leaf.
+    validity: Option<Validity>,
 }
 
 impl PoolKey {
@@ -116,12 +119,23 @@ impl PoolKey {
             custody,
             verifier: public.key.verifier(record.alg)?,
             certificates: record.certificate_chain.clone(),
+            validity: Validity::of_leaf(&record.certificate_chain),
         })
     }
 
     /// As the header of an assertion shows it.
     pub fn header(&self) -> HeaderKey<'_> {
         HeaderKey { alg: self.alg, kid: &self.kid, certificates: &self.certificates }
+    }
+
+    /// From when until when its certificate may be shown, where it has one that can be read.
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
+    }
+
+    /// Whether these are its certificates.
+    pub fn has_certificates(&self, chain: &[Vec<u8>]) -> bool {
+        self.certificates == chain
     }
 
     /// The least that the key must show of its birth.

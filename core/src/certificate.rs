@@ -23,7 +23,6 @@ use x509_cert::{
 use crate::{
     client::Client,
     error::{Error, Reason},
-    key::KeyRecord,
     public_key::PublicKey,
     time::Timestamp,
 };
@@ -177,11 +176,6 @@ fn unusable(client: &Client, objection: &str) -> Error {
     Error::new(Reason::NoCertificate, text)
 }
 
-/// Whether `record`'s key has a certificate whose leaf holds at `now`.
-pub fn is_certified(record: &KeyRecord, now: Timestamp) -> bool {
-    Validity::of_leaf(&record.certificate_chain).is_some_and(|validity| validity.holds(now))
-}
-
 /// PEM (RFC 7468 §5) of DER certificates, in their order.
 pub fn to_pem<'a>(chain: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
     chain.into_iter().map(|der| pem("CERTIFICATE", der)).collect()
@@ -206,6 +200,11 @@ fn decode(der: &[u8]) -> Result<x509_cert::Certificate, InvalidCertificate> {
 fn public_key(decoded: &x509_cert::Certificate) -> Option<PublicKey> {
     let spki = der::Encode::to_der(decoded.tbs_certificate().subject_public_key_info()).ok()?;
     PublicKey::from_spki(&spki).ok()
+}
+
+/// Whether `der` is a certificate for `key`.
+pub fn is_for(der: &[u8], key: &PublicKey) -> bool {
+    decode(der).ok().and_then(|decoded| public_key(&decoded)).is_some_and(|of| of.numbers() == key.numbers())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -112,6 +112,11 @@ impl KeyState {
     pub const ALL: [Self; 6] =
         [Self::PreActive, Self::Active, Self::Deactivated, Self::Compromised, Self::Retired, Self::Destroyed];
 
+    /// Whether it never signs again, whatever anyone does.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Compromised | Self::Retired | Self::Destroyed)
+    }
+
     /// The name in records, the audit log and the API.
     pub fn as_str(self) -> &'static str {
         match self {

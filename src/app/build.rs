@@ -451,7 +451,7 @@ pub(super) fn rule_settings(
     rotation: &config::Rotation,
     testing: Option<&UnsafeTesting>,
 ) -> RuleSettings {
-    let config::Rotation { line_timeout, destroy_after, require_rehearsal, .. } = *rotation;
+    let config::Rotation { line_timeout, destroy_after, require_rehearsal, certificate_warning, .. } = *rotation;
     let unsafe_times = UnsafeTimes {
         lead: testing.and_then(|testing| testing.lead),
         keep: testing.and_then(|testing| testing.keep),
@@ -459,7 +459,7 @@ pub(super) fn rule_settings(
     };
     let settings = RuleSettings::new(jwks.max_age, lease);
     let line_timeout = testing.and_then(|testing| testing.line_timeout).unwrap_or(line_timeout);
-    RuleSettings { line_timeout, destroy_after, require_rehearsal, unsafe_times, ..settings }
+    RuleSettings { line_timeout, destroy_after, require_rehearsal, certificate_warning, unsafe_times, ..settings }
 }
 
 fn testing<T>(config: &Config, value: impl Fn(&UnsafeTesting) -> Option<T>) -> Option<T> {

@@ -110,6 +110,7 @@ mod tests {
     const NEED_NONE: &[&str] = &[
         "INVALID_REQUEST",
         "INVALID_CLAIMS",
+        "INVALID_CERTIFICATE",
         "RESERVED_CLAIM",
         "LIFETIME_TOO_LONG",
         "CLIENT_NOT_PERMITTED",

@@ -31,13 +31,15 @@ pub(super) fn lease() -> Duration {
 
 /// Ten seconds: nothing in a key's life is more urgent, but for what an operator asks for, which does not wait. An hour
 /// without an HSM is more than a restart, and long before anyone has bought another. Destroyed keys don't come back, and
-/// nobody needs the room so soon that the server should decide.
+/// nobody needs the room so soon that the server should decide. A month is what a CA and an authorization server's people take to
+/// issue a certificate and to register it.
 pub(super) fn rotation() -> Rotation {
     Rotation {
         every: Duration::from_secs(10),
         line_timeout: Duration::from_hours(1),
         destroy_after: None,
         require_rehearsal: false,
+        certificate_warning: Duration::from_hours(30 * 24),
     }
 }
 

@@ -179,6 +179,8 @@ pub struct Rotation {
     pub destroy_after: Option<Duration>,
     /// A key must have been seen at the public URL before it signs.
     pub require_rehearsal: bool,
+    /// How long ahead to warn of the end of a certificate.
+    pub certificate_warning: Duration,
 }
 
 /// `[[trust]]`: who vouches for callers, and for which.

@@ -221,7 +221,8 @@ fn rotation(s: &Section<'_>) -> Rotation {
     let destroy_after = s.get::<Duration>("destroy_after");
     let destroy_after = destroy_after.map(|_| s.within("destroy_after", YEAR, &(30 * DAY..=100 * YEAR)));
     let require_rehearsal = s.get("require_rehearsal").map_or(default.require_rehearsal, |on| on.value);
-    Rotation { every, line_timeout, destroy_after, require_rehearsal }
+    let warning = s.within("certificate_warning", default.certificate_warning, &(DAY..=YEAR));
+    Rotation { every, line_timeout, destroy_after, require_rehearsal, certificate_warning: warning }
 }
 
 fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {

@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hallmark_core::{
+    certificate::Validity,
     client::{Client, Custody},
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Purpose},
@@ -57,9 +58,17 @@ pub struct Reading {
     pub rehearsed: BTreeSet<KeyId>,
     /// Where clients are published that are not at their default path.
     pub paths: Vec<PublishedPath>,
+    certificates: HashMap<KeyId, Certified>,
     by_client: HashMap<ClientName, Range<usize>>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
+}
+
+/// A leaf, and when it holds: read once.
+#[derive(Debug, Clone)]
+struct Certified {
+    leaf: Vec<u8>,
+    validity: Validity,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -197,6 +206,7 @@ impl Reading {
             let confirmed = records.iter().filter(|record| when(&record.times).is_some());
             confirmed.map(|record| record.id).collect::<BTreeSet<_>>()
         };
+        let certificates = certificates(&records, before);
         let (registered_keys, rehearsed) = (confirmed(|times| times.registered), confirmed(|times| times.rehearsed));
         let mut reading = Self {
             by_client: by_client(&records),
@@ -204,6 +214,7 @@ impl Reading {
             registered: registered_keys,
             rehearsed,
             paths,
+            certificates,
             records,
             generation,
             active: HashMap::new(),
@@ -217,7 +228,10 @@ impl Reading {
                 Some(line) => before.active(line),
                 None => before.custody(&record.hsm),
             });
-            let known = known.filter(|key| key.id == record.id && key.custody() == floor).cloned();
+            let is_same = |key: &&Arc<PoolKey>| {
+                key.id == record.id && key.custody() == floor && key.has_certificates(&record.certificate_chain)
+            };
+            let known = known.filter(is_same).cloned();
             let Some(key) = known.or_else(|| ready(record, floor).map(Arc::new)) else { continue };
             match (record.purpose, line) {
                 (Purpose::Assertion, Some(line)) => {
@@ -257,6 +271,16 @@ impl Reading {
         self.by_client.get(client).map_or(&[], |range| &self.records[range.clone()])
     }
 
+    /// When the certificates of keys hold, of keys that have one and have not ended.
+    pub fn certificates(&self) -> impl Iterator<Item = (KeyId, Validity)> {
+        self.certificates.iter().map(|(key, certified)| (*key, certified.validity))
+    }
+
+    /// The keys with a certificate that holds at `now`.
+    pub fn certified(&self, now: Timestamp) -> BTreeSet<KeyId> {
+        self.certificates().filter(|(_, validity)| validity.holds(now)).map(|(key, _)| key).collect()
+    }
+
     /// Every client that has records.
     pub fn clients(&self) -> impl Iterator<Item = &ClientName> {
         self.by_client.keys()
@@ -291,6 +315,17 @@ fn by_client(records: &[KeyRecord]) -> HashMap<ClientName, Range<usize>> {
         start = end;
     }
     ranges
+}
+
+/// What `before` has read of the same leaf is taken over.
+fn certificates(records: &[KeyRecord], before: Option<&Reading>) -> HashMap<KeyId, Certified> {
+    let read = |record: &KeyRecord| {
+        let leaf = record.certificate_chain.first().filter(|_| !record.state.is_over())?;
+        let known = before.and_then(|before| before.certificates.get(&record.id)).filter(|known| known.leaf == *leaf);
+        let validity = known.map(|known| known.validity).or_else(|| Validity::of_leaf(&record.certificate_chain))?;
+        Some((record.id, Certified { leaf: leaf.clone(), validity }))
+    };
+    records.iter().filter_map(read).collect()
 }
 
 fn ready(record: &KeyRecord, floor: Custody) -> Option<PoolKey> {

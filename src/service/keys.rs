@@ -5,14 +5,18 @@
 //! - `acts`: what the sweep has done on HSMs;
 //! - `alter`, `adopt`, `revoke`, `inventory`: as they say;
 //! - `looks`: what each HSM was last seen to hold;
+//! - `certificates`: certificates of keys, and software statements;
 //! - `birth`: from a reserved record to a key;
+//! - `choice`: which of a client's keys is meant;
 //! - `change`: records and audits every change.
 
 mod acts;
 mod adopt;
 mod alter;
 mod birth;
+mod certificates;
 mod change;
+mod choice;
 mod create;
 mod custody;
 mod inventory;
@@ -38,6 +42,8 @@ pub(in crate::service) use self::acts::line_of;
 pub use self::{
     adopt::{AdoptRequest, ObjectRef},
     alter::{AlterRequest, Alteration},
+    certificates::{CsrRequest, InstallRequest, SelfSignRequest, SignedStatement, StatementRequest, WantedNames},
+    choice::KeyChoice,
     create::CreateRequest,
     inventory::{Inventory, Stray},
 };

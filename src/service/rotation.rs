@@ -10,11 +10,13 @@
 //! looks.rs      public URLs of static hosts, fetched from outside
 //! sightings.rs  what was seen there, and since when
 //! alarms.rs     what an operator should hear of
+//! certificates.rs  certificates that run out
 //! forecast.rs   what will happen when
 //! ```
 
 mod acts;
 mod alarms;
+mod certificates;
 mod clocks;
 mod decide;
 mod forecast;

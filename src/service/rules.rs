@@ -47,6 +47,8 @@ pub struct RuleSettings {
     pub destroy_after: Option<Duration>,
     /// A key must have been seen at the public URL before it signs.
     pub require_rehearsal: bool,
+    /// How long ahead to warn of the end of a certificate.
+    pub certificate_warning: Duration,
     /// Shorter times than anyone may configure, for tests.
     pub unsafe_times: UnsafeTimes,
 }
@@ -69,6 +71,7 @@ impl RuleSettings {
             hsms_elsewhere: BTreeSet::new(),
             destroy_after: None,
             require_rehearsal: false,
+            certificate_warning: Duration::from_secs(30 * 86_400),
             unsafe_times: UnsafeTimes::default(),
         }
     }
@@ -154,7 +157,9 @@ impl Rules {
         let mut unusable: BTreeSet<_> = self.absent.load().values().flatten().copied().collect();
         unusable.extend(context.pools.values().flat_map(|pool| pool.quarantined()));
         unusable.extend(elsewhere.unusable(is_up_here));
+        let wall = context.keyring.store_time(context.clock.now());
         Now {
+            certified: keys.certified(wall),
             held: self.held.load(Ordering::Acquire),
             unreachable: unreachable.cloned().collect(),
             gone: lock(&self.gone).clone(),
@@ -162,7 +167,7 @@ impl Rules {
             registered: keys.registered.clone(),
             rehearsed: keys.rehearsed.clone(),
             quiet: context.keyring.pauses().all(),
-            ..Now::at(context.keyring.store_time(context.clock.now()))
+            ..Now::at(wall)
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use hallmark_core::{
     assertion::{self, SignedAssertion, TokenRequest},
     audit::Signing,
+    certificate,
     client::Client,
     error::{Error, Reason},
     key::{Alg, KeyLine},
@@ -71,6 +72,7 @@ impl Sign {
         let _admitted = registered.limits.admit(grant.identity())?;
         context.keyring.pauses().check(&client.name)?;
         let (line, key, pool) = self.choose(client, alg, &*context.keyring.leased()?)?;
+        certificate::check(client, key.validity(), context.clock.now())?;
         let who = grant.identity().to_string();
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
         let input = assertion::prepare(grant, client, key.header())?;

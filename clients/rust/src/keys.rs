@@ -12,23 +12,34 @@ use crate::{Client, Error, client::timed};
 mod types;
 
 pub use types::{
-    Adoption, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState, ObjectRef, Order,
-    Stray, UpcomingStep,
+    Adoption, Certificate, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState,
+    ObjectRef, Order, Stray, UpcomingStep,
 };
 
-/// Sends a change until it is through, and gives what came of it.
-macro_rules! change {
+/// Sends a call for operators until it is through, and gives the answer.
+macro_rules! operate {
     ($client:expr, $call:ident($message:expr)) => {{
-        let deadline = $client.deadline(Some($client.inner.options.timeout.max(GENERATION)));
+        let deadline = $client.deadline(Some($client.inner.options.timeout.max($crate::keys::GENERATION)));
         let message = $message;
         let send = |channel| {
             let request = timed(message.clone(), deadline);
             async move { KeyServiceClient::new(channel).$call(request).await }
         };
-        let change = $client.call(deadline, send).await?.change;
+        $client.call(deadline, send).await?
+    }};
+}
+
+/// Sends a change until it is through, and gives what came of it.
+macro_rules! change {
+    ($client:expr, $call:ident($message:expr)) => {{
+        let change = operate!($client, $call($message)).change;
         change.map(KeyChange::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `change`"))
     }};
 }
+
+mod certificates;
+
+pub use certificates::{CertificateNames, CertificateRequest, KeyChoice, SoftwareStatement};
 
 impl Client {
     /// All keys of one client, or of all clients.

@@ -34,8 +34,8 @@ pub use clients::OAuthClient;
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, reason};
 pub use keys::{
-    Adoption, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState, ObjectRef, Order,
-    Stray, UpcomingStep,
+    Adoption, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks, Key,
+    KeyAction, KeyChange, KeyChoice, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray, UpcomingStep,
 };
 pub use sign::{FormField, SignRequest, SignedAssertion, SignedStream, Streamed, TokenRequest};
 pub use token::AccessToken;

@@ -57,6 +57,23 @@ impl KeyService for FakeKeys {
         Ok(Response::new(v1::CreateKeysResponse { change: Some(applied("create_keys", &"")) }))
     }
 
+    async fn create_certificate_request(
+        &self,
+        request: Request<v1::CreateCertificateRequestRequest>,
+    ) -> Result<Response<v1::CreateCertificateRequestResponse>, Status> {
+        let request = format!("{:?}", request.into_inner()).into_bytes();
+        let key = Some(v1::Key::default());
+        Ok(Response::new(v1::CreateCertificateRequestResponse { request, key }))
+    }
+
+    async fn sign_software_statement(
+        &self,
+        request: Request<v1::SignSoftwareStatementRequest>,
+    ) -> Result<Response<v1::SignSoftwareStatementResponse>, Status> {
+        let software_statement = format!("{:?}", request.into_inner());
+        Ok(Response::new(v1::SignSoftwareStatementResponse { software_statement, ..Default::default() }))
+    }
+
     $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
         let change = Some(applied(stringify!($call), request.get_ref()));
         Ok(Response::new(v1::$response { change }))
@@ -74,6 +91,8 @@ fake! {
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
     adopt_key(AdoptKeyRequest) -> AdoptKeyResponse;
     confirm_key(ConfirmKeyRequest) -> ConfirmKeyResponse;
+    install_certificate(InstallCertificateRequest) -> InstallCertificateResponse;
+    self_sign_certificate(SelfSignCertificateRequest) -> SelfSignCertificateResponse;
 }
 
 #[tonic::async_trait]

@@ -33,6 +33,8 @@ fn key(client: Option<&str>, alg: &str, state: KeyState, kid: Option<&str>) -> K
         destroyed_at: None,
         absent: false,
         next_step: None,
+        certificate_chain: Vec::new(),
+        certificate: None,
     }
 }
 

@@ -37,6 +37,8 @@ fn key(kid: &str, state: KeyState, number: u8) -> Key {
         destroyed_at: None,
         absent: false,
         next_step: None,
+        certificate_chain: Vec::new(),
+        certificate: None,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Alarm {
     Moves,
     /// An HSM has been down for `line_timeout`.
     HsmGone,
+    /// A certificate that is needed ends soon, or has ended.
+    Certificate,
     /// A revocation holds in this process alone.
     Revocation,
     /// A static host does not show what it should.
@@ -40,6 +42,7 @@ impl Alarm {
             Self::Act => "act",
             Self::Moves => "moves",
             Self::HsmGone => "hsm-gone",
+            Self::Certificate => "certificate",
             Self::Revocation => "revocation",
             Self::PublicUrl => "public-url",
         }

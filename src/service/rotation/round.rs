@@ -71,6 +71,7 @@ impl Rotation {
         self.check_clocks(sweeper, moment);
         self.write_revocations().await;
         keys.recount().await?;
+        self.check_certificates(wall);
         let policies = rules.policies(&context.registry);
         let disputed = self.meet_replicas(sweeper, &policies).await?;
         self.check_hsms(sweeper, moment);

@@ -40,6 +40,12 @@ impl<M: Clone, const N: usize> Declared<M, N> {
         let labels = self.labels.into_iter().zip(values.map(str::to_owned)).collect();
         self.family.get_or_create_owned(&labels)
     }
+
+    /// Takes the series with these values away.
+    pub(super) fn remove(&self, values: [&str; N]) {
+        let labels: Vec<_> = self.labels.into_iter().zip(values.map(str::to_owned)).collect();
+        self.family.remove(&labels);
+    }
 }
 
 pub(super) struct Declarations {

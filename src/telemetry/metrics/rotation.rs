@@ -1,6 +1,11 @@
 //! What the sweep counts.
 
-use std::{collections::BTreeSet, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    sync::PoisonError,
+    time::Duration,
+};
 
 use hallmark_core::time::Timestamp;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
@@ -23,6 +28,8 @@ pub struct RotationMetrics {
     differences: Gauge,
     strays: Declared<Gauge, 1>,
     absent: Declared<Gauge, 1>,
+    certificates: Declared<Gauge, 2>,
+    known_certificates: Mutex<BTreeMap<(String, String), i64>>,
 }
 
 impl RotationMetrics {
@@ -36,16 +43,18 @@ impl RotationMetrics {
         let moves = d.counter("rotation_moves", "Keys moved by the sweep to another state: `done`, or `failed` and tried again", ["outcome"]);
         let acts = d.counter("rotation_acts", "Key lines for which the sweep had keys made or destroyed on an HSM: `done`, or `failed` and tried again", ["outcome"]);
         let overdue = d.gauge("rotation_overdue", "1 for each client in which another key should sign by now, and none can", ["client"]);
-        let alarms = d.gauge("alarms", "How many of a kind are on: `sweep`, `clock`, `policies`, `overdue`, `act`, `moves`, `hsm-gone`, `revocation`, `public-url`", ["alarm"]);
+        let alarms = d.gauge("alarms", "How many of a kind are on: `sweep`, `clock`, `policies`, `overdue`, `act`, `moves`, `hsm-gone`, `certificate`, `revocation`, `public-url`", ["alarm"]);
         let replicas = d.gauge("replicas", "Replicas that live", []).of([]);
         let differences = d.gauge("rotation_policy_differences", "Clients that replicas have different policies for; they are not swept", []).of([]);
         let strays = d.gauge("hsm_strays", "Objects on the HSM that no record knows", ["hsm"]);
         let absent = d.gauge("hsm_absent_keys", "Keys whose objects are not on the HSM", ["hsm"]);
+        let certificates = d.gauge("certificate_expires_timestamp_seconds", "When the certificate of a key ends; keys without one, and keys that ended, have no series", ["client", "kid"]);
         let outcomes = |of: &Declared<Counter, 1>| [of.of(["done"]), of.of(["failed"])];
         Self {
             store_up, leader, sweep_seconds, last_sweep, held,
             moves: outcomes(&moves), acts: outcomes(&acts),
             overdue, was_overdue: Mutex::default(), alarms, replicas, differences, strays, absent,
+            certificates, known_certificates: Mutex::default(),
         }
     }
 
@@ -102,6 +111,21 @@ impl RotationMetrics {
     pub fn replicas(&self, live: usize, differing: usize) {
         self.replicas.set(gauge(live));
         self.differences.set(gauge(differing));
+    }
+
+    /// When certificates end, by client and `kid`: all of them.
+    pub fn certificates(&self, now: BTreeMap<(String, String), i64>) {
+        let mut before = self.known_certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if *before == now {
+            return;
+        }
+        for (client, kid) in before.keys().filter(|key| !now.contains_key(*key)) {
+            self.certificates.remove([client, kid]);
+        }
+        for ((client, kid), end) in &now {
+            self.certificates.of([client, kid]).set(*end);
+        }
+        *before = now;
     }
 
     /// What was found on an HSM.

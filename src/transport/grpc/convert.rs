@@ -22,7 +22,7 @@ use crate::service::{
 /// More extra claims than any profile knows of.
 const MAX_CLAIMS: usize = 64;
 /// Texts that go into the token request or the audit log.
-const MAX_TEXT: usize = 8 * 1024;
+pub(super) const MAX_TEXT: usize = 8 * 1024;
 
 pub(super) fn assertion_request(message: v1::SignAssertionRequest) -> Result<AssertionRequest, Error> {
     Ok(AssertionRequest {
@@ -82,6 +82,8 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         destroyed_at: times.destroyed.map(timestamp),
         absent: false,
         next_step: None,
+        certificate_chain: record.certificate_chain.clone(),
+        certificate: super::certificates::leaf(record),
     }
 }
 
@@ -171,7 +173,7 @@ pub(super) fn optional_name<T: FromStr<Err: fmt::Display>>(field: &str, value: &
     if value.is_empty() { Ok(None) } else { name(field, value).map(Some) }
 }
 
-fn text(field: &str, value: String) -> Result<Option<String>, Error> {
+pub(super) fn text(field: &str, value: String) -> Result<Option<String>, Error> {
     if value.len() > MAX_TEXT {
         return Err(invalid(field, &format!("is longer than {MAX_TEXT} bytes")));
     }
@@ -191,7 +193,7 @@ pub(super) fn invalid(field: &str, why: &str) -> Error {
 }
 
 /// Reads a JSON object, keeping each value byte for byte and refusing names that come twice.
-fn claims(json: &[u8]) -> Result<Claims, Error> {
+pub(super) fn claims(json: &[u8]) -> Result<Claims, Error> {
     if json.is_empty() {
         return Ok(Claims::default());
     }

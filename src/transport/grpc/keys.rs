@@ -9,7 +9,7 @@ use hallmark_core::{
 use hallmark_proto::v1::{self, ListKeysRequest, ListKeysResponse, key_service_server::KeyService};
 use tonic::{Request, Response, Status};
 
-use super::{call::Call, convert, operation::Operation};
+use super::{call::Call, certificates, convert, operation::Operation};
 use crate::service::{keys::Keys, refusals::Refusals, rotation::Rotation};
 
 const LARGEST_PAGE: usize = 1000;
@@ -44,6 +44,30 @@ macro_rules! changes {
                 call.answer(&self.refusals, "", found.map(|record| v1::GetKeyResponse { key: Some(self.key(&record)) }))
             }
 
+            async fn create_certificate_request(
+                &self,
+                request: Request<v1::CreateCertificateRequestRequest>,
+            ) -> Result<Response<v1::CreateCertificateRequestResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let message = request.into_inner();
+                let client = message.client();
+                let made = async { self.keys.request_certificate(&call.caller, message.read()?).await };
+                let made = made.await.map(|(der, key)| certificates::csr_response(der, &key));
+                call.answer(&self.refusals, &client, made)
+            }
+
+            async fn sign_software_statement(
+                &self,
+                request: Request<v1::SignSoftwareStatementRequest>,
+            ) -> Result<Response<v1::SignSoftwareStatementResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let message = request.into_inner();
+                let client = message.client();
+                let signed = async { self.keys.sign_software_statement(&call.caller, message.read()?).await };
+                let signed = signed.await.map(certificates::statement_response);
+                call.answer(&self.refusals, &client, signed)
+            }
+
             $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
                 let call = Call::of(&self.refusals, &request)?;
                 let message = request.into_inner();
@@ -69,6 +93,8 @@ changes! {
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse by alter;
     confirm_key(ConfirmKeyRequest) -> ConfirmKeyResponse by alter;
     adopt_key(AdoptKeyRequest) -> AdoptKeyResponse by adopt;
+    install_certificate(InstallCertificateRequest) -> InstallCertificateResponse by install_certificate;
+    self_sign_certificate(SelfSignCertificateRequest) -> SelfSignCertificateResponse by self_sign_certificate;
 }
 
 impl KeyManagement {

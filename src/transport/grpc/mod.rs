@@ -5,6 +5,7 @@
 
 mod assertion;
 mod call;
+mod certificates;
 mod clients;
 mod convert;
 mod jwks;

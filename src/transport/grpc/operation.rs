@@ -137,11 +137,11 @@ fn kid(text: &str) -> Result<Kid, Error> {
     name("kid", text)
 }
 
-fn request_id(text: String) -> Result<String, Error> {
+pub(super) fn request_id(text: String) -> Result<String, Error> {
     required_text("request_id", text, 128)
 }
 
-fn reason(text: String) -> Result<String, Error> {
+pub(super) fn reason(text: String) -> Result<String, Error> {
     required_text("reason", text, 1024)
 }
 

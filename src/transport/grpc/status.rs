@@ -32,6 +32,7 @@ fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidRequest
         | Reason::InvalidClaims
+        | Reason::InvalidCertificate
         | Reason::ReservedClaim
         | Reason::AlgNotConfigured
         | Reason::LifetimeTooLong

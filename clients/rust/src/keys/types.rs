@@ -35,6 +35,29 @@ pub struct Key {
     pub absent: bool,
     /// What happens to it next by itself.
     pub next_step: Option<UpcomingStep>,
+    /// X.509, DER, leaf first; empty where it has none.
+    pub certificate_chain: Vec<Vec<u8>>,
+    /// What the first of these says.
+    pub certificate: Option<Certificate>,
+}
+
+/// What a certificate says of itself. Its texts are those of whoever issued it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// RFC 4514.
+    pub subject: String,
+    /// RFC 4514.
+    pub issuer: String,
+    /// In hexadecimal.
+    pub serial: String,
+    pub not_before: Option<SystemTime>,
+    pub not_after: Option<SystemTime>,
+    /// Of the subject's alternative names.
+    pub san_uris: Vec<String>,
+    pub san_dns: Vec<String>,
+    /// Digests of its DER.
+    pub sha1: Vec<u8>,
+    pub sha256: Vec<u8>,
 }
 
 /// A step that Hallmark is going to take by itself.
@@ -284,7 +307,18 @@ impl From<v1::Key> for Key {
             destroyed_at: key.destroyed_at.and_then(|time| time.try_into().ok()),
             absent: key.absent,
             next_step: key.next_step.and_then(UpcomingStep::read),
+            certificate_chain: key.certificate_chain,
+            certificate: key.certificate.map(Certificate::from),
         }
+    }
+}
+
+impl From<v1::Certificate> for Certificate {
+    fn from(shown: v1::Certificate) -> Self {
+        let v1::Certificate { subject, issuer, serial, not_before, not_after, san_uris, san_dns, sha1, sha256 } = shown;
+        let not_before = not_before.and_then(|time| time.try_into().ok());
+        let not_after = not_after.and_then(|time| time.try_into().ok());
+        Self { subject, issuer, serial, not_before, not_after, san_uris, san_dns, sha1, sha256 }
     }
 }
 

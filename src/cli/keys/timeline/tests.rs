@@ -34,6 +34,8 @@ fn key(kid: &str, state: KeyState, created: SystemTime) -> Key {
         destroyed_at: None,
         absent: false,
         next_step: None,
+        certificate_chain: Vec::new(),
+        certificate: None,
     }
 }
 

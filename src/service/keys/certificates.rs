@@ -1,0 +1,310 @@
+//! Certificates of clients' keys: asked for, made, installed; and software statements, which show them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hallmark_core::{
+    assertion::{SigningInput, Stamp},
+    audit::Signing,
+    certificate::{self, Certificate, Validity, chain, request},
+    client::Client,
+    error::{Error, Reason},
+    key::{ClientName, KeyId, KeyRecord, KeyState, Kid},
+    policy::{Caller, OperatorRole},
+    ports::{ChangeState, KeyChange, RecordUpdate},
+    profile::Binding,
+    software_statement::{self, Statement},
+};
+
+use super::{
+    Changed, Keys,
+    change::{Author, Begun, check_request_id},
+    choice::{Chosen, KeyChoice, check_alive},
+    no_such_key, store_error,
+};
+use crate::{
+    pool::Signed,
+    service::{intent::Intent, sign::audit_unavailable},
+};
+
+/// Whose certificate it is to be, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedNames {
+    /// RFC 4514; `None`: the client's name.
+    pub subject: Option<String>,
+    pub san_uris: Vec<String>,
+    pub san_dns: Vec<String>,
+}
+
+/// An operator asks for a certificate.
+#[derive(Clone, Debug)]
+pub struct CsrRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub key: KeyChoice,
+    pub names: WantedNames,
+}
+
+/// An operator brings a certificate.
+#[derive(Clone, Debug)]
+pub struct InstallRequest {
+    pub request_id: String,
+    pub reason: String,
+    /// Without a `kid`: the key that the leaf is for.
+    pub key: KeyChoice,
+    /// DER, leaf first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// An operator wants a certificate that signs itself.
+#[derive(Clone, Debug)]
+pub struct SelfSignRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub key: KeyChoice,
+    pub names: WantedNames,
+    pub lifetime: Duration,
+    /// In place of one that assertions are signed with now.
+    pub force: bool,
+}
+
+/// An operator wants a software statement.
+#[derive(Clone, Debug)]
+pub struct StatementRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub key: KeyChoice,
+    pub statement: Statement,
+}
+
+/// A software statement that was signed.
+#[derive(Clone, Debug)]
+pub struct SignedStatement {
+    pub compact: String,
+    pub kid: Kid,
+    pub stamp: Stamp,
+}
+
+/// Where a certificate comes from.
+enum Wanted {
+    Chain(Vec<Vec<u8>>),
+    SelfSigned { input: SigningInput, force: bool },
+}
+
+impl Keys {
+    /// A PKCS#10 request, DER, and the key that it is for.
+    pub async fn request_certificate(
+        &self,
+        caller: &Caller,
+        request: CsrRequest,
+    ) -> Result<(Vec<u8>, KeyRecord), Error> {
+        let CsrRequest { request_id, reason, key, names } = request;
+        let chosen = self.choose(caller, &key, OperatorRole::Rotate)?;
+        let input = request::request(&names.parse(&key.client)?, &chosen.public.key)?;
+        let who = caller.identity.to_string();
+        let author = Author { who: &who, change: &request_id, reason: &reason };
+        let signed = self.sign_for_operator(&chosen, input, &author, "").await?;
+        let der = request::finish(&signed.to_be_signed, chosen.record.alg, &signed.signature)?;
+        Ok((der, chosen.record))
+    }
+
+    /// Puts a chain beside its key.
+    pub async fn install_certificate(&self, caller: &Caller, request: InstallRequest) -> Result<Changed, Error> {
+        let InstallRequest { request_id, reason, key, chain } = request;
+        self.authorise(caller, OperatorRole::Rotate)?;
+        let chosen = self.of_leaf(caller, &key, &chain)?;
+        let shown = chain::check(&chain, &chosen.public.key, self.now())?;
+        let text = format!("install-certificate {} {}", chosen.public.kid, shown.thumbprints.x5t_s256());
+        let change = self.new_change(caller, key.client.clone(), &request_id, &reason, text);
+        self.certify(chosen, change, Wanted::Chain(chain)).await
+    }
+
+    /// Makes a certificate that the key signs itself, and installs it.
+    pub async fn self_sign_certificate(&self, caller: &Caller, request: SelfSignRequest) -> Result<Changed, Error> {
+        let SelfSignRequest { request_id, reason, key, names, lifetime, force } = request;
+        let role = if force { OperatorRole::Destroy } else { OperatorRole::Rotate };
+        let chosen = self.choose(caller, &key, role)?;
+        let text = format!("self-sign {} {} {names:?}", chosen.public.kid, lifetime.as_secs());
+        let names = names.parse(&key.client)?;
+        let alg = chosen.record.alg;
+        let input = request::self_signed(names, &chosen.public.key, alg, lifetime)?;
+        let change = self.new_change(caller, key.client.clone(), &request_id, &reason, text);
+        self.certify(chosen, change, Wanted::SelfSigned { input, force }).await
+    }
+
+    /// A software statement about a client.
+    pub async fn sign_software_statement(
+        &self,
+        caller: &Caller,
+        request: StatementRequest,
+    ) -> Result<SignedStatement, Error> {
+        let StatementRequest { request_id, reason, key, statement } = request;
+        let chosen = self.choose(caller, &key, OperatorRole::Rotate)?;
+        let key = chosen.pool_key()?;
+        certificate::check(&chosen.client, key.validity(), self.now())?;
+        let audience = statement.registration_endpoint.clone();
+        let input = software_statement::prepare(statement, &chosen.client, key.header())?;
+        let who = caller.identity.to_string();
+        let author = Author { who: &who, change: &request_id, reason: &reason };
+        let signed = self.sign_for_operator(&chosen, input, &author, &audience).await?;
+        let (compact, stamp) = signed.to_be_signed.into_compact(&signed.signature)?;
+        Ok(SignedStatement { compact, kid: chosen.public.kid, stamp })
+    }
+
+    /// Installs what is wanted, once for each `request_id`. It goes on where the caller hangs up.
+    async fn certify(&self, chosen: Chosen, change: KeyChange, wanted: Wanted) -> Result<Changed, Error> {
+        check_request_id(&change.request_id)?;
+        let this = self.clone();
+        let work = async move { this.certify_once(chosen, change, wanted).await };
+        let changed = tokio::spawn(work).await.map_err(Error::internal)?;
+        self.rules.wake.notify_one();
+        changed
+    }
+
+    async fn certify_once(&self, chosen: Chosen, change: KeyChange, wanted: Wanted) -> Result<Changed, Error> {
+        let who = change.operator.clone();
+        let change = match self.begin(change).await? {
+            Begun::Go(change) => change,
+            Begun::Done(changed) => return Ok(self.with_advice(changed, &chosen.client)),
+        };
+        let author = Author { who: &who, change: &change.id, reason: &change.reason };
+        let made = self.make_and_write(&chosen, wanted, &author).await;
+        let state = if made.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
+        let keys = vec![chosen.record.id];
+        let ended = self.context.keyring.store().end_change(&change.id, state, &keys).await.map_err(store_error);
+        made?;
+        ended?;
+        self.reload().await?;
+        Ok(self.with_advice(self.changed(KeyChange { state, keys, ..change }), &chosen.client))
+    }
+
+    async fn make_and_write(&self, chosen: &Chosen, wanted: Wanted, author: &Author<'_>) -> Result<(), Error> {
+        let chain = match wanted {
+            Wanted::Chain(chain) => chain,
+            Wanted::SelfSigned { input, force } => {
+                if !force {
+                    check_replaceable(chosen, self.now())?;
+                }
+                let signed = self.sign_for_operator(chosen, input, author, "").await?;
+                let der = request::finish(&signed.to_be_signed, chosen.record.alg, &signed.signature)?;
+                // Nor does what an HSM signed go out unseen.
+                chain::check(std::slice::from_ref(&der), &chosen.public.key, self.now())?;
+                vec![der]
+            }
+        };
+        self.write_chain(chosen.record.id, chain, author).await
+    }
+
+    /// Written over the record as it is now: what it was when the key was chosen may be old.
+    async fn write_chain(&self, key: KeyId, chain: Vec<Vec<u8>>, author: &Author<'_>) -> Result<(), Error> {
+        self.reload().await?;
+        let record = self.context.keyring.keys().find(key).cloned();
+        let record = record.ok_or_else(|| Error::internal("a key without a record"))?;
+        check_alive(&record)?;
+        let mut next = KeyRecord { certificate_chain: chain, ..record };
+        // What the authorization server has is another certificate, for all that anyone has confirmed.
+        next.times.registered = None;
+        let update = RecordUpdate { from: next.state, record: next };
+        self.audited(author, "install-certificate", &key.to_string(), async {
+            self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)
+        })
+        .await
+    }
+
+    /// Signs what is no assertion with a client's key; audited as what it is, and with who wanted it and why. It is given
+    /// out only once that is on the disk.
+    async fn sign_for_operator(
+        &self,
+        chosen: &Chosen,
+        input: SigningInput,
+        author: &Author<'_>,
+        audience: &str,
+    ) -> Result<Signed, Error> {
+        let (key, deadline) = (Arc::new(chosen.pool_key()?), Instant::now() + PATIENCE);
+        let pool = self.pool(&chosen.record.hsm)?;
+        self.context.keyring.leased()?;
+        pool.check(&key, deadline)?;
+        let (kind, subject) = (input.kind(), chosen.record.id.to_string());
+        let signing = Signing {
+            request: author.change,
+            who: author.who,
+            client: chosen.client.name.as_str(),
+            kid: key.kid.as_str(),
+            alg: key.alg.as_str(),
+            kind,
+            audience,
+        };
+        self.audited(author, &format!("sign-{kind}"), &subject, async {
+            let intent = Intent::record(&self.context, signing)?;
+            let signed = pool.sign(key.clone(), input, deadline).await;
+            let signed = signed.and_then(|signed| self.still_alive(chosen).map(|()| signed));
+            let outcome = intent.outcome(signed.as_ref().map(|signed| Some(&signed.to_be_signed.stamp)));
+            self.context.audit.append_synced(outcome).await.map_err(audit_unavailable)?;
+            signed
+        })
+        .await
+    }
+
+    /// The key may have been revoked while the HSM worked.
+    fn still_alive(&self, chosen: &Chosen) -> Result<(), Error> {
+        let keys = self.context.keyring.leased()?;
+        keys.find(chosen.record.id).map_or_else(|| Err(no_such_key(chosen.public.kid.as_str())), check_alive)
+    }
+
+    /// Adds when it holds, and what else there is to do.
+    fn with_advice(&self, mut changed: Changed, client: &Client) -> Changed {
+        let active = changed.keys.iter().any(|record| record.state == KeyState::Active);
+        let policies = self.rules.policies(&self.context.registry);
+        changed.in_force_everywhere_at = active.then(|| self.now().plus(policies.of(&client.name).store_lease));
+        changed.advice = changed.keys.iter().flat_map(|record| advice(client, record)).collect();
+        changed
+    }
+}
+
+impl WantedNames {
+    fn parse(&self, client: &ClientName) -> Result<request::Names, Error> {
+        let subject = self.subject.clone().unwrap_or_else(|| format!("CN={client}"));
+        request::Names::new(&subject, &self.san_uris, &self.san_dns)
+    }
+}
+
+/// A new certificate can't be known to anyone at the moment it is made.
+fn check_replaceable(chosen: &Chosen, now: hallmark_core::time::Timestamp) -> Result<(), Error> {
+    let signs = chosen.record.state == KeyState::Active && chosen.client.makes.wants_certificate();
+    let holds = Validity::of_leaf(&chosen.record.certificate_chain).is_some_and(|validity| validity.holds(now));
+    if signs && holds && chosen.client.profile.binding != Binding::Jwks {
+        let text = format!(
+            "key `{}` signs with a certificate that its authorization server knows, and it would not know the new one; make \
+             one for the standby (`--standby`), register it, and rotate; `--force` goes through",
+            chosen.public.kid
+        );
+        return Err(Error::new(Reason::GateShut, text));
+    }
+    Ok(())
+}
+
+fn advice(client: &Client, record: &KeyRecord) -> Vec<String> {
+    let kid = record.public.as_ref().map_or("?", |public| public.kid.as_str());
+    let mut advice = Vec::new();
+    let shown = record.certificate_chain.first().and_then(|leaf| Certificate::parse(leaf).ok());
+    if let Some(shown) = shown {
+        let thumbprint = shown.thumbprints.x5t_s256();
+        advice.push(format!("the leaf is `{}`, x5t#S256 {thumbprint}", shown.subject.escape_debug()));
+    }
+    let by_hand = client.profile.binding != Binding::Jwks;
+    if !client.makes.wants_certificate() {
+        advice.push("assertions of this client show no certificate; its JWKS does".to_owned());
+    } else if record.state == KeyState::Active {
+        advice.push("assertions show it from now on: its authorization server must know it".to_owned());
+    } else if by_hand {
+        advice.push(format!(
+            "once the authorization server has it: hallmark keys confirm {kid} --registered --reason TEXT"
+        ));
+    }
+    advice
+}
+
+/// An HSM that takes longer for a signature is of no use to an operator either.
+const PATIENCE: Duration = Duration::from_secs(30);
