@@ -4,6 +4,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+mod certificates;
 mod inspect;
 mod keys;
 mod profiles;
@@ -12,6 +13,7 @@ mod rotation;
 #[cfg(test)]
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
+    certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     inspect::InspectArgs,
     keys::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
     profiles::{ProfilesCommand, ShowProfileArgs},
@@ -42,6 +44,13 @@ pub(super) enum Command {
     },
     /// Reads what an authorization server says of itself, and prints a section for the configuration
     Discover(DiscoverArgs),
+    /// Asks for a certificate of a client's key, and prints the request (as an operator)
+    Csr(CsrArgs),
+    /// Installs, makes and shows certificates of a client's keys (as an operator)
+    Cert {
+        #[command(subcommand)]
+        command: CertCommand,
+    },
     /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
     /// Says what each kind of authorization server wants (needs no server of ours)

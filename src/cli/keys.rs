@@ -13,7 +13,7 @@ use super::{
 };
 
 mod consequences;
-mod render;
+pub(super) mod render;
 mod timeline;
 
 pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
@@ -151,7 +151,7 @@ fn told(change: &KeyChange, done: &str, json: bool) -> Result<u8, Failure> {
         .print()
 }
 
-fn made(args: OrderArgs, force: bool) -> Order {
+pub(super) fn made(args: OrderArgs, force: bool) -> Order {
     let order = Order::new(args.reason);
     Order { request_id: args.request_id.unwrap_or(order.request_id), force, ..order }
 }

@@ -4,6 +4,7 @@
 //! in the environment; then it runs.
 
 mod args;
+mod certificates;
 mod check_config;
 mod connect;
 mod consent;
@@ -68,6 +69,10 @@ impl Cli {
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
             Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),
             Command::Inspect(args) => Ok(Prepared::new(async move || inspect::run(args, json).await)),
+            Command::Csr(args) => Ok(Prepared::new(async move || certificates::csr(args, connection, json).await)),
+            Command::Cert { command } => {
+                Ok(Prepared::new(async move || certificates::cert(command, connection, json).await))
+            }
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }
     }

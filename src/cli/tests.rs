@@ -40,6 +40,14 @@ fn what_the_documents_say_can_be_typed() {
         "rotation plan",
         "rotation plan clinic --until 1y --json",
         "rotation rehearse clinic --url https://keys.example/jwks.json --ca ca.pem --dry-run --json",
+        "csr clinic",
+        "csr clinic --kid k1 --subject CN=a,O=b --san-uri https://a/ --san-uri urn:b --san-dns a.example --out a.csr --json",
+        "csr clinic --standby --reason renewal",
+        "cert install clinic chain.pem --reason first",
+        "cert install clinic chain.pem --kid k1 --reason first --request-id r1 --json",
+        "cert self-sign clinic --days 365 --subject CN=a --standby --reason first",
+        "cert self-sign clinic --days 365 --kid k1 --force --reason anew",
+        "cert show clinic --kid k1 --json",
         "jwks clinic",
         "profiles list --json",
         "profiles show epic",
@@ -77,6 +85,10 @@ fn what_misses_a_part_is_wrong_usage() {
         "keys confirm k1 --registered",
         // Nothing holds a revocation up.
         "keys revoke k1 --reason x --force",
+        "cert install clinic chain.pem",
+        "cert self-sign clinic --reason x",
+        "cert self-sign clinic --reason x --days 0",
+        "csr clinic --kid k1 --standby",
         "keys adopt clinic --reason x",
         "keys adopt clinic --reason x --label old --cka-id 00",
         "keys adopt clinic --reason x --cka-id 0",
@@ -94,7 +106,7 @@ fn what_misses_a_part_is_wrong_usage() {
 #[test]
 fn help() {
     insta::assert_snapshot!(Cli::command().term_width(100).render_help());
-    for command in ["keys", "rotation"] {
+    for command in ["keys", "rotation", "cert"] {
         let mut cli = Cli::command().term_width(100);
         let command = cli.find_subcommand_mut(command).expect("there is such a command");
         insta::assert_snapshot!(command.render_help());

@@ -3,10 +3,11 @@
 use std::time::SystemTime;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hallmark_client::{ChangeState, HsmLook, Key, KeyChange, KeyList, Stray};
+use hallmark_client::{Certificate, ChangeState, HsmLook, Key, KeyChange, KeyList, Stray};
 use serde_json::{Value, json};
 
 use crate::cli::{
+    certificates,
     output::{Output, distance, table, time},
     rotation::step_as_json,
 };
@@ -51,6 +52,8 @@ fn names(hsms: &[&String]) -> String {
 }
 
 fn keys_table(keys: &[Key], now: SystemTime) -> String {
+    // Most clients have none.
+    let certified = keys.iter().any(|key| key.certificate.is_some());
     let head = ["CLIENT", "ALG", "HSM", "STATE", "KID", "CREATED", "NEXT"].map(str::to_owned);
     let row = |key: &Key| {
         let absent = if key.absent { ", absent" } else { "" };
@@ -65,7 +68,25 @@ fn keys_table(keys: &[Key], now: SystemTime) -> String {
         ]
     };
     let rows: Vec<_> = std::iter::once(head).chain(keys.iter().map(row)).collect();
-    table(&rows)
+    if !certified {
+        return table(&rows);
+    }
+    let of = |key: &Key| key.certificate.as_ref().map_or("-".to_owned(), |shown| until(shown, now));
+    let last = std::iter::once("CERTIFICATE".to_owned()).chain(keys.iter().map(of));
+    let with = |([client, alg, hsm, state, kid, created, next], of): ([String; 7], String)| {
+        [client, alg, hsm, state, kid, created, of, next]
+    };
+    table(&rows.into_iter().zip(last).map(with).collect::<Vec<_>>())
+}
+
+/// When a certificate ends, or that it can't be used.
+fn until(shown: &Certificate, now: SystemTime) -> String {
+    match (shown.not_before, shown.not_after) {
+        (_, Some(end)) if end < now => format!("EXPIRED {}, {}", time(end), distance(now, end)),
+        (Some(start), _) if now < start => format!("NOT VALID before {}", time(start)),
+        (_, Some(end)) => format!("until {}, {}", time(end), distance(now, end)),
+        (_, None) => "-".to_owned(),
+    }
 }
 
 fn next(key: &Key, now: SystemTime) -> String {
@@ -99,6 +120,7 @@ pub(super) fn key_as_text(key: &Key, now: SystemTime) -> Output {
     for (name, at) in moments(key) {
         lines.extend(at.map(|at| (name, format!("{}, {}", time(at), distance(now, at)))));
     }
+    lines.extend(key.certificate.as_ref().map(|shown| ("certificate", until(shown, now))));
     lines.push(("origin", key.origin.clone()));
     lines.push(("CKA_ID", hex(&key.cka_id)));
     lines.push(("label", key.label.escape_debug().to_string()));
@@ -120,7 +142,7 @@ fn moments(key: &Key) -> [(&'static str, Option<SystemTime>); 7] {
 }
 
 /// `done` says what it was, for people.
-pub(super) fn change_as_text(change: &KeyChange, done: &str, now: SystemTime) -> Output {
+pub(in crate::cli) fn change_as_text(change: &KeyChange, done: &str, now: SystemTime) -> Output {
     let KeyChange { id, state, keys, in_force_everywhere_at, advice } = change;
     let mut stderr = match state {
         ChangeState::Applied => format!("{done}\n"),
@@ -138,7 +160,7 @@ pub(super) fn change_as_text(change: &KeyChange, done: &str, now: SystemTime) ->
     Output { stdout, stderr }
 }
 
-pub(super) fn change_as_json(change: &KeyChange) -> Value {
+pub(in crate::cli) fn change_as_json(change: &KeyChange) -> Value {
     json!({
         "id": change.id,
         "state": change.state.as_str(),
@@ -164,7 +186,7 @@ pub(super) fn all_as_json(keys: &[Key]) -> Vec<Value> {
     keys.iter().map(key_as_json).collect()
 }
 
-pub(super) fn key_as_json(key: &Key) -> Value {
+pub(in crate::cli) fn key_as_json(key: &Key) -> Value {
     json!({
         "id": key.id,
         "client": key.client,
@@ -186,9 +208,11 @@ pub(super) fn key_as_json(key: &Key) -> Value {
         "destroyed_at": key.destroyed_at.map(time),
         "absent": key.absent,
         "next_step": key.next_step.as_ref().map(step_as_json),
+        "certificate": key.certificate.as_ref().map(certificates::as_json),
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In lower case, without separators.
+pub(in crate::cli) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
