@@ -6,6 +6,7 @@
 
 mod architecture;
 mod audit;
+mod certificates;
 mod cli;
 mod configuration;
 mod database;

@@ -68,7 +68,7 @@ impl Process {
     }
 
     fn waits(&self, record: &KeyRecord) -> String {
-        self.rotation.next_step(record).unwrap().blocked.unwrap_or_default()
+        self.rotation.outlook().next_step(record).unwrap().blocked.unwrap_or_default()
     }
 }
 
