@@ -141,6 +141,9 @@ async fn from_a_request_to_an_assertion_that_shows_the_chain() {
     assert_eq!(refusal.reason, "NO_CERTIFICATE");
     assert!(refusal.message.contains("it has none") && refusal.message.contains("hallmark csr demo"), "{refusal:?}");
 
+    let listed = done(&clinic.hallmark(&["keys", "list", "--client", "demo"]));
+    assert_eq!(listed.matches("MISSING").count(), 2, "{listed}");
+
     clinic.make_ca();
     done(&csr(&clinic, "demo", &[]));
     let shown = clinic.openssl(&["req", "-in", "demo.csr", "-verify", "-noout", "-text"]);
@@ -304,8 +307,8 @@ async fn a_rotation_waits_for_the_certificate_of_the_next_key() {
     })
     .await;
     assert!(refused.contains("no certificate that is valid now"), "{refused}");
-    let plan = done(&clinic.hallmark(&["keys", "show", &standby]));
-    assert!(plan.contains(&standby), "{plan}");
+    let shown = done(&clinic.hallmark(&["keys", "show", &standby]));
+    assert!(shown.contains("certificate  MISSING"), "{shown}");
 
     done(&self_sign(&["--standby"]));
     done(&rotate());

@@ -170,7 +170,7 @@ pub(crate) fn missing(client: &Client) -> Error {
 fn unusable(client: &Client, objection: &str) -> Error {
     let text = format!(
         "client `{0}` needs a certificate for its key, as its authorization server looks for one: {objection}; an \
-         operator can run `hallmark csr {0}`, have it signed, and `hallmark cert install {0} FILE`",
+         operator can run `hallmark csr {0}`, have it signed, and `hallmark cert install {0} FILE --reason TEXT`",
         client.name
     );
     Error::new(Reason::NoCertificate, text)

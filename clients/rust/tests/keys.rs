@@ -6,7 +6,8 @@ use std::{
 };
 
 use hallmark_client::{
-    Adoption, ChangeState, Client, Confirmation, Connection, HsmLook, KeyAction, KeyState, ObjectRef, Order,
+    Adoption, CertificateNames, ChangeState, Client, Confirmation, Connection, HsmLook, KeyAction, KeyChoice, KeyState,
+    ObjectRef, Order,
 };
 use hallmark_proto::v1::{
     self,
@@ -196,6 +197,36 @@ async fn each_action_is_its_own_call() {
         "{}",
         change.advice[0]
     );
+}
+
+#[tokio::test]
+async fn certificates_are_asked_for_and_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, client) = start(&folder);
+    let key = || KeyChoice { client: "clinic".to_owned(), kid: None, standby: true };
+    let names = || CertificateNames { san_uris: vec!["urn:a".to_owned()], ..CertificateNames::default() };
+    let request = client.request_certificate(key(), names(), "renewal").await.expect("a request");
+    let said = String::from_utf8(request.der).expect("what was asked for");
+    for part in ["client: \"clinic\"", "standby: true", "san_uris: [\"urn:a\"]", "reason: \"renewal\""] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let change = client.install_certificate(KeyChoice::active("clinic"), vec![vec![1], vec![2]], "issued").await;
+    let change = change.expect("installed");
+    assert_eq!(change.id, "install_certificate");
+    assert!(change.advice[0].contains("certificate_chain: [[1], [2]]"), "{}", change.advice[0]);
+    let year = Duration::from_secs(365 * 86_400);
+    let order = Order::new("sandbox").force();
+    let change = client.self_sign_certificate(key(), names(), year, order).await.expect("made");
+    assert_eq!(change.id, "self_sign_certificate");
+    for part in ["seconds: 31536000", "force: true"] {
+        assert!(change.advice[0].contains(part), "{part}: {}", change.advice[0]);
+    }
+    let statement =
+        client.sign_software_statement(key(), "https://as.example/register", Some("urn:a"), b"{}", "registration");
+    let said = statement.await.expect("signed").jwt;
+    for part in ["registration_endpoint: \"https://as.example/register\"", "issuer: \"urn:a\""] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[tokio::test]

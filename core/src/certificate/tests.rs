@@ -203,6 +203,19 @@ fn what_is_signed_for_a_certificate_is_no_jose_input() {
     }
 }
 
+/// One in 128 signatures has an r or an s that begins with a zero byte; DER has none of these, JOSE all.
+#[test]
+fn ecdsa_signatures_become_der_whatever_they_begin_with() {
+    let key = Key::new(Alg::ES256);
+    let signed = request(&names(), &key.public).unwrap().encode(NOW, [1; 16]).unwrap();
+    let mut signature = [0xff; 64];
+    (signature[0], signature[1], signature[32], signature[33]) = (0, 0x7f, 0, 0x80);
+    let der = finish(&signed, Alg::ES256, &signature).unwrap();
+    let encoded = x509_cert::request::CertReq::from_der(&der).unwrap().signature;
+    let (r, s) = ([&[2, 31, 0x7f][..], &[0xff; 30]].concat(), [&[2, 32, 0, 0x80][..], &[0xff; 30]].concat());
+    assert_eq!(encoded.raw_bytes(), [&[0x30, 67][..], &r, &s].concat());
+}
+
 #[test]
 fn names_are_taken_as_they_must_be() {
     let one = |subject: &str, uri: &str, dns: &str| {

@@ -33,6 +33,7 @@ fn key(kid: &str, state: KeyState, certificate: Option<Certificate>) -> Key {
         absent: false,
         next_step: None,
         certificate_chain: if certificate.is_some() { vec![b"leaf".to_vec(), vec![7; 60]] } else { Vec::new() },
+        certificate_missing: certificate.is_none(),
         certificate,
     }
 }

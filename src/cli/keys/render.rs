@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hallmark_client::{Certificate, ChangeState, HsmLook, Key, KeyChange, KeyList, Stray};
+use hallmark_client::{ChangeState, HsmLook, Key, KeyChange, KeyList, Stray};
 use serde_json::{Value, json};
 
 use crate::cli::{
@@ -53,7 +53,7 @@ fn names(hsms: &[&String]) -> String {
 
 fn keys_table(keys: &[Key], now: SystemTime) -> String {
     // Most clients have none.
-    let certified = keys.iter().any(|key| key.certificate.is_some());
+    let certified = keys.iter().any(|key| key.certificate.is_some() || key.certificate_missing);
     let head = ["CLIENT", "ALG", "HSM", "STATE", "KID", "CREATED", "NEXT"].map(str::to_owned);
     let row = |key: &Key| {
         let absent = if key.absent { ", absent" } else { "" };
@@ -71,16 +71,18 @@ fn keys_table(keys: &[Key], now: SystemTime) -> String {
     if !certified {
         return table(&rows);
     }
-    let of = |key: &Key| key.certificate.as_ref().map_or("-".to_owned(), |shown| until(shown, now));
-    let last = std::iter::once("CERTIFICATE".to_owned()).chain(keys.iter().map(of));
+    let last = std::iter::once("CERTIFICATE".to_owned()).chain(keys.iter().map(|key| certificate(key, now)));
     let with = |([client, alg, hsm, state, kid, created, next], of): ([String; 7], String)| {
         [client, alg, hsm, state, kid, created, of, next]
     };
     table(&rows.into_iter().zip(last).map(with).collect::<Vec<_>>())
 }
 
-/// When a certificate ends, or that it can't be used.
-fn until(shown: &Certificate, now: SystemTime) -> String {
+/// When its certificate ends, or that it can't be used.
+fn certificate(key: &Key, now: SystemTime) -> String {
+    let Some(shown) = &key.certificate else {
+        return if key.certificate_missing { "MISSING" } else { "-" }.to_owned();
+    };
     match (shown.not_before, shown.not_after) {
         (_, Some(end)) if end < now => format!("EXPIRED {}, {}", time(end), distance(now, end)),
         (Some(start), _) if now < start => format!("NOT VALID before {}", time(start)),
@@ -120,7 +122,9 @@ pub(super) fn key_as_text(key: &Key, now: SystemTime) -> Output {
     for (name, at) in moments(key) {
         lines.extend(at.map(|at| (name, format!("{}, {}", time(at), distance(now, at)))));
     }
-    lines.extend(key.certificate.as_ref().map(|shown| ("certificate", until(shown, now))));
+    if key.certificate.is_some() || key.certificate_missing {
+        lines.push(("certificate", certificate(key, now)));
+    }
     lines.push(("origin", key.origin.clone()));
     lines.push(("CKA_ID", hex(&key.cka_id)));
     lines.push(("label", key.label.escape_debug().to_string()));
@@ -209,6 +213,7 @@ pub(in crate::cli) fn key_as_json(key: &Key) -> Value {
         "absent": key.absent,
         "next_step": key.next_step.as_ref().map(step_as_json),
         "certificate": key.certificate.as_ref().map(certificates::as_json),
+        "certificate_missing": key.certificate_missing,
     })
 }
 

@@ -35,6 +35,7 @@ fn key(client: Option<&str>, alg: &str, state: KeyState, kid: Option<&str>) -> K
         next_step: None,
         certificate_chain: Vec::new(),
         certificate: None,
+        certificate_missing: false,
     }
 }
 

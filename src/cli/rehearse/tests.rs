@@ -39,6 +39,7 @@ fn key(kid: &str, state: KeyState, number: u8) -> Key {
         next_step: None,
         certificate_chain: Vec::new(),
         certificate: None,
+        certificate_missing: false,
     }
 }
 

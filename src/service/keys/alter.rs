@@ -361,6 +361,12 @@ fn check_confirmable(policy: &KeyPolicy, record: &KeyRecord, what: &Alteration) 
     if record.times.published.is_none() {
         return Err(Error::new(Reason::KeyState, "the key is not published yet; nobody can have seen it"));
     }
+    if matches!(what, Alteration::ConfirmRegistered { .. }) && policy.certificate && record.certificate_chain.is_empty()
+    {
+        let text = "the key has no certificate, which is what would be registered; install one first: `hallmark csr`, \
+            `hallmark cert install`";
+        return Err(Error::new(Reason::KeyState, text));
+    }
     if matches!(what, Alteration::ConfirmRegistered { .. }) && policy.binding == Binding::Jwks {
         let text = "this client's authorization server reads the JWKS: there is nothing to be registered by hand";
         return Err(Error::new(Reason::KeyState, text));

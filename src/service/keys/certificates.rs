@@ -134,6 +134,16 @@ impl Keys {
         self.certify(chosen, change, Wanted::SelfSigned { input, force }).await
     }
 
+    /// Whether a key that signs, or will, needs a certificate and has none that holds now.
+    pub fn lacks_certificate(&self, record: &KeyRecord) -> bool {
+        let registered = self.context.registry.load();
+        let client = record.client.as_ref().and_then(|name| registered.clients.get(name));
+        let is_needed = matches!(record.state, KeyState::Active | KeyState::PreActive);
+        is_needed
+            && client.is_some_and(|client| client.makes.wants_certificate())
+            && !Validity::of_leaf(&record.certificate_chain).is_some_and(|validity| validity.holds(self.now()))
+    }
+
     /// A software statement about a client.
     pub async fn sign_software_statement(
         &self,

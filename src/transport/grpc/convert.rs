@@ -84,6 +84,7 @@ pub(super) fn key(record: &KeyRecord) -> v1::Key {
         next_step: None,
         certificate_chain: record.certificate_chain.clone(),
         certificate: super::certificates::leaf(record),
+        certificate_missing: false,
     }
 }
 

@@ -107,6 +107,7 @@ impl KeyManagement {
         let key = |record: &KeyRecord| v1::Key {
             absent: inventory.absent.contains(&record.id),
             next_step: outlook.next_step(record).map(convert::upcoming),
+            certificate_missing: self.keys.lacks_certificate(record),
             ..convert::key(record)
         };
         let wants_strays = next_page_token.is_empty() && client.is_none();
@@ -120,9 +121,13 @@ impl KeyManagement {
         })
     }
 
-    /// A record, with what happens to it next.
+    /// A record, with what happens to it next, and what it lacks.
     fn key(&self, record: &KeyRecord) -> v1::Key {
-        v1::Key { next_step: self.rotation.outlook().next_step(record).map(convert::upcoming), ..convert::key(record) }
+        v1::Key {
+            next_step: self.rotation.outlook().next_step(record).map(convert::upcoming),
+            certificate_missing: self.keys.lacks_certificate(record),
+            ..convert::key(record)
+        }
     }
 }
 

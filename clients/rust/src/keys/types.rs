@@ -39,6 +39,8 @@ pub struct Key {
     pub certificate_chain: Vec<Vec<u8>>,
     /// What the first of these says.
     pub certificate: Option<Certificate>,
+    /// Assertions of its client must show a certificate, and it has none that is valid now.
+    pub certificate_missing: bool,
 }
 
 /// What a certificate says of itself. Its texts are those of whoever issued it.
@@ -309,6 +311,7 @@ impl From<v1::Key> for Key {
             next_step: key.next_step.and_then(UpcomingStep::read),
             certificate_chain: key.certificate_chain,
             certificate: key.certificate.map(Certificate::from),
+            certificate_missing: key.certificate_missing,
         }
     }
 }

@@ -36,6 +36,7 @@ fn key(kid: &str, state: KeyState, created: SystemTime) -> Key {
         next_step: None,
         certificate_chain: Vec::new(),
         certificate: None,
+        certificate_missing: false,
     }
 }
 

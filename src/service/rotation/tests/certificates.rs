@@ -86,6 +86,15 @@ async fn a_rotation_waits_for_a_certificate_and_then_for_a_confirmation() {
         "the key has no certificate that is valid now (`hallmark csr`, `hallmark cert install`); nobody has confirmed \
          that the authorization server has the new key"
     );
+    assert!(process.rig.keys.lacks_certificate(&standby));
+    let until = standby.times.created.plus(ROTATE * 2);
+    let plan = process.rotation.plan(&caller("dns:o.example"), None, until).unwrap();
+    let step = plan.iter().find(|step| step.key == Some(standby.id) && step.what == "activate").unwrap();
+    assert!(step.blocked.as_ref().is_some_and(|blocked| blocked.contains("no certificate")), "{step:?}");
+    let what = Alteration::ConfirmRegistered { kid: kid(&standby) };
+    let early = AlterRequest { request_id: "r0".into(), reason: "done".into(), what, force: false };
+    let early = process.rig.keys.alter(&caller("dns:o.example"), early).await.unwrap_err();
+    assert_eq!(early.reason, Reason::KeyState, "what would have been registered?");
     process.skip(ROTATE).await;
     assert_eq!(process.active(), before);
     let why = process.rotation.0.alarms.of(Alarm::Overdue).remove("c").unwrap();
@@ -94,6 +103,7 @@ async fn a_rotation_waits_for_a_certificate_and_then_for_a_confirmation() {
     let changed = process.self_signed(self_sign("r1", key(None, true), 30)).await.unwrap();
     assert!(changed.advice.iter().any(|line| line.contains("--registered")), "{:?}", changed.advice);
     process.round().await;
+    assert!(!process.rig.keys.lacks_certificate(&process.standby()));
     assert_eq!(process.active(), before, "nobody has registered it");
     assert_eq!(process.waits(&standby), "nobody has confirmed that the authorization server has the new key");
 
