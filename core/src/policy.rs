@@ -267,6 +267,14 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// What workloads may name as audience of this client's assertions, beside the client's own.
+    pub fn audiences_of<'a>(&'a self, client: &'a ClientName) -> impl Iterator<Item = &'a str> {
+        let known = self.workloads.values().filter(|known| known.clients.contains(client));
+        known.flat_map(|known| known.workload.audiences.iter().map(String::as_str))
+    }
+}
+
 fn check_not_after(caller: &Caller, now: Timestamp) -> Result<(), Error> {
     match caller.not_after {
         Some(end) if now > end => {

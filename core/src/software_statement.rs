@@ -15,7 +15,7 @@ use crate::{
     certificate::{self, Certificate},
     client::Client,
     error::{Error, Reason},
-    policy::{Claims, is_reserved_claim},
+    policy::{Claims, Policy, is_reserved_claim},
     time::Timestamp,
 };
 
@@ -42,10 +42,16 @@ pub struct Draft {
 /// UDAP Security §3.1: five minutes at most. Nobody needs longer to send it.
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Makes of `statement` what will be signed with `key`, or says why it may not be.
-pub fn prepare(statement: Statement, client: &Client, key: HeaderKey<'_>) -> Result<SigningInput, Error> {
+/// Makes of `statement` what will be signed with `key`, or says why it may not be. `policy` knows what else assertions of
+/// the client may be for.
+pub fn prepare(
+    statement: Statement,
+    client: &Client,
+    policy: &Policy,
+    key: HeaderKey<'_>,
+) -> Result<SigningInput, Error> {
     let Statement { registration_endpoint: audience, issuer, claims } = statement;
-    check_audience(client, &audience)?;
+    check_audience(client, policy, &audience)?;
     check_claims(&claims)?;
     let leaf = key.certificates.first().map(|der| Certificate::parse(der)).transpose().map_err(Error::internal)?;
     let issuer = choose_issuer(client, issuer, leaf.as_ref())?;
@@ -86,13 +92,13 @@ impl Draft {
 
 /// What an authorization server could take for the audience of an assertion is compared as leniently as the most lenient
 /// of them does.
-fn check_audience(client: &Client, audience: &str) -> Result<(), Error> {
+fn check_audience(client: &Client, policy: &Policy, audience: &str) -> Result<(), Error> {
     let is_url = audience.starts_with("https://") || audience.starts_with("http://");
     if !is_url || audience.len() > LONGEST || !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(invalid("the registration endpoint must be a URL, as the server's discovery document has it"));
     }
-    let mut others =
-        [Some(client.audience()), Some(&client.token_endpoint), client.issuer.as_deref()].into_iter().flatten();
+    let own = [Some(client.audience()), Some(&client.token_endpoint), client.issuer.as_deref()].into_iter().flatten();
+    let mut others = own.chain(policy.audiences_of(&client.name));
     if others.any(|other| bare(other) == bare(audience)) {
         let text = format!(
             "`{audience}` is an audience of assertions of client `{}`: a software statement for it could pass for one; name \

@@ -251,9 +251,8 @@ fn a_wrong_order_is_named_and_not_put_right() {
     let key = Key::new(Alg::ES256);
     let chain = chain_for(&key.public);
     let [leaf, intermediate, root] = <[_; 3]>::try_from(chain).unwrap();
-    let order = |order: &[&Vec<u8>]| {
-        refused(check(&order.iter().map(|der| Vec::clone(der)).collect::<Vec<_>>(), &key.public, NOW))
-    };
+    let order =
+        |order: &[&Vec<u8>]| refused(check(&order.iter().copied().cloned().collect::<Vec<_>>(), &key.public, NOW));
     let turned = order(&[&root, &intermediate, &leaf]);
     assert!(turned.contains("wrong order: certificate 3 (`CN=leaf`) has this key and must come first"), "{turned}");
     let swapped = order(&[&leaf, &root, &intermediate]);
@@ -405,7 +404,7 @@ proptest::proptest! {
         let _ = read(&bytes);
         let _ = read(text.as_bytes());
         let _ = read(format!("-----BEGIN {text}-----{text}-----END ").as_bytes());
-        let _ = Names::new(&text, &[text.clone()], &[text.clone()]);
+        let _ = Names::new(&text, std::slice::from_ref(&text), std::slice::from_ref(&text));
         let _ = Names::new(&format!("CN={text}"), &[], &[]).map(|names| request(&names, &sample().0).unwrap());
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{key::Alg, key::Kid, profile::Profile};
+use crate::{key::Alg, key::Kid, policy::Workload, profile::Profile};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_789);
 const ENDPOINT: &str = "https://as.example/register";
@@ -13,6 +13,18 @@ fn client() -> Client {
     let mut client = Client::new("clinic".parse().unwrap(), profile, "https://as.example/token/");
     client.issuer = Some("https://as.example".into());
     client
+}
+
+/// May name another audience for the client's assertions.
+fn workload() -> Workload {
+    Workload {
+        id: "dns:w.example".parse().unwrap(),
+        clients: vec!["clinic".parse().unwrap()],
+        audiences: vec!["https://other.example/token".into()],
+        claims: Vec::new(),
+        rate: None,
+        concurrency: None,
+    }
 }
 
 fn claims(json: &Value) -> Claims {
@@ -27,7 +39,8 @@ fn statement() -> Statement {
 
 fn made(statement: Statement, client: &Client) -> Result<(Value, Value, Stamp), Error> {
     let kid: Kid = "k1".parse().unwrap();
-    let input = prepare(statement, client, HeaderKey { alg: Alg::RS256, kid: &kid, certificates: &[] })?;
+    let policy = Policy::new([workload()], []);
+    let input = prepare(statement, client, &policy, HeaderKey { alg: Alg::RS256, kid: &kid, certificates: &[] })?;
     assert_eq!(input.kind(), "software-statement");
     let signed = input.encode(NOW, [7; 16])?;
     let (compact, stamp) = signed.into_compact(b"signature")?;
@@ -60,6 +73,7 @@ fn it_can_not_pass_for_an_assertion() {
         "http://AS.example//token?x",
         "https://as.example",
         "https://as.example/",
+        "https://other.example/token?x",
         "as.example/register",
         "",
     ] {

@@ -155,7 +155,8 @@ impl Keys {
         let key = chosen.pool_key()?;
         certificate::check(&chosen.client, key.validity(), self.now())?;
         let audience = statement.registration_endpoint.clone();
-        let input = software_statement::prepare(statement, &chosen.client, key.header())?;
+        let registered = self.context.registry.load_full();
+        let input = software_statement::prepare(statement, &chosen.client, &registered.policy, key.header())?;
         let who = caller.identity.to_string();
         let author = Author { who: &who, change: &request_id, reason: &reason };
         let signed = self.sign_for_operator(&chosen, input, &author, &audience).await?;
