@@ -265,9 +265,7 @@ impl Policy {
         let text = format!("`{}` is no operator with role {role} here; see [[operator]]", caller.identity);
         Err(Error::new(Reason::NotAnOperator, text))
     }
-}
 
-impl Policy {
     /// What workloads may name as audience of this client's assertions, beside the client's own.
     pub fn audiences_of<'a>(&'a self, client: &'a ClientName) -> impl Iterator<Item = &'a str> {
         let known = self.workloads.values().filter(|known| known.clients.contains(client));
