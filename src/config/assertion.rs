@@ -27,7 +27,7 @@ pub(super) fn assertions(s: &Section<'_>, profile: Option<&'static Profile>) -> 
     let iss = s.get::<String>("iss");
     let claims = claims(s);
     let form = form(s, profile);
-    let overrides = s.table("override", |s| Overrides::read(s));
+    let overrides = s.table("override", Overrides::read);
 
     let profile = profile?;
     let mut makes = profile.makes;

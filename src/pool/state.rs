@@ -25,6 +25,7 @@ use super::{
     reaction,
 };
 
+#[expect(clippy::large_enum_variant, reason = "nearly every job is a signature: a box would cost each an allocation")]
 pub(super) enum Job {
     Sign(SignJob),
     Task(TaskJob),

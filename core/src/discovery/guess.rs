@@ -79,8 +79,8 @@ fn seen(discovery: &Discovery, sign: &Sign) -> Option<String> {
     let documents = || discovery.documents.iter().map(|(_, document)| document);
     match sign {
         Sign::Host(part) => {
-            let found = documents().flat_map(urls).chain([discovery.url.as_str()]).map(host);
-            found.filter(|host| host.contains(part)).next().map(|host| format!("the host is `{host}`"))
+            let mut found = documents().flat_map(urls).chain([discovery.url.as_str()]).map(host);
+            found.find(|host| host.contains(part)).map(|host| format!("the host is `{host}`"))
         }
         Sign::TokenEndpoint(part) => {
             let found = documents().filter_map(|document| document.token_endpoint.as_deref());
