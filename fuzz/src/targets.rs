@@ -3,8 +3,11 @@
 //! `fuzz_targets/` hands them to libFuzzer; the test suite replays `corpus/` through them.
 
 use hallmark_core::{
+    certificate::{Certificate, Thumbprints, chain},
+    discovery::{Discovery, Kind},
     inspect::{Expectations, KeySet, Question, inspect},
     profile::Profile,
+    public_key::PublicKey,
     time::Timestamp,
 };
 
@@ -12,7 +15,13 @@ use hallmark_core::{
 pub type Target = fn(&[u8]);
 
 /// Each by the name of its target and of its folder in `corpus/`.
-pub const ALL: &[(&str, Target)] = &[("jwt", jwt), ("jwks", jwks)];
+pub const ALL: &[(&str, Target)] = &[
+    ("jwt", jwt),
+    ("jwks", jwks),
+    ("discovery", discovery),
+    ("capability_statement", capability_statement),
+    ("certificate", certificate),
+];
 
 /// A JWT as somebody pasted it, for each profile.
 pub fn jwt(data: &[u8]) {
@@ -24,6 +33,34 @@ pub fn jwks(data: &[u8]) {
     let Ok(keys) = KeySet::parse(data) else { return };
     keys.known().count();
     look(JWT, Some(&keys));
+}
+
+/// A metadata document as some server answered it; the kinds differ in where they are, not in what they hold.
+pub fn discovery(data: &[u8]) {
+    guess(Kind::Smart, data);
+}
+
+/// A FHIR CapabilityStatement.
+pub fn capability_statement(data: &[u8]) {
+    guess(Kind::Capability, data);
+}
+
+/// A file with certificates, as a CA sent it.
+pub fn certificate(data: &[u8]) {
+    let Ok(chain) = chain::read(data) else { return };
+    for der in &chain {
+        let _ = Certificate::parse(der).map(|certificate| format!("{certificate:?}"));
+    }
+    let _ = Thumbprints::of(&chain[0]);
+    let Ok(key) = PublicKey::from_spki(SPKI) else { return };
+    let _ = chain::check(&chain, &key, Timestamp::from_secs(1_800_000_007));
+}
+
+fn guess(kind: Kind, data: &[u8]) {
+    let Ok(document) = kind.read(data) else { return };
+    let discovery = Discovery { url: "https://ehr.example/fhir".to_owned(), documents: vec![(kind, document)] };
+    assert!(!discovery.guesses().is_empty(), "there is always a guess");
+    discovery.other_token_endpoints().count();
 }
 
 fn look(text: &str, keys: Option<&KeySet>) {
@@ -42,3 +79,9 @@ fn look(text: &str, keys: Option<&KeySet>) {
 
 /// `{"alg":"RS384","kid":"k1","typ":"JWT"}`, `{"iss":"app","sub":"app"}`, and no signature of anybody's.
 const JWT: &str = "eyJhbGciOiJSUzM4NCIsImtpZCI6ImsxIiwidHlwIjoiSldUIn0.eyJpc3MiOiJhcHAiLCJzdWIiOiJhcHAifQ.AAAAAAAAAAAA";
+
+/// An Ed25519 key of nobody's (RFC 8410 §4).
+const SPKI: &[u8] = &[
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+    14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+];

@@ -115,3 +115,9 @@ fn host(url: &str) -> &str {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     authority.rsplit('@').next().unwrap_or(authority)
 }
+
+/// The profiles that can be guessed.
+#[cfg(test)]
+pub(super) fn guessable() -> impl Iterator<Item = &'static str> {
+    SIGNS.iter().map(|(name, ..)| *name)
+}

@@ -114,6 +114,7 @@ fn the_well_known_part_goes_before_and_after_a_path() {
 #[test]
 fn systems_give_themselves_away() {
     let openemr = r#"{"resourceType": "CapabilityStatement", "software": {"name": "OpenEMR", "version": "7.0.2"}}"#;
+    let keycloak = r#"{"token_endpoint": "https://sso.example/realms/r/protocol/openid-connect/token"}"#;
     let smart = r#"{"token_endpoint": "https://e.example/t", "capabilities": ["client-confidential-asymmetric"]}"#;
     for (documents, profile) in
         [(&[(Kind::Capability, openemr)][..], "openemr-7"), (&[(Kind::Smart, smart)], "smart-v2"), (&[], "generic")]
@@ -123,8 +124,49 @@ fn systems_give_themselves_away() {
 }
 
 #[test]
+fn what_can_be_guessed_is_a_profile() {
+    let unknown: Vec<_> = guess::guessable().filter(|name| Profile::find(name).is_none()).collect();
+    assert_eq!(unknown, [] as [&str; 0]);
+}
+
+#[test]
 fn who_refuses_what_the_server_lists_is_not_guessed_first() {
     let only_es256 = r#"{"token_endpoint": "https://e.example/oauth2/default/token",
         "token_endpoint_auth_signing_alg_values_supported": ["ES256"], "token_endpoint_auth_methods_supported": ["private_key_jwt"]}"#;
     assert_eq!(guessed(&discovery(&[(Kind::OpenId, only_es256)])), "generic");
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A document in which one byte is another.
+    fn damaged(document: &'static str) -> impl Strategy<Value = Vec<u8>> {
+        (0..document.len(), any::<u8>()).prop_map(move |(place, byte)| {
+            let mut bytes = document.as_bytes().to_vec();
+            bytes[place] = byte;
+            bytes
+        })
+    }
+
+    fn take(kind: Kind, body: &[u8]) {
+        if let Ok(document) = kind.read(body) {
+            let found = Discovery { url: "https://ehr.example".into(), documents: vec![(kind, document)] };
+            assert!(!found.guesses().is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_sends_it_is_read_or_refused(
+            webchart in damaged(WEBCHART),
+            cerner in damaged(CERNER),
+            noise in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            take(Kind::Smart, &webchart);
+            take(Kind::Capability, &cerner);
+            take(Kind::OpenId, &noise);
+        }
+    }
 }
