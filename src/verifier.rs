@@ -283,9 +283,13 @@ fn findings(url: &str, answer: &HttpAnswer, keys: &[SeenKey]) -> Vec<String> {
     found
 }
 
-/// `max-age` of a `Cache-Control` header.
+/// `max-age` of a `Cache-Control` header; zero where nobody may keep it at all.
 fn max_age(header: &str) -> Option<Duration> {
-    let seconds = header.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
+    let mut directives = header.split(',').map(str::trim);
+    if directives.clone().any(|directive| directive == "no-store") {
+        return Some(Duration::ZERO);
+    }
+    let seconds = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
@@ -345,7 +349,7 @@ mod tests {
     fn max_age_is_its_own() {
         assert_eq!(max_age("public, max-age=17, s-maxage=0"), Some(Duration::from_secs(17)));
         assert_eq!(max_age("s-maxage=0"), None);
-        assert_eq!(max_age("no-store"), None);
+        assert_eq!(max_age("no-store"), Some(Duration::ZERO));
     }
 
     /// Answers one question with `answer`, as it is.

@@ -21,6 +21,7 @@ mod fuzz_corpus;
 mod hostile;
 mod hsm_contract;
 mod inspect;
+mod openemr;
 mod operators;
 mod outage;
 mod pin;

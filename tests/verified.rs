@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::support::{
     Dev,
     caller::for_client,
+    token_request,
     verifiers::{self, AuthorizationServer},
 };
 
@@ -104,12 +105,6 @@ async fn the_token_request_is_ready_to_send() {
     request.scope = "a b".to_owned();
     let described = dev.caller("workload").sign(request).await.unwrap().token_request.unwrap();
 
-    let fields: Vec<_> = described.form.iter().map(|field| (&field.name, &field.value)).collect();
-    let method = described.method.parse().unwrap();
-    let mut http = reqwest::Client::new().request(method, &described.url).form(&fields);
-    for header in &described.headers {
-        http = http.header(&header.name, &header.value);
-    }
-    let answer = http.header("content-type", &described.content_type).send().await.unwrap();
-    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let (status, answer) = token_request::send(&described).await;
+    assert_eq!(status, 200, "{answer}");
 }

@@ -112,6 +112,8 @@ pub(super) fn slot(document: &StoredDocument) -> Option<Slot> {
         published: Some(Arc::new(Published { body, etag })),
         next_change: document.next_change,
         edge_ttl: document.edge_ttl_ms.map(Duration::from_millis),
+        // What only its signer may serve is not sent.
+        only_here: false,
         since: 0,
     })
 }

@@ -142,6 +142,10 @@ impl Follower {
             let generation = update.generation;
             if update.whole {
                 tracing::info!(generation, documents = update.documents.len(), "following the signer");
+                if !update.left_out.is_empty() {
+                    let clients = update.left_out.join(", ");
+                    tracing::warn!(clients, "the signer alone serves these: their verifiers take the first RSA key");
+                }
             }
             if let Err(why) = self.take(update).await {
                 return Ended::Lost(why);

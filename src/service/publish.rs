@@ -69,6 +69,8 @@ pub struct Document {
     pub published: Published,
     /// At most the configured time, and not beyond the next change of the set; whole seconds.
     pub max_age: Duration,
+    /// Nobody may keep it at all: [`Slot::only_here`].
+    pub no_store: bool,
 }
 
 /// When the published set of a client is known to change next.
@@ -202,13 +204,13 @@ impl Publisher {
     /// What is at `path` (of a URL, without query) at `now`.
     pub fn lookup(&self, path: &str, now: Timestamp) -> Answer {
         let set = self.set.load();
-        let Some(Found { kind, next_change, document }) = set.find(path) else { return Answer::NotFound };
+        let Some(Found { kind, only_here, next_change, document }) = set.find(path) else { return Answer::NotFound };
         let Some((etag, body)) = document else { return Answer::NoKeyYet };
         let now = Timestamp::from_millis(now.millis().saturating_add(self.ahead_ms.load(Ordering::Relaxed)));
         let longest = set.max_age.min(Duration::from_millis(self.longest_ms.load(Ordering::Relaxed)));
         let max_age = max_age(longest, next_change, now, self.cut_off.load(Ordering::Relaxed));
         let published = Published { body: Bytes::copy_from_slice(body), etag: Bytes::copy_from_slice(etag) };
-        Answer::Document(Document { kind, published, max_age })
+        Answer::Document(Document { kind, published, max_age, no_store: only_here })
     }
 
     /// The key set of `client`, once it has its first key.

@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod spy;
+pub(crate) mod token_request;
 pub(crate) mod verifiers;
 
 use std::time::{Duration, Instant};

@@ -32,6 +32,10 @@ impl AuthorizationServer {
         Self::start(PYTHON, "authlib_server.py", |_| {})
     }
 
+    pub(crate) fn openemr_7() -> Self {
+        Self::start(PYTHON, "openemr_7.py", |_| {})
+    }
+
     fn start(interpreter: &str, name: &str, set_up: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let process = script(interpreter, name, folder.path(), set_up);

@@ -33,6 +33,8 @@ pub struct JwksUpdate {
     pub sent_at: Option<SystemTime>,
     /// How authorization servers reach the documents: paths are appended.
     pub public_url: String,
+    /// Clients whose documents only the signer itself may serve: they are in no update.
+    pub left_out: Vec<String>,
 }
 
 /// What is served at one path.
@@ -117,6 +119,7 @@ impl JwksUpdate {
         self.max_age = max_age.ok_or_else(|| Error::unexpected("hallmark's update lacks `max_age`"))?;
         self.sent_at = message.sent_at.and_then(|time| time.try_into().ok());
         self.public_url = message.public_url;
+        self.left_out = message.left_out;
         Ok(())
     }
 }

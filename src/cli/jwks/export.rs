@@ -70,6 +70,8 @@ struct Export {
     dir: PathBuf,
     /// Empty: all.
     clients: BTreeSet<String>,
+    /// Those that can't be exported, as was said last.
+    left_out: BTreeSet<String>,
     documents: BTreeMap<String, PublishedDocument>,
     /// What was written last, by this run or an earlier one.
     manifest: Manifest,
@@ -112,7 +114,13 @@ impl Export {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
             Err(error) => return Err(unwritten(&path, &error)),
         };
-        Ok(Self { dir, clients: args.clients.iter().cloned().collect(), documents: BTreeMap::new(), manifest })
+        Ok(Self {
+            dir,
+            clients: args.clients.iter().cloned().collect(),
+            left_out: BTreeSet::new(),
+            documents: BTreeMap::new(),
+            manifest,
+        })
     }
 
     /// Brings the folder up to date. `None`: it is.
@@ -130,8 +138,24 @@ impl Export {
         };
         let documents: Vec<_> = update.documents.into_iter().filter(of_interest).collect();
         self.documents.extend(documents.into_iter().map(|document| (document.path.clone(), document)));
+        self.tell_left_out(update.left_out)?;
         self.check()?;
         self.write(&update.public_url, update.max_age, update.generation)
+    }
+
+    /// Says so once; fails where one of them was asked for.
+    fn tell_left_out(&mut self, left_out: Vec<String>) -> Result<(), Failure> {
+        let left_out: BTreeSet<_> = left_out.into_iter().collect();
+        if let Some(client) = self.clients.intersection(&left_out).next() {
+            let text = format!("client `{client}` can't be exported: {FIRST_RSA_KEY}");
+            return Err(Failure::new(text).hint("serve its JWKS by Hallmark, at the URL of `hallmark jwks CLIENT`"));
+        }
+        if self.clients.is_empty() && left_out != self.left_out && !left_out.is_empty() {
+            let clients = Vec::from_iter(left_out.iter().map(String::as_str)).join("`, `");
+            eprintln!("warning: left out: `{clients}`: {FIRST_RSA_KEY}; Hallmark alone serves it");
+        }
+        self.left_out = left_out;
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -242,6 +266,8 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("can't write the export: `{}`", path.display())).caused_by(error)
 }
 
+const FIRST_RSA_KEY: &str =
+    "its verifiers take the first RSA key of the set, and would sooner or later find the one of before";
 const MANIFEST: &str = "hallmark-manifest.json";
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);

@@ -33,6 +33,8 @@ pub(super) struct Index {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found<'a> {
     pub(super) kind: Kind,
+    /// [`Slot::only_here`].
+    pub(super) only_here: bool,
     pub(super) next_change: Timestamp,
     /// Tag and body; `None` before the client's first key.
     pub(super) document: Option<(&'a [u8], &'a [u8])>,
@@ -104,6 +106,7 @@ impl Index {
         let body = row.get(..body_len)?;
         Some(Found {
             kind: if what & PEM == 0 { Kind::Jwks } else { Kind::Pem },
+            only_here: what & ONLY_HERE != 0,
             next_change: Timestamp::from_millis(i64::from_le_bytes(*next_change)),
             document: (what & PUBLISHED != 0).then_some((etag, body)),
         })
@@ -119,7 +122,8 @@ fn what(slot: &Slot) -> u8 {
         Kind::Jwks => 0,
         Kind::Pem => PEM,
     };
-    if slot.published.is_some() { kind | PUBLISHED } else { kind }
+    let published = if slot.published.is_some() { PUBLISHED } else { 0 };
+    kind | published | if slot.only_here { ONLY_HERE } else { 0 }
 }
 
 fn room(path: &str, slot: &Slot) -> usize {
@@ -140,6 +144,7 @@ const UNIT: usize = 16;
 const HEAD: usize = 8 + 3 * 4 + 1;
 const PEM: u8 = 1;
 const PUBLISHED: u8 = 2;
+const ONLY_HERE: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +160,7 @@ mod tests {
             published: (!n.is_multiple_of(5)).then(|| Arc::new(Published::new("x".repeat(n).as_bytes()))),
             next_change: (!n.is_multiple_of(3)).then(|| Timestamp::from_millis(n.try_into().unwrap())),
             edge_ttl: None,
+            only_here: n.is_multiple_of(7),
             since: 1,
         }
     }
@@ -167,7 +173,8 @@ mod tests {
             for (path, slot) in &slots {
                 let next_change = slot.next_change.unwrap_or(NEVER);
                 let document = slot.published.as_deref().map(|p| (&p.etag[..], &p.body[..]));
-                assert_eq!(index.find(path), Some(Found { kind: slot.kind, next_change, document }), "{path}");
+                let Slot { kind, only_here, .. } = *slot;
+                assert_eq!(index.find(path), Some(Found { kind, only_here, next_change, document }), "{path}");
                 assert_eq!(index.find(&path[1..]), None, "{path}");
             }
             assert!(["", "/", "/x", &format!("/{count}")].iter().all(|path| index.find(path).is_none()), "{count}");

@@ -1,6 +1,10 @@
 //! One generation of everything that is published.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -38,6 +42,9 @@ pub struct Slot {
     /// How long a cache between Hallmark and the verifiers may hold it, as configured. `None`: the client is no
     /// longer configured.
     pub edge_ttl: Option<Duration>,
+    /// Its verifiers take the first RSA key of the set, so that signer and set change at one instant: nobody may keep it,
+    /// and nobody else serve it.
+    pub only_here: bool,
     /// The generation that brought it, as it is.
     pub since: u64,
 }
@@ -81,6 +88,11 @@ impl PublishedSet {
     /// What is at `path`.
     pub fn slot(&self, path: &str) -> Option<&Slot> {
         self.slots.get(path)
+    }
+
+    /// The clients whose documents are nobody else's to serve.
+    pub fn only_here(&self) -> BTreeSet<&ClientName> {
+        self.slots.values().filter(|slot| slot.only_here).map(|slot| &slot.client).collect()
     }
 
     /// Every document, with its path.
@@ -144,8 +156,11 @@ impl Published {
 pub(super) fn of_client(client: &Client, records: &[&KeyRecord], next_change: Option<Timestamp>) -> [Slot; 2] {
     let set = JwkSet::by_line(&client.hsms, records.iter().copied());
     let preferred = active(records, |record| Some(record.alg) != client.default_alg());
-    slots(&client.name, records, &set, preferred, next_change)
-        .map(|slot| Slot { edge_ttl: Some(client.edge_ttl), ..slot })
+    slots(&client.name, records, &set, preferred, next_change).map(|slot| Slot {
+        edge_ttl: Some(client.edge_ttl),
+        only_here: client.profile.jwks.first_rsa_key,
+        ..slot
+    })
 }
 
 /// The same for one that has keys and is no longer configured.
@@ -169,6 +184,7 @@ fn slots(
         published: body.map(|body| Arc::new(Published::new(&body))),
         next_change,
         edge_ttl: None,
+        only_here: false,
         since: 0,
     };
     [slot(Kind::Jwks, jwks), slot(Kind::Pem, active.and_then(pem_of))]

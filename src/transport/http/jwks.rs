@@ -91,7 +91,8 @@ fn send(document: Document, method: &Method, asked: &HeaderMap) -> Answer {
     let mut response = Answer::default();
     let headers = response.headers_mut();
     headers.reserve(4);
-    headers.insert(header::CACHE_CONTROL, cache_control(document.max_age.as_secs()));
+    let kept = if document.no_store { super::NO_STORE } else { cache_control(document.max_age.as_secs()) };
+    headers.insert(header::CACHE_CONTROL, kept);
     // A tag is in the form of a header value already.
     if let Ok(etag) = HeaderValue::from_maybe_shared(etag) {
         headers.insert(header::ETAG, etag);

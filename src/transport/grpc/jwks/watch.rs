@@ -176,6 +176,7 @@ impl Watch {
             max_age: convert::duration_message(self.sent.max_age),
             sent_at: Some(convert::timestamp(self.keys.clock.now())),
             public_url: self.keys.publisher.public_url().to_owned(),
+            left_out: if complete { left_out(&self.sent) } else { Vec::new() },
         };
         self.update = (!complete).then_some(update);
         message
@@ -185,12 +186,21 @@ impl Watch {
 impl Update {
     fn between(before: Option<&PublishedSet>, now: &PublishedSet) -> Self {
         let changes = now.changes_since(before);
+        let (only_here, others): (Vec<_>, Vec<_>) =
+            changes.documents.into_iter().partition(|(_, slot, _)| slot.only_here);
+        // What the follower had before it was so.
+        let had = |path: &str| before?.slot(path).filter(|slot| !slot.only_here);
+        let taken_back = only_here.iter().map(|(path, ..)| *path).filter(|path| had(path).is_some());
         Self {
             whole: before.is_none(),
-            documents: changes.documents.iter().map(|(path, ..)| Box::from(*path)).collect(),
-            withdrawn: changes.withdrawn.iter().map(|path| (*path).to_owned()).collect(),
+            documents: others.iter().map(|(path, ..)| Box::from(*path)).collect(),
+            withdrawn: changes.withdrawn.into_iter().chain(taken_back).map(str::to_owned).collect(),
         }
     }
+}
+
+fn left_out(set: &PublishedSet) -> Vec<String> {
+    set.only_here().into_iter().map(ToString::to_string).collect()
 }
 
 fn document(set: &PublishedSet, path: &str) -> Option<JwksDocument> {
