@@ -9,6 +9,7 @@ mod audit;
 mod certificates;
 mod cli;
 mod configuration;
+mod conformance;
 mod database;
 mod dependencies;
 mod development;

@@ -9,7 +9,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    PublicKeyData, SanType,
 };
 
 /// A CA.
@@ -65,6 +65,24 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = (start.into(), end.into());
         self.sign(params)
+    }
+
+    /// For a key that somebody else holds: DER.
+    pub(crate) fn leaf_for(&self, key: &impl PublicKeyData) -> Vec<u8> {
+        self.leaf_between(key, now() - DAY, now() + 60 * DAY)
+    }
+
+    /// As [`Self::leaf_for`]; valid until yesterday.
+    pub(crate) fn expired_leaf_for(&self, key: &impl PublicKeyData) -> Vec<u8> {
+        self.leaf_between(key, now() - 2 * DAY, now() - DAY)
+    }
+
+    fn leaf_between(&self, key: &impl PublicKeyData, start: SystemTime, end: SystemTime) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test leaf");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        (params.not_before, params.not_after) = (start.into(), end.into());
+        params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 
     fn sign(&self, mut params: CertificateParams) -> Certified {
