@@ -28,6 +28,7 @@ mod outage;
 mod pin;
 mod policy;
 mod published;
+mod real_verifiers;
 mod renewal;
 mod replicas;
 mod rotation;

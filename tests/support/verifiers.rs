@@ -15,6 +15,7 @@ use super::Process;
 pub(crate) struct AuthorizationServer {
     process: Process,
     control: String,
+    pub(crate) issuer: String,
     pub(crate) token_endpoint: String,
     _folder: tempfile::TempDir,
 }
@@ -41,7 +42,8 @@ impl AuthorizationServer {
         let process = script(interpreter, name, folder.path(), set_up);
         let ready: Value = serde_json::from_str(&process.line()).unwrap();
         let member = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { process, control: member("control"), token_endpoint: member("token_endpoint"), _folder: folder }
+        let (issuer, token_endpoint) = (member("issuer"), member("token_endpoint"));
+        Self { process, control: member("control"), issuer, token_endpoint, _folder: folder }
     }
 
     /// Registers a client that authenticates with `private_key_jwt`.

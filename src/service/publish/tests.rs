@@ -133,6 +133,25 @@ fn the_tag_changes_with_the_content_alone() {
     assert_ne!(one.published.etag, other.published.etag);
 }
 
+/// Their verifiers take the first RSA key: a copy would show the one of before.
+#[test]
+fn what_only_its_signer_may_serve_is_kept_by_nobody() {
+    let mut clients = [client("a", &[Alg::RS384], None), client("b", &[Alg::RS384], None)];
+    let records = [record("a", 1, Alg::RS384, KeyState::Active), record("b", 2, Alg::RS384, KeyState::Active)];
+    let publisher = published(&clients, &records);
+    assert!(publisher.current().only_here().is_empty());
+    let before = publisher.generation();
+    clients[0].profile = Profile::find("openemr-7").unwrap();
+    publisher.rebuild(&clients, &records);
+    assert_eq!(publisher.generation(), before + 1, "who follows must hear of it");
+    assert_eq!(Vec::from_iter(publisher.current().only_here()), [&clients[0].name]);
+    for (path, no_store) in
+        [("/clients/a/jwks.json", true), ("/clients/a/public_key.pem", true), ("/clients/b/jwks.json", false)]
+    {
+        assert_eq!(document(&publisher, path).no_store, no_store, "{path}");
+    }
+}
+
 #[test]
 fn the_age_counts_down_to_the_next_change() {
     let publisher = Publisher::new("https://keys.example", Duration::from_secs(300));
