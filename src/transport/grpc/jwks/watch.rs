@@ -221,3 +221,34 @@ fn document(set: &PublishedSet, path: &str) -> Option<JwksDocument> {
         generation: slot.since,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hallmark_core::{client::Client, profile::Profile};
+
+    use super::*;
+    use crate::service::publish::{Publisher, sample_record};
+
+    /// A client whose system turns out to take the first key is taken back from whoever had it.
+    #[test]
+    fn what_only_its_signer_may_serve_is_not_sent() {
+        let named =
+            |profile| Client::new("a".parse().unwrap(), Profile::find(profile).unwrap(), "https://as.example/token");
+        let (publisher, records) = (Publisher::new("", Duration::from_secs(300)), [sample_record("a", 1)]);
+        publisher.rebuild([&named("generic")], &records);
+        let before = publisher.current();
+        assert_eq!(Update::between(None, &before).documents.len(), 2);
+
+        publisher.rebuild([&named("openemr-7")], &records);
+        let now = publisher.current();
+        let whole = Update::between(None, &now);
+        assert_eq!((whole.documents.len(), left_out(&now)), (0, vec!["a".to_owned()]));
+        let change = Update::between(Some(&before), &now);
+        assert_eq!((change.documents.len(), change.withdrawn.len()), (0, 2));
+
+        publisher.rebuild([&named("generic")], &records);
+        assert_eq!(Update::between(Some(&now), &publisher.current()).documents.len(), 2);
+    }
+}
