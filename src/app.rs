@@ -4,6 +4,7 @@ mod build;
 mod chores;
 mod clock;
 mod disk;
+mod local;
 mod observe;
 mod outside;
 mod role_jwks;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::build::Built;
 pub use self::{
     build::StartError,
+    local::local_token,
     role_jwks::{ServingJwks, start_jwks},
 };
 use crate::config::{self, Config};

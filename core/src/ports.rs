@@ -13,8 +13,10 @@ use crate::{
     time::Timestamp,
 };
 
+mod import;
 mod store;
 
+pub use import::{Entry, ForeignKey, ImportSession};
 pub use store::{
     BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange, KeyStore,
     Lead, MaxAge, Observation, Pending, PolicyDifference, PublishedPath, Pulse, RecordUpdate, Replica, ReplicaStore,

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -367,21 +367,32 @@ fn open_pools(
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let mut pools = HashMap::new();
     for hsm in &config.hsms {
-        let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
-        let module = modules.load(&hsm.module).map_err(|error| failed(&error))?;
-        let pin = PinSource::parse(&hsm.pin_source, credentials.as_deref()).map_err(|error| failed(&error))?;
-        // A PIN file that anyone can read is refused now, not at the first login.
-        drop(pin.read().map_err(|error| failed(&error))?);
-        let selector = match &hsm.token {
-            config::TokenSelector::Serial(serial) => pkcs11::TokenSelector::Serial(serial.clone()),
-            config::TokenSelector::Label(label) => pkcs11::TokenSelector::Label(label.clone()),
-        };
-        let token = Arc::new(Pkcs11Token::new(module, selector, pin, ledger.clone()));
+        let token = Arc::new(open_token(hsm, &modules, credentials.as_deref(), ledger)?);
         let settings = Settings::new(hsm.name.clone(), hsm.workers);
-        let pool = Pool::start(token, settings, clock.clone(), observer.clone()).map_err(|error| failed(&error))?;
+        let pool = Pool::start(token, settings, clock.clone(), observer.clone());
+        let pool = pool.map_err(|error| StartError::new(format!("HSM `{}`", hsm.name), error))?;
         pools.insert(hsm.name.clone(), pool);
     }
     Ok(pools)
+}
+
+/// The token of a `[[hsm]]` section, not connected.
+pub(super) fn open_token(
+    hsm: &config::Hsm,
+    modules: &Modules,
+    credentials: Option<&Path>,
+    ledger: &Arc<dyn PinLedger>,
+) -> Result<Pkcs11Token, StartError> {
+    let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
+    let module = modules.load(&hsm.module).map_err(|error| failed(&error))?;
+    let pin = PinSource::parse(&hsm.pin_source, credentials).map_err(|error| failed(&error))?;
+    // A PIN file that anyone can read is refused now, not at the first login.
+    drop(pin.read().map_err(|error| failed(&error))?);
+    let selector = match &hsm.token {
+        config::TokenSelector::Serial(serial) => pkcs11::TokenSelector::Serial(serial.clone()),
+        config::TokenSelector::Label(label) => pkcs11::TokenSelector::Label(label.clone()),
+    };
+    Ok(Pkcs11Token::new(module, selector, pin, ledger.clone()))
 }
 
 fn trusts(

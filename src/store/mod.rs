@@ -16,6 +16,7 @@
 //!   sql/followers.rs    what followers serve
 //!   sql/logins.rs       login attempts
 //! rows.rs            what a row says, and the record that it stands for
+//! beside.rs          the login attempts alone, for commands that run beside the server
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
@@ -26,11 +27,13 @@ use std::{pin::Pin, time::Duration};
 use hallmark_core::ports::{FollowerStore, KeyStore, ReplicaStore, StoreError, SweepStore};
 use sqlx::migrate::Migrator;
 
+mod beside;
 mod pin_ledger;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
 
+pub use beside::login_attempts;
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;

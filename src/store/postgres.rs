@@ -113,17 +113,29 @@ impl PostgresStore {
         let first = limit(MIGRATION_LIMIT, migrate(&options.url, &connect)).await.flatten();
         let failed = |e| StoreError::Unavailable(format!("`{}`: {e}{}", options.url, place::hint(&options, &e)));
         first.map_err(failed)??;
+        let store = Self::lazily(options, connect);
+        let mut call = store.connection().await?;
+        changes::fail_interrupted(&mut call, &store.runner.instance).await?;
+        call.end();
+        Ok(store)
+    }
+
+    /// For a process that is no replica: changes nothing when it opens, and announces nothing.
+    pub(super) async fn open_beside(options: PostgresOptions) -> Result<Self, StoreError> {
+        let connect = place::parse(&options)?;
+        let store = Self::lazily(options, connect);
+        store.connection().await?.end();
+        Ok(store)
+    }
+
+    fn lazily(options: PostgresOptions, connect: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_LIMIT)
             .after_connect(|connection, _| Box::pin(check(connection)))
             .connect_lazy_with(connect);
         let runner = Runner { instance: options.instance.clone(), gone_after: Some(options.lease * 2) };
-        let store = Self { pool, options, runner };
-        let mut call = store.connection().await?;
-        changes::fail_interrupted(&mut call, &store.runner.instance).await?;
-        call.end();
-        Ok(store)
+        Self { pool, options, runner }
     }
 
     /// Ends all connections.

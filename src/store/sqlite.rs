@@ -102,20 +102,8 @@ impl SqliteStore {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let place = Place::parse(url)?;
         let lock = place.path.as_deref().map(lock).transpose()?;
-        let options = place
-            .options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(STATEMENTS)
-            .pragma("cache_size", PAGE_CACHE);
-        // The connection is kept for good: with it an in-memory database would be lost.
-        let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1);
-        let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE_TIMEOUT);
-        let pool = if place.path.is_some() { pool.after_release(|c, _| Box::pin(is_whole(c))) } else { pool };
-        let pool = pool.connect_with(options).await.map_err(|e| open_failed(url, &e))?;
+        let options = place.options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let pool = connect(url, options, place.path.is_some()).await?;
         migrate(url, &pool).await?;
         // One process has the file, so that every change is its own.
         let runner = Runner { instance: String::new(), gone_after: None };
@@ -124,10 +112,33 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// Opens a file that another process has, and that must be there with its tables. For single statements that are
+    /// no change of a key: SQLite's own locks are all that keeps the two apart.
+    pub(super) async fn open_beside(url: &str) -> Result<Self, StoreError> {
+        let place = Place::parse(url)?;
+        let pool = connect(url, place.options.create_if_missing(false), place.path.is_some()).await?;
+        let runner = Runner { instance: String::new(), gone_after: None };
+        Ok(Self { pool, runner, led: Arc::default(), _lock: None })
+    }
+
     /// Ends the connection and releases the file. Dropping the store does the same, a little later.
     pub async fn close(self) {
         self.pool.close().await;
     }
+}
+
+async fn connect(url: &str, options: SqliteConnectOptions, in_file: bool) -> Result<SqlitePool, StoreError> {
+    let options = options
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS)
+        .pragma("cache_size", PAGE_CACHE);
+    // The connection is kept for good: with it an in-memory database would be lost.
+    let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1);
+    let pool = pool.idle_timeout(None).max_lifetime(None).acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = if in_file { pool.after_release(|c, _| Box::pin(is_whole(c))) } else { pool };
+    pool.connect_with(options).await.map_err(|e| open_failed(url, &e))
 }
 
 /// How long to wait for someone with a database shell open.

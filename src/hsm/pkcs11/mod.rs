@@ -5,6 +5,7 @@
 //! - [`session`]: one worker's session: sign, generate, destroy, list;
 //! - `life`: which initialisation of the library and which epoch of the token a handle belongs to;
 //! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
+//! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
 //! - `objects`, `classify`: attributes; return values.
 
@@ -12,6 +13,7 @@ mod binding;
 mod classify;
 mod finding;
 mod generate;
+mod import;
 mod life;
 mod login;
 mod mechanisms;

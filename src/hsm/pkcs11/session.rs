@@ -5,16 +5,19 @@ use std::{collections::HashMap, sync::Arc};
 use cryptoki::{object::ObjectClass, session::Session};
 use hallmark_core::{
     key::Alg,
-    ports::{Evidence, FaultClass, HsmFault, HsmObject, HsmSession, KeyRef, NewKey},
+    ports::{
+        Entry, Evidence, FaultClass, ForeignKey, HsmFault, HsmObject, HsmSession, ImportSession, KeyRef, NewKey,
+    },
     public_key::PublicKey,
 };
 
 use super::{
     binding::{self, Pair},
     classify::fault,
-    generate,
+    generate, import,
     life::OpenSession,
     lock,
+    mechanisms::Recipe,
     module::Inside,
     objects::{self, Named},
     token::Epoch,
@@ -79,14 +82,7 @@ impl HsmSession for Pkcs11Session {
             return Err(HsmFault::new(FaultClass::Request, "C_SignInit", format!("the key can't sign with `{alg}`")));
         }
         self.call(|_, epoch, session| {
-            let recipe = epoch.mechanisms.recipe(alg);
-            let recipe = recipe.ok_or_else(|| {
-                HsmFault::new(
-                    FaultClass::Unsupported,
-                    "C_GetMechanismList",
-                    format!("the token has no mechanism for `{alg}`"),
-                )
-            })?;
+            let recipe = recipe(epoch, alg)?;
             let private = epoch.bindings.private(session, key)?;
             recipe.sign(session, private, message).map_err(fault).map_err(|e| {
                 if e.class != FaultClass::Handle {
@@ -117,6 +113,29 @@ impl HsmSession for Pkcs11Session {
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
         self.call(|_, _, session| objects::evidence(session, binding::locate(session, key)?.private))
     }
+}
+
+impl ImportSession for Pkcs11Session {
+    fn import(&mut self, key: &ForeignKey<'_>) -> Result<Entry, HsmFault> {
+        if !key.public.suits(key.alg) {
+            let why = format!("the key can't sign with `{}`", key.alg);
+            return Err(HsmFault::new(FaultClass::Request, "C_CreateObject", why));
+        }
+        self.call(|inside, epoch, _| {
+            let recipe = recipe(epoch, key.alg)?;
+            let known = inside.context().get_mechanism_list(epoch.slot()).map_err(fault)?;
+            let _one = lock(epoch.life.module.making());
+            let session = epoch.open_rw(inside)?;
+            import::pair(session.get()?, &known, recipe, key)
+        })
+    }
+}
+
+fn recipe(epoch: &Epoch, alg: Alg) -> Result<Recipe, HsmFault> {
+    epoch.mechanisms.recipe(alg).ok_or_else(|| {
+        let why = format!("the token has no mechanism for `{alg}`");
+        HsmFault::new(FaultClass::Unsupported, "C_GetMechanismList", why)
+    })
 }
 
 /// The objects of a token, by `CKA_ID`.

@@ -86,6 +86,13 @@ impl Pkcs11Token {
         }
     }
 
+    /// As [`Hsm::open`], as what it is: a session that can also import.
+    pub fn open_session(&self) -> Result<Pkcs11Session, HsmFault> {
+        let epoch = self.epoch()?;
+        let session = epoch.open(&self.credentials)?;
+        Ok(Pkcs11Session::new(epoch, session))
+    }
+
     fn epoch(&self) -> Result<Arc<Epoch>, HsmFault> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let epoch = live.as_ref().map(|live| live.epoch.clone());
@@ -140,9 +147,7 @@ impl Hsm for Pkcs11Token {
     }
 
     fn open(&self) -> Result<Box<dyn HsmSession>, HsmFault> {
-        let epoch = self.epoch()?;
-        let session = epoch.open(&self.credentials)?;
-        Ok(Box::new(Pkcs11Session::new(epoch, session)))
+        Ok(Box::new(self.open_session()?))
     }
 
     fn disconnect(&self) {
@@ -168,6 +173,10 @@ impl Epoch {
         }
         self.log_in(&inside, credentials)?;
         Ok(session)
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
     }
 
     /// A session that may change the token; closed as soon as it is dropped.
