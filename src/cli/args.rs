@@ -15,7 +15,10 @@ pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     inspect::InspectArgs,
-    keys::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
+    keys::{
+        AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs,
+        RotateArgs,
+    },
     profiles::{ProfilesCommand, ShowProfileArgs},
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
 };

@@ -50,6 +50,13 @@ impl Failure {
         self
     }
 
+    /// Makes what was said the cause of `text`.
+    #[must_use]
+    pub(super) fn in_context(mut self, text: impl Into<String>) -> Self {
+        self.causes.insert(0, std::mem::replace(&mut self.message, text.into()));
+        self
+    }
+
     /// What to type next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -28,7 +28,11 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 use clap::Parser;
 
 pub use self::failure::{Failure, USAGE};
-use self::{args::Command, check_config::Checked, output::Output};
+use self::{
+    args::{Command, KeysCommand},
+    check_config::Checked,
+    output::Output,
+};
 
 /// Signs OAuth client assertions with keys that never leave the HSM.
 #[derive(Debug, Parser)]
@@ -62,6 +66,7 @@ impl Cli {
             Command::Dev(args) => dev::prepare(args, json),
             Command::Sign(args) => Ok(Prepared::new(async move || sign::run(args, connection, json).await)),
             Command::Token(args) => Ok(Prepared::new(async move || token::run(args, connection, json).await)),
+            Command::Keys { command: KeysCommand::Import(args) } => keys::import::prepare(args, connection, json),
             Command::Keys { command } => Ok(Prepared::new(async move || keys::run(command, connection, json).await)),
             Command::Rotation { command } => {
                 Ok(Prepared::new(async move || rotation::run(command, connection, json).await))

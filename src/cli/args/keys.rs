@@ -1,5 +1,7 @@
 //! `hallmark keys`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
@@ -24,6 +26,8 @@ pub(in super::super) enum KeysCommand {
     Destroy(AlterArgs),
     /// Takes in a key that is on an HSM and has no record
     Adopt(AdoptArgs),
+    /// Puts the key of a file into an HSM, and takes it in; runs on the HSM's host, beside the server
+    Import(ImportArgs),
     /// Says that a key is registered, or was seen at the public JWKS URL
     Confirm(ConfirmArgs),
     /// Draws the lives of keys
@@ -135,6 +139,43 @@ pub(in super::super) struct AdoptArgs {
     pub(in super::super) kid: Option<String>,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("file").required(true))]
+pub(in super::super) struct ImportArgs {
+    /// Hallmark's name of the OAuth client whose key it becomes
+    pub(in super::super) client: String,
+    /// The key in a PKCS#12 file (.p12, .pfx), with its certificates if it has any
+    #[arg(long, value_name = "FILE", group = "file")]
+    pub(in super::super) pkcs12: Option<PathBuf>,
+    /// The key in a PEM file: PKCS#8, also encrypted, PKCS#1 or SEC 1
+    #[arg(long, value_name = "FILE", group = "file")]
+    pub(in super::super) pem: Option<PathBuf>,
+    /// Holds the file's passphrase in its first line (default: asked for on the terminal)
+    #[arg(long, value_name = "FILE")]
+    pub(in super::super) password_file: Option<PathBuf>,
+    /// The server's configuration file: where the HSM is, and its PIN
+    #[arg(long, value_name = "FILE")]
+    pub(in super::super) config: PathBuf,
+    /// Where to put it: the name of an [[hsm]] section
+    #[arg(long)]
+    pub(in super::super) hsm: String,
+    /// Its algorithm, where the client has several that it suits
+    #[arg(long)]
+    pub(in super::super) alg: Option<String>,
+    /// The `kid` that it is registered with already (default: its thumbprint)
+    #[arg(long)]
+    pub(in super::super) kid: Option<String>,
+    /// Why; the audit log keeps it
+    #[arg(long, value_name = "TEXT", default_value = "a key file was imported")]
+    pub(in super::super) reason: String,
+    /// Rotates to a key that is born in the HSM, as soon as verifiers know one
+    #[arg(long)]
+    pub(in super::super) rotate: bool,
+    /// Does not ask
+    #[arg(long)]
+    pub(in super::super) yes: bool,
 }
 
 /// What a CKA_ID is.

@@ -5,9 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use cryptoki::{object::ObjectClass, session::Session};
 use hallmark_core::{
     key::Alg,
-    ports::{
-        Entry, Evidence, FaultClass, ForeignKey, HsmFault, HsmObject, HsmSession, ImportSession, KeyRef, NewKey,
-    },
+    ports::{Entry, Evidence, FaultClass, ForeignKey, HsmFault, HsmObject, HsmSession, ImportSession, KeyRef, NewKey},
     public_key::PublicKey,
 };
 
