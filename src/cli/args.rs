@@ -16,8 +16,8 @@ pub(super) use self::{
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     inspect::InspectArgs,
     keys::{
-        AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs,
-        RotateArgs,
+        AdoptArgs, AllKeysCommand, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs,
+        RevokeArgs, RotateArgs,
     },
     profiles::{ProfilesCommand, ShowProfileArgs},
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Lists, makes and changes keys (as an operator)
     Keys {
         #[command(subcommand)]
-        command: KeysCommand,
+        command: AllKeysCommand,
     },
     /// Says what happens to keys by itself, and proves that it can (as an operator)
     Rotation {

@@ -18,7 +18,7 @@ pub(super) mod render;
 mod timeline;
 
 pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
-    let connect = || connect(connection.clone(), As::Operator);
+    let connect = || connect(connection, As::Operator);
     match command {
         KeysCommand::List(args) => list(args, &connect()?, json).await,
         KeysCommand::Show(args) => {
@@ -39,8 +39,6 @@ pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json:
         KeysCommand::Destroy(args) => alter(KeyAction::Destroy, args, connect, json).await,
         KeysCommand::Revoke(args) => revoke(args, connect, json).await,
         KeysCommand::Adopt(args) => adopt(args, &connect()?, json).await,
-        // Prepared by itself: it loads a PKCS#11 module.
-        KeysCommand::Import(args) => import::prepare(args, connection, json)?.run().await,
         KeysCommand::Confirm(args) => confirm(args, &connect()?, json).await,
     }
 }

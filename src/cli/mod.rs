@@ -29,7 +29,7 @@ use clap::Parser;
 
 pub use self::failure::{Failure, USAGE};
 use self::{
-    args::{Command, KeysCommand},
+    args::{AllKeysCommand, Command},
     check_config::Checked,
     output::Output,
 };
@@ -66,8 +66,10 @@ impl Cli {
             Command::Dev(args) => dev::prepare(args, json),
             Command::Sign(args) => Ok(Prepared::new(async move || sign::run(args, connection, json).await)),
             Command::Token(args) => Ok(Prepared::new(async move || token::run(args, connection, json).await)),
-            Command::Keys { command: KeysCommand::Import(args) } => keys::import::prepare(args, connection, json),
-            Command::Keys { command } => Ok(Prepared::new(async move || keys::run(command, connection, json).await)),
+            Command::Keys { command: AllKeysCommand::Import(args) } => keys::import::prepare(args, connection, json),
+            Command::Keys { command: AllKeysCommand::Remote(command) } => {
+                Ok(Prepared::new(async move || keys::run(command, connection, json).await))
+            }
             Command::Rotation { command } => {
                 Ok(Prepared::new(async move || rotation::run(command, connection, json).await))
             }

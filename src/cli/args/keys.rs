@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// The commands that ask the server for everything, and the one that opens an HSM itself.
+#[derive(Debug, Subcommand)]
+pub(in super::super) enum AllKeysCommand {
+    #[command(flatten)]
+    Remote(KeysCommand),
+    /// Puts the key of a file into an HSM, and takes it in; runs on the HSM's host, beside the server
+    Import(ImportArgs),
+}
+
 #[derive(Debug, Subcommand)]
 pub(in super::super) enum KeysCommand {
     /// Lists keys, what happens to each next, and what is on the HSMs without a record
@@ -26,8 +35,6 @@ pub(in super::super) enum KeysCommand {
     Destroy(AlterArgs),
     /// Takes in a key that is on an HSM and has no record
     Adopt(AdoptArgs),
-    /// Puts the key of a file into an HSM, and takes it in; runs on the HSM's host, beside the server
-    Import(ImportArgs),
     /// Says that a key is registered, or was seen at the public JWKS URL
     Confirm(ConfirmArgs),
     /// Draws the lives of keys

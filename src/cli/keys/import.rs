@@ -18,7 +18,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use hallmark_client::{Adoption, Client as Hallmark, Key, KeyState, ObjectRef, Order};
+use hallmark_client::{Adoption, Client as Hallmark, Key, KeyChange, KeyChoice, KeyState, ObjectRef, Order};
 use hallmark_core::{
     client::{Client, Custody},
     key::{Alg, Kid},
@@ -99,7 +99,11 @@ impl Import {
             ask(&self.told(&material, alg, &kid))?;
         }
         let placed = self.place(&material, alg).await?;
-        let change = self.adopt(&hallmark, &placed, alg, &material).await?;
+        let change = self.adopt(&hallmark, &placed, alg).await?;
+        let uncertified = self.certify(&hallmark, &kid, &material).await;
+        if let Some(warning) = &uncertified {
+            eprintln!("warning: {warning}");
+        }
         let follow_up = FollowUp::new(&self.client, alg, &kid);
         let rotation =
             if self.args.rotate { Some(follow_up.rotate(&hallmark, &self.args.reason).await?) } else { None };
@@ -140,20 +144,13 @@ impl Import {
         placed.map_err(|fault| place::failed(&self.hsm, fault))
     }
 
-    async fn adopt(
-        &self,
-        hallmark: &Hallmark,
-        placed: &Placed,
-        alg: Alg,
-        material: &Material,
-    ) -> Result<hallmark_client::KeyChange, Failure> {
+    async fn adopt(&self, hallmark: &Hallmark, placed: &Placed, alg: Alg) -> Result<KeyChange, Failure> {
         let adoption = Adoption {
             client: self.args.client.clone(),
             alg: Some(alg.as_str().to_owned()),
             hsm: Some(self.args.hsm.clone()),
             object: ObjectRef::CkaId(placed.cka_id.clone()),
             kid: self.kid.as_ref().map(|kid| kid.as_str().to_owned()),
-            certificate_chain: material.certificates.clone(),
         };
         let change = hallmark.adopt_key(adoption, Order::new(self.args.reason.clone())).await;
         change.map_err(|error| {
@@ -163,6 +160,23 @@ impl Import {
                 self.hsm.name, placed.label
             ))
         })
+    }
+
+    /// Gives the record the certificates that came with the key. The key works without them, so that a refusal (one has
+    /// expired, say) is told and no more.
+    async fn certify(&self, hallmark: &Hallmark, kid: &Kid, material: &Material) -> Option<String> {
+        if material.certificates.is_empty() {
+            return None;
+        }
+        let key = KeyChoice { client: self.args.client.clone(), kid: Some(kid.to_string()), standby: false };
+        let order = Order::new(self.args.reason.clone());
+        let installed = hallmark.install_certificate(key, material.certificates.clone(), order).await;
+        let error = installed.err()?;
+        Some(format!(
+            "its certificate was not installed: {}; once you have a good one: hallmark cert install {} FILE",
+            error.message(),
+            quoted(&self.args.client)
+        ))
     }
 
     fn told(&self, material: &Material, alg: Alg, kid: &Kid) -> String {
@@ -196,11 +210,6 @@ impl Import {
         ];
         format!("hallmark keys import {}{}", quoted(client), options.concat())
     }
-}
-
-/// Where `key` was published together with its private half.
-fn known(_key: &PublicKey) -> Option<&'static str> {
-    None
 }
 
 /// A refusal that leaves everything as it was.

@@ -10,6 +10,7 @@ use aws_lc_rs::{
 use hallmark_core::{
     client::Client,
     key::Alg,
+    known_keys,
     public_key::{Curve, PublicKey},
 };
 use pkcs1::RsaPrivateKeyRef;
@@ -40,7 +41,7 @@ impl Material {
         let Contents { keys, certificates, warnings } = contents;
         let [(pkcs8, _)] = keys.as_slice() else { return Err(not_one(&keys)) };
         let (pkcs8, public, kind) = read(pkcs8)?;
-        if let Some(whose) = super::known(&public) {
+        if let Some(whose) = known_keys::known(&public) {
             return Err(refused(format!("its private key is known to everyone: it is {whose}"))
                 .hint("have a key made in the HSM: hallmark keys create CLIENT, and register that"));
         }
