@@ -21,6 +21,7 @@ mod follower;
 mod fuzz_corpus;
 mod hostile;
 mod hsm_contract;
+mod import;
 mod inspect;
 mod openemr;
 mod operators;

@@ -87,12 +87,10 @@ impl Import {
     async fn run(self, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
         let consent = Consent::find(self.args.yes, &self.typed())?;
         let key_file = KeyFile::read(self.args.pkcs12.as_deref(), self.args.pem.as_deref())?;
-        let material = key_file.open(self.args.password_file.as_deref())?;
+        let mut material = key_file.open(self.args.password_file.as_deref())?;
         let alg = material.alg(&self.client, self.alg)?;
         let kid = self.kid.clone().unwrap_or_else(|| material.public.thumbprint());
-        for warning in &material.warnings {
-            eprintln!("warning: {warning}");
-        }
+        warn(&material.warnings, json);
         let hallmark = connect(connection, As::Operator)?;
         self.refuse_what_the_server_would(&hallmark, &material.public, &kid).await?;
         if consent == Consent::ToAsk {
@@ -100,9 +98,9 @@ impl Import {
         }
         let placed = self.place(&material, alg).await?;
         let change = self.adopt(&hallmark, &placed, alg).await?;
-        let uncertified = self.certify(&hallmark, &kid, &material).await;
-        if let Some(warning) = &uncertified {
-            eprintln!("warning: {warning}");
+        if let Some(warning) = self.certify(&hallmark, &kid, &material).await {
+            warn(std::slice::from_ref(&warning), json);
+            material.warnings.push(warning);
         }
         let follow_up = FollowUp::new(&self.client, alg, &kid);
         let rotation =
@@ -155,7 +153,7 @@ impl Import {
         let change = hallmark.adopt_key(adoption, Order::new(self.args.reason.clone())).await;
         change.map_err(|error| {
             failure(&error, &self.args.client).because(format!(
-                "the key is on HSM `{}` by now, and `hallmark keys list` shows it as a stray, `{}`: once the cause is \
+                "the key is on HSM `{}` by now, and `hallmark keys list --fresh` shows it as a stray, `{}`: once the cause is \
                  gone, type the same command again, which finds it there",
                 self.hsm.name, placed.label
             ))
@@ -209,6 +207,13 @@ impl Import {
             if *rotate { " --rotate".to_owned() } else { String::new() },
         ];
         format!("hallmark keys import {}{}", quoted(client), options.concat())
+    }
+}
+
+/// Programs are told with the rest.
+fn warn(warnings: &[String], json: bool) {
+    for warning in warnings.iter().filter(|_| !json) {
+        eprintln!("warning: {warning}");
     }
 }
 
