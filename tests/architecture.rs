@@ -39,6 +39,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["verifier"]),
     ("clap", &["cli", "main"]),
     ("rcgen", &["cli"]),
+    ("p12_keystore", &["cli"]),
+    ("pkcs8", &["cli", "hsm"]),
 ];
 
 #[test]

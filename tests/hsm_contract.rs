@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, sync::Arc};
 
 use hallmark_core::{
     key::Alg,
-    ports::{Hsm, PinLedger},
+    ports::{Hsm, ImportSession, PinLedger},
 };
 use hallmark_testkit::{
     child::in_child,
@@ -79,6 +79,10 @@ impl Subject for FakeSubject {
 
     fn plant(&self, cka_id: &[u8], label: &str, key: &Arc<SoftwareKey>, extractable: bool) {
         self.0.plant(cka_id, label, key.clone(), extractable);
+    }
+
+    fn importer(&self) -> Option<(Box<dyn Hsm>, Box<dyn ImportSession>)> {
+        None
     }
 
     fn losses(&self) -> Option<&dyn Losses> {

@@ -1,5 +1,7 @@
 //! What every HSM backend must do, as one suite that all of them run.
 
+mod import;
+
 use std::{
     sync::{Arc, Barrier},
     thread,
@@ -8,7 +10,7 @@ use std::{
 use hallmark_core::{
     client::Custody,
     key::{Alg, KeySpec},
-    ports::{FaultClass, Hsm, HsmFault, HsmSession, KeyRef, NewKey, PinLedger, ResetRefused},
+    ports::{FaultClass, Hsm, HsmFault, HsmSession, ImportSession, KeyRef, NewKey, PinLedger, ResetRefused},
     public_key::PublicKey,
 };
 use uuid::Uuid;
@@ -25,6 +27,9 @@ pub trait Subject: Sync {
 
     /// Puts a P-256 key there that was not generated there, without regard to what is there already.
     fn plant(&self, cka_id: &[u8], label: &str, key: &Arc<SoftwareKey>, extractable: bool);
+
+    /// A connected instance, and a session of it that can import. `None` is a declared gap.
+    fn importer(&self) -> Option<(Box<dyn Hsm>, Box<dyn ImportSession>)>;
 
     /// How to make the token lose what the backend holds. `None` is a declared gap.
     fn losses(&self) -> Option<&dyn Losses>;
@@ -77,6 +82,9 @@ const CASES: &[(&str, Case)] = &[
     ("refuses an algorithm that is not the key's", wrong_algorithm),
     ("destroys the key and no other", destroys),
     ("is not open before it is connected", closed_when_disconnected),
+    ("imports keys with each algorithm", import::imports_and_signs),
+    ("never overwrites when it imports", import::import_never_overwrites),
+    ("leaves nothing of an import that is not the key", import::import_of_another_key_leaves_nothing),
     ("starts its library anew only when nobody uses it", resets),
 ];
 

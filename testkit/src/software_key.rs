@@ -1,7 +1,7 @@
 //! Keys in memory, for fakes and for planting on tokens.
 
 use aws_lc_rs::{
-    encoding::{AsBigEndian, EcPrivateKeyBin},
+    encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der},
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{
@@ -64,6 +64,15 @@ impl SoftwareKey {
             }
             Self::Ec(_, pair) => pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
             Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+        }
+    }
+
+    /// PKCS#8, not encrypted.
+    pub fn pkcs8(&self) -> Vec<u8> {
+        match self {
+            Self::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).unwrap().as_ref().to_vec(),
+            Self::Ec(_, pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
+            Self::Ed25519(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).unwrap().as_ref().to_vec(),
         }
     }
 

@@ -15,11 +15,12 @@ use hallmark::hsm::{
 };
 use hallmark_core::{
     key::Alg,
-    ports::{Hsm, PinLedger},
+    ports::{Hsm, ImportSession, PinLedger},
 };
 use hallmark_testkit::{
     hsm_contract::{Losses, PinCase, Subject},
     p11_kit::P11Kit,
+    pin_ledger::MemoryPinLedger,
     softhsm::SoftHsm,
     software_key::SoftwareKey,
 };
@@ -80,6 +81,13 @@ impl Pkcs11Subject {
         Self { same_application: false, ..Self::new(module, token, algs) }
     }
 
+    fn backend(&self, pin: PinCase, ledger: Arc<dyn PinLedger>) -> Pkcs11Token {
+        let name = if pin == PinCase::Right { "pin" } else { "wrong-pin" };
+        let pin = pin_source(&self.token.folder().join(name));
+        let selector = TokenSelector::Label(SoftHsm::LABEL.into());
+        Pkcs11Token::new(self.module.clone(), selector, pin, ledger)
+    }
+
     pub(super) fn session(&self) -> Session {
         let slots = self.beneath.get_slots_with_token().unwrap();
         let is_ours = |slot: &_| self.beneath.get_token_info(*slot).unwrap().label() == SoftHsm::LABEL;
@@ -93,10 +101,14 @@ impl Pkcs11Subject {
 
 impl Subject for Pkcs11Subject {
     fn hsm(&self, pin: PinCase, ledger: Arc<dyn PinLedger>) -> Box<dyn Hsm> {
-        let name = if pin == PinCase::Right { "pin" } else { "wrong-pin" };
-        let pin = pin_source(&self.token.folder().join(name));
-        let selector = TokenSelector::Label(SoftHsm::LABEL.into());
-        Box::new(Pkcs11Token::new(self.module.clone(), selector, pin, ledger))
+        Box::new(self.backend(pin, ledger))
+    }
+
+    fn importer(&self) -> Option<(Box<dyn Hsm>, Box<dyn ImportSession>)> {
+        let token = self.backend(PinCase::Right, Arc::new(MemoryPinLedger::default()));
+        token.connect().unwrap();
+        let session = token.open_session().unwrap();
+        Some((Box::new(token), Box::new(session)))
     }
 
     fn algs(&self) -> &'static [Alg] {
