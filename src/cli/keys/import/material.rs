@@ -111,7 +111,7 @@ fn ec(pkcs8: &[u8], parameters: Option<AnyRef<'_>>) -> Result<Read, Failure> {
         Some(oid) if oid == Curve::P256.oid() => (Curve::P256, &ECDSA_P256_SHA256_FIXED_SIGNING),
         Some(oid) if oid == Curve::P384.oid() => (Curve::P384, &ECDSA_P384_SHA384_FIXED_SIGNING),
         other => {
-            let curve = other.map_or_else(|| "one without a name".to_owned(), |oid| curve_name(oid));
+            let curve = other.map_or_else(|| "one without a name".to_owned(), curve_name);
             return Err(refused(format!("its key is on a curve that hallmark does not sign with: {curve}"))
                 .hint("hallmark signs with P-256 and P-384"));
         }
