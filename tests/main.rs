@@ -28,6 +28,7 @@ mod operators;
 mod outage;
 mod pin;
 mod policy;
+mod printed;
 mod published;
 mod real_verifiers;
 mod renewal;

@@ -167,6 +167,20 @@ pub(super) struct TokenArgs {
     /// A JWS algorithm of the client's keys, such as ES384
     #[arg(long)]
     pub(super) alg: Option<String>,
+    /// Prints the request instead of sending it, with an assertion that is good for some minutes and counts once
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(super) print: Option<RequestForm>,
+}
+
+/// How a token request is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RequestForm {
+    /// A command for a shell
+    Curl,
+    /// A Postman collection, format 2.1
+    Postman,
+    /// The text of the HTTP request
+    Http,
 }
 
 #[derive(Clone, Debug, Args)]

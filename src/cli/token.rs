@@ -12,10 +12,17 @@ use super::{
     output::Output,
 };
 
+mod print;
+
 pub(super) async fn run(args: TokenArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
-    let TokenArgs { client, scope, alg } = args;
+    let TokenArgs { client, scope, alg, print } = args;
     let request = SignRequest::new(&client).scope(scope.unwrap_or_default()).alg(alg.unwrap_or_default());
-    let token = connect(connection, As::Workload)?.token_for(request).await;
+    let hallmark = connect(connection, As::Workload)?;
+    if let Some(form) = print {
+        let signed = hallmark.sign_assertion(request).await.map_err(|error| failure(&error, &client))?;
+        return print::output(&client, &signed, form, json).print();
+    }
+    let token = hallmark.token_for(request).await;
     let granted = Granted::from(token.map_err(|error| failure(&error, &client))?);
     if json { Output::json(&granted.as_json()) } else { granted.as_text(&client) }.print()
 }
