@@ -13,7 +13,7 @@
 //! - [`inspect`]: everything that is wrong with a JWT;
 //! - [`audit`]: what is recorded, and the hash chain over it;
 //! - [`ports`]: what the world must provide: an HSM, a store, a clock;
-//! - [`discovery`]: what an authorization server says of itself;
+//! - [`discovery`]: what an authorization server says of itself; [`registration`]: what it is told of a client;
 //! - [`error`]: errors, sorted by what their receiver should do.
 
 pub mod assertion;
@@ -31,5 +31,6 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod public_key;
+pub mod registration;
 pub mod software_statement;
 pub mod time;

@@ -14,6 +14,7 @@ mod clouds;
 mod ehr;
 mod epic;
 mod generic;
+mod handouts;
 mod hydra;
 mod makes;
 mod objections;
@@ -24,6 +25,7 @@ mod smart;
 mod strict;
 
 pub use accepts::{Accepts, Certificate, Evidence, Jti, Need, Rule};
+pub use handouts::{Handout, HandoutBody};
 pub use makes::{Audience, Iss, Makes, Typ};
 pub use objections::Objection;
 pub use registration::{Field, Handover, How, Registration};
