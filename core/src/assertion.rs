@@ -242,7 +242,7 @@ impl ToBeSigned {
 fn registered_id(client: &Client) -> Result<&str, Error> {
     client.client_id.as_deref().ok_or_else(|| {
         let text = format!(
-            "client `{}` has no client_id yet; register its JWKS URL at the authorization server and set client_id",
+            "client `{0}` has no client_id yet; `hallmark register {0}` says what its authorization server wants to know",
             client.name
         );
         Error::new(Reason::NotRegistered, text)

@@ -46,6 +46,11 @@ pub struct Client {
 /// One real server hands out a JWT as `client_id`.
 pub const MAX_CLIENT_ID: usize = 8 * 1024;
 
+/// Whether a `client_id` can be that.
+pub fn is_client_id(text: &str) -> bool {
+    (1..=MAX_CLIENT_ID).contains(&text.len()) && !text.contains(char::is_control)
+}
+
 impl Client {
     /// A client of `profile` with nothing of its own: not registered, without keys.
     pub fn new(name: ClientName, profile: &'static Profile, token_endpoint: impl Into<String>) -> Self {

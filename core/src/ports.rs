@@ -19,8 +19,8 @@ mod store;
 pub use import::{Entry, ForeignKey, ImportSession};
 pub use store::{
     BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange, KeyStore,
-    Lead, MaxAge, Observation, Pending, PolicyDifference, PublishedPath, Pulse, RecordUpdate, Replica, ReplicaStore,
-    Replicas, Snapshot, StoreError, SweepStore,
+    Lead, MaxAge, Observation, Pending, PolicyDifference, PublishedPath, Pulse, RecordUpdate, RegistrationResult,
+    Replica, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
 };
 
 /// The wall clock.

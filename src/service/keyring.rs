@@ -6,7 +6,8 @@
 mod pauses;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,7 +22,7 @@ use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Purpose},
-    ports::{KeyStore, PublishedPath, Pulse, Snapshot, StoreError},
+    ports::{KeyStore, PublishedPath, Pulse, RegistrationResult, Snapshot, StoreError},
     time::Timestamp,
 };
 
@@ -59,6 +60,8 @@ pub struct Reading {
     /// Where clients are published that are not at their default path.
     pub paths: Vec<PublishedPath>,
     certificates: HashMap<KeyId, Certified>,
+    /// What registering clients gave.
+    pub registrations: BTreeMap<ClientName, RegistrationResult>,
     by_client: HashMap<ClientName, Range<usize>>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
@@ -160,7 +163,8 @@ impl Keyring {
         self.barred().insert(key, at);
         let old = self.current.load_full();
         let (records, paths) = (old.records.clone(), old.paths.clone());
-        self.exchange(Snapshot { records, generation: old.generation, paths }, registered);
+        let registrations = old.registrations.values().cloned().collect();
+        self.exchange(Snapshot { records, generation: old.generation, paths, registrations }, registered);
     }
 
     /// The keys of [`Self::bar`] that the store does not know of yet.
@@ -199,7 +203,7 @@ impl Keyring {
 impl Reading {
     /// What `before` had parsed already is taken over.
     pub(super) fn new(snapshot: Snapshot, registered: &Registered, before: Option<&Self>) -> Self {
-        let Snapshot { mut records, generation, paths } = snapshot;
+        let Snapshot { mut records, generation, paths, registrations } = snapshot;
         // Stable: within a client they stay in the order of creation.
         records.sort_by(|a, b| a.client.cmp(&b.client));
         let confirmed = |when: fn(&KeyTimes) -> Option<Timestamp>| {
@@ -215,6 +219,7 @@ impl Reading {
             rehearsed,
             paths,
             certificates,
+            registrations: registrations.into_iter().map(|result| (result.client.clone(), result)).collect(),
             records,
             generation,
             active: HashMap::new(),
@@ -259,6 +264,14 @@ impl Reading {
     /// Whether `key` is still the one that signs.
     pub fn is_active(&self, line: &KeyLine, key: KeyId) -> bool {
         self.active.get(line).is_some_and(|active| active.id == key)
+    }
+
+    /// The client as it signs: where the configuration has no `client_id`, with the one that registering it gave.
+    pub fn completed<'a>(&self, client: &'a Client) -> Cow<'a, Client> {
+        match (&client.client_id, self.registrations.get(&client.name)) {
+            (None, Some(result)) => Cow::Owned(Client { client_id: Some(result.client_id.clone()), ..client.clone() }),
+            _ => Cow::Borrowed(client),
+        }
     }
 
     /// All of the client's records, in any state.

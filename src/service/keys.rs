@@ -6,6 +6,7 @@
 //! - `alter`, `adopt`, `revoke`, `inventory`: as they say;
 //! - `looks`: what each HSM was last seen to hold;
 //! - `certificates`: certificates of keys, and software statements;
+//! - `registration`: what registering a client gave;
 //! - `birth`: from a reserved record to a key;
 //! - `choice`: which of a client's keys is meant;
 //! - `change`: records and audits every change.
@@ -22,6 +23,7 @@ mod custody;
 mod inventory;
 mod locks;
 mod looks;
+mod registration;
 mod revoke;
 
 use std::{
@@ -46,6 +48,7 @@ pub use self::{
     choice::KeyChoice,
     create::CreateRequest,
     inventory::{Inventory, Stray},
+    registration::RegistrationRequest,
 };
 use self::{locks::Locks, looks::Looks};
 use super::{Context, keyring::Reading, publish::Publisher, registry::Registered, rules::Rules};

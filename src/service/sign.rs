@@ -71,7 +71,11 @@ impl Sign {
         let client = client.ok_or_else(|| Error::internal("a grant without a client"))?;
         let _admitted = registered.limits.admit(grant.identity())?;
         context.keyring.pauses().check(&client.name)?;
-        let (line, key, pool) = self.choose(client, alg, &*context.keyring.leased()?)?;
+        let keys = context.keyring.leased()?;
+        let completed = keys.completed(client);
+        let client = &*completed;
+        let (line, key, pool) = self.choose(client, alg, &keys)?;
+        drop(keys);
         certificate::check(client, key.validity(), context.clock.now())?;
         let who = grant.identity().to_string();
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();

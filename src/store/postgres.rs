@@ -61,6 +61,8 @@ mod place;
 mod ports;
 #[path = "sql/records.rs"]
 mod records;
+#[path = "sql/registrations.rs"]
+mod registrations;
 #[path = "sql/replicas.rs"]
 mod replicas;
 #[path = "sql/reports.rs"]

@@ -62,6 +62,8 @@ mod paths;
 mod ports;
 #[path = "sql/records.rs"]
 mod records;
+#[path = "sql/registrations.rs"]
+mod registrations;
 #[path = "sql/replicas.rs"]
 mod replicas;
 #[path = "sql/reports.rs"]

@@ -15,6 +15,7 @@ mod followers;
 mod paths;
 mod pins;
 mod records;
+mod registrations;
 mod replicas;
 mod reports;
 mod samples;
@@ -51,6 +52,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
     sweep::serving_the_old_value_again_takes_the_mark_away(&fresh().await).await;
     paths::where_sets_are_published_is_kept(&fresh().await).await;
     paths::no_client_is_forgotten(&fresh().await).await;
+    registrations::the_last_registration_holds(&fresh().await).await;
     replicas::who_is_heard_of_lives(&fresh().await).await;
     replicas::differing_policies_are_named(&fresh().await).await;
     replicas::ten_thousand_policies_are_compared(&fresh().await).await;
@@ -75,6 +77,7 @@ pub async fn survives_reopening<S: KeyStore + SweepStore>(store: S, reopen: impl
     let again = changes::existing(&store, &change).await;
     assert_eq!((again.state, again.keys), (ChangeState::Applied, vec![records[0].id]), "changes must survive");
 
+    let store = registrations::survive(store, &reopen).await.unwrap();
     let from = records[0].state;
     records[0].served_for_ms += 1;
     store.apply(&[], &[RecordUpdate { from, record: records[0].clone() }]).await.unwrap();

@@ -2,7 +2,7 @@
 
 use hallmark_proto::v1::{self, client_service_client::ClientServiceClient};
 
-use crate::{Client, Error, client::timed};
+use crate::{Client, Error, Order, client::timed};
 
 /// An OAuth client as registered at one authorization server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,20 @@ pub struct OAuthClient {
     pub algs: Vec<String>,
     /// The HSMs of its key lines, the preferred one first.
     pub hsms: Vec<String>,
+    /// The `client_id` that was recorded when it was registered, whatever the configuration says.
+    pub recorded_client_id: Option<String>,
+    /// Where its registration is read and changed (RFC 7592), where that was recorded.
+    pub registration_uri: Option<String>,
+}
+
+/// What an authorization server answered to the registration of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Hallmark's name of the client.
+    pub client: String,
+    pub client_id: String,
+    /// `registration_client_uri` (RFC 7592 §3).
+    pub registration_uri: Option<String>,
 }
 
 impl Client {
@@ -42,6 +56,27 @@ impl Client {
         };
         let answer: v1::GetClientResponse = self.call(deadline, get).await?;
         answer.client.map(OAuthClient::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `client`"))
+    }
+
+    /// Writes down what registering a client gave, for an operator with the role `rotate`. Gives the client as it is then,
+    /// and what else there is to know.
+    pub async fn record_registration(
+        &self,
+        registration: Registration,
+        order: impl Into<Order>,
+    ) -> Result<(OAuthClient, Vec<String>), Error> {
+        let Order { request_id, reason, force: _ } = order.into();
+        let Registration { client, client_id, registration_uri } = registration;
+        let registration_uri = registration_uri.unwrap_or_default();
+        let message = v1::RecordRegistrationRequest { request_id, reason, client, client_id, registration_uri };
+        let deadline = self.deadline(None);
+        let record = |channel| {
+            let request = timed(message.clone(), deadline);
+            async move { ClientServiceClient::new(channel).record_registration(request).await }
+        };
+        let answer: v1::RecordRegistrationResponse = self.call(deadline, record).await?;
+        let client = answer.client.ok_or_else(|| Error::unexpected("hallmark's answer lacks `client`"))?;
+        Ok((client.into(), answer.advice))
     }
 
     /// All clients, for an operator.
@@ -79,6 +114,8 @@ impl From<v1::OAuthClient> for OAuthClient {
             public_key_url: client.public_key_url,
             algs: client.algs,
             hsms: client.hsms,
+            recorded_client_id: some(client.recorded_client_id),
+            registration_uri: some(client.registration_uri),
         }
     }
 }

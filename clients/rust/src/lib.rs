@@ -30,7 +30,7 @@ mod token;
 mod watch;
 
 pub use client::{Client, Options};
-pub use clients::OAuthClient;
+pub use clients::{OAuthClient, Registration};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, reason};
 pub use keys::{

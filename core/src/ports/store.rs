@@ -32,6 +32,9 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Records how a change stands or ended, and which keys it touched so far.
     fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()>;
 
+    /// Writes down what registering a client gave, in the place of what was there for it; moves the generation by one.
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()>;
+
     /// Whether there is anything new to read, and the time. Cheap: meant to be asked several times a second.
     fn pulse(&self) -> Pending<'_, Pulse>;
 }
@@ -107,6 +110,19 @@ pub struct Snapshot {
     pub generation: u64,
     /// Of the clients that are not at their default path, by name.
     pub paths: Vec<PublishedPath>,
+    /// What registering clients gave, by client.
+    pub registrations: Vec<RegistrationResult>,
+}
+
+/// What an authorization server answered to the registration of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationResult {
+    pub client: ClientName,
+    /// Holds where the configuration has none.
+    pub client_id: String,
+    /// Where the registration is read and changed (RFC 7592 §3). What opens it is a secret, and not here.
+    pub registration_uri: Option<String>,
+    pub recorded: Timestamp,
 }
 
 /// Where a client's key set is published.

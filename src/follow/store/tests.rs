@@ -7,6 +7,7 @@ use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
         BegunChange, ChangeState, ClientState, KeyChange, Lead, MaxAge, Pending, PublishedPath, Pulse, RecordUpdate,
+        RegistrationResult,
     },
 };
 
@@ -34,7 +35,7 @@ impl Told {
 impl KeyStore for Told {
     fn records(&self) -> Pending<'_, Snapshot> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.answer(Snapshot { records, generation: 1, paths: Vec::new() })
+        self.answer(Snapshot { records, generation: 1, paths: Vec::new(), registrations: Vec::new() })
     }
 
     fn apply<'a>(&'a self, _: &'a [KeyRecord], _: &'a [RecordUpdate]) -> Pending<'a, ()> {
@@ -46,6 +47,10 @@ impl KeyStore for Told {
     }
 
     fn end_change<'a>(&'a self, _: &'a str, _: ChangeState, _: &'a [KeyId]) -> Pending<'a, ()> {
+        unreachable!("it only reads")
+    }
+
+    fn record_registration<'a>(&'a self, _: &'a RegistrationResult) -> Pending<'a, ()> {
         unreachable!("it only reads")
     }
 

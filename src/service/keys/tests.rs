@@ -2,7 +2,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hallmark_core::{
     key::{Alg, KeyId, KeyState, Purpose},
-    ports::{BegunChange, ChangeState, FaultClass, KeyStore, Pending, Pulse, RecordUpdate, Snapshot},
+    ports::{
+        BegunChange, ChangeState, FaultClass, KeyStore, Pending, Pulse, RecordUpdate, RegistrationResult, Snapshot,
+    },
 };
 use hallmark_testkit::fake_hsm::Call;
 use tokio::sync::Notify;
@@ -52,6 +54,10 @@ impl KeyStore for HeldStore {
             return Box::pin(async { Err(StoreError::Unavailable("as if the process had died".into())) });
         }
         self.inner.end_change(id, state, keys)
+    }
+
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
+        self.inner.record_registration(result)
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {

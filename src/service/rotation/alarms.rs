@@ -30,6 +30,8 @@ pub(super) enum Alarm {
     Revocation,
     /// A static host does not show what it should.
     PublicUrl,
+    /// The configuration and the store have two `client_id`s for one client.
+    ClientId,
 }
 
 impl Alarm {
@@ -45,6 +47,7 @@ impl Alarm {
             Self::Certificate => "certificate",
             Self::Revocation => "revocation",
             Self::PublicUrl => "public-url",
+            Self::ClientId => "client-id",
         }
     }
 }

@@ -69,6 +69,7 @@ impl Rotation {
         let wall = context.keyring.store_time(context.clock.now());
         let moment = Moment { wall, monotonic: monotonic.elapsed() };
         self.check_clocks(sweeper, moment);
+        self.check_registrations();
         self.write_revocations().await;
         keys.recount().await?;
         self.check_certificates(wall);
@@ -112,6 +113,20 @@ impl Rotation {
         rules.set_gone(gone.keys().cloned().collect());
         let texts = gone.into_iter().map(|(hsm, why)| (hsm.to_string(), why));
         self.0.alarms.replace(Alarm::HsmGone, texts.collect());
+    }
+
+    /// Where a client was registered anew and the configuration still names the old registration, or a wrong one.
+    fn check_registrations(&self) {
+        let Parts { context, .. } = &self.0.parts;
+        let (registered, keys) = (context.registry.load(), context.keyring.keys());
+        let shown = |id: &str| id.chars().take(80).collect::<String>();
+        let differing = keys.registrations.values().filter_map(|result| {
+            let configured = registered.clients.get(&result.client)?.client_id.as_deref()?;
+            let (ours, recorded) = (shown(configured), shown(&result.client_id));
+            let why = || format!("the configuration has client_id `{ours}` and wins; registering gave `{recorded}`");
+            (configured != result.client_id).then(|| (result.client.to_string(), why()))
+        });
+        self.0.alarms.replace(Alarm::ClientId, differing.collect());
     }
 
     /// Revocations that could not be written when they were asked for.

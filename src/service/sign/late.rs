@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn snapshot(record: &KeyRecord) -> Snapshot {
-        Snapshot { records: vec![record.clone()], generation: 1, paths: Vec::new() }
+        Snapshot { records: vec![record.clone()], generation: 1, paths: Vec::new(), registrations: Vec::new() }
     }
 
     #[test]

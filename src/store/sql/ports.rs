@@ -6,12 +6,14 @@ use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
         BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange,
-        KeyStore, Lead, MaxAge, Pending, PinVerdict, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas,
-        Snapshot, SweepStore,
+        KeyStore, Lead, MaxAge, Pending, PinVerdict, PublishedPath, Pulse, RecordUpdate, RegistrationResult,
+        ReplicaStore, Replicas, Snapshot, SweepStore,
     },
 };
 
-use super::{Store, changes, followers, lead, limited, logins, paths, records, replicas, reports, sweep};
+use super::{
+    Store, changes, followers, lead, limited, logins, paths, records, registrations, replicas, reports, sweep,
+};
 use crate::store::LoginAttempts;
 
 /// One call: takes a connection from the pool, and gives it back.
@@ -42,6 +44,10 @@ impl KeyStore for Store {
 
     fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()> {
         call!(self, connection => changes::end(connection, id, state, keys))
+    }
+
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
+        call!(self, connection => registrations::write(connection, result))
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {

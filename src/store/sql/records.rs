@@ -9,7 +9,7 @@ use hallmark_core::{
 };
 use sqlx::{Connection as _, query::Query};
 
-use super::{BEGIN_READ, BEGIN_WRITE, Connection, Database, paths, refused, unavailable};
+use super::{BEGIN_READ, BEGIN_WRITE, Connection, Database, paths, refused, registrations, unavailable};
 use crate::store::rows::{StoredKey, stored_millis};
 
 /// All records, in the order of creation, with their certificates and the generation of the same moment.
@@ -26,6 +26,7 @@ pub(super) async fn read_all(connection: &mut Connection) -> Result<Snapshot, St
             .map_err(|e| unavailable(&e))?;
     let keys: Vec<StoredKey> = sqlx::query_as(SELECT).fetch_all(&mut *tx).await.map_err(|e| unavailable(&e))?;
     let paths = paths::read(&mut tx).await?;
+    let registrations = registrations::read(&mut tx).await?;
     tx.commit().await.map_err(|e| unavailable(&e))?;
     let mut chains = HashMap::<String, Vec<Vec<u8>>>::new();
     for (key, der) in certificates {
@@ -36,7 +37,7 @@ pub(super) async fn read_all(connection: &mut Connection) -> Result<Snapshot, St
         key.into_record(chain)
     };
     let records = keys.into_iter().map(record).collect::<Result<_, _>>()?;
-    Ok(Snapshot { records, generation: generation.unsigned_abs(), paths })
+    Ok(Snapshot { records, generation: generation.unsigned_abs(), paths, registrations })
 }
 
 /// The generation, and what time it is there.

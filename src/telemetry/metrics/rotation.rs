@@ -43,7 +43,7 @@ impl RotationMetrics {
         let moves = d.counter("rotation_moves", "Keys moved by the sweep to another state: `done`, or `failed` and tried again", ["outcome"]);
         let acts = d.counter("rotation_acts", "Key lines for which the sweep had keys made or destroyed on an HSM: `done`, or `failed` and tried again", ["outcome"]);
         let overdue = d.gauge("rotation_overdue", "1 for each client in which another key should sign by now, and none can", ["client"]);
-        let alarms = d.gauge("alarms", "How many of a kind are on: `sweep`, `clock`, `policies`, `overdue`, `act`, `moves`, `hsm-gone`, `certificate`, `revocation`, `public-url`", ["alarm"]);
+        let alarms = d.gauge("alarms", "How many of a kind are on: `sweep`, `clock`, `policies`, `overdue`, `act`, `moves`, `hsm-gone`, `certificate`, `revocation`, `public-url`, `client-id`", ["alarm"]);
         let replicas = d.gauge("replicas", "Replicas that live", []).of([]);
         let differences = d.gauge("rotation_policy_differences", "Clients that replicas have different policies for; they are not swept", []).of([]);
         let strays = d.gauge("hsm_strays", "Objects on the HSM that no record knows", ["hsm"]);

@@ -11,18 +11,19 @@ use hallmark_core::{
 };
 use hallmark_proto::v1::{
     GetClientRequest, GetClientResponse, ListClientsRequest, ListClientsResponse, OAuthClient,
-    client_service_server::ClientService,
+    RecordRegistrationRequest, RecordRegistrationResponse, client_service_server::ClientService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{call::Call, convert};
-use crate::service::{publish::Publisher, refusals::Refusals, registry::Registry};
+use super::{call::Call, convert, operation::Operation};
+use crate::service::{keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry};
 
 /// The most clients in one answer.
 const MOST: usize = 1000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
+    pub(super) keys: Keys,
     pub(super) publisher: Arc<Publisher>,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<dyn Clock>,
@@ -56,11 +57,27 @@ impl Clients {
         })
     }
 
+    async fn record(
+        &self,
+        call: &Call,
+        message: RecordRegistrationRequest,
+    ) -> Result<RecordRegistrationResponse, Error> {
+        let request = message.read()?;
+        let name = request.client.clone();
+        let advice = self.keys.record_registration(&call.caller, request).await?;
+        let client = self.registry.load().clients.get(&name).map(|client| self.shown(client));
+        Ok(RecordRegistrationResponse { client, advice })
+    }
+
     fn shown(&self, client: &Client) -> OAuthClient {
         let jwks_url = self.publisher.url(client);
+        let (recorded_client_id, registration_uri) = match self.keys.registration(&client.name) {
+            Some(result) => (result.client_id, result.registration_uri.unwrap_or_default()),
+            None => Default::default(),
+        };
         OAuthClient {
             name: client.name.to_string(),
-            client_id: client.client_id.clone().unwrap_or_default(),
+            client_id: client.client_id.as_ref().unwrap_or(&recorded_client_id).clone(),
             profile: client.profile.name.to_owned(),
             token_endpoint: client.token_endpoint.clone(),
             issuer: client.issuer.clone().unwrap_or_default(),
@@ -70,6 +87,8 @@ impl Clients {
             jwks_url,
             algs: client.keys.iter().map(|spec| spec.alg.to_string()).collect(),
             hsms: client.hsms.iter().map(ToString::to_string).collect(),
+            recorded_client_id,
+            registration_uri,
         }
     }
 }
@@ -89,5 +108,15 @@ impl ClientService for Clients {
         let call = Call::of(&self.refusals, &request)?;
         let message = request.into_inner();
         call.answer(&self.refusals, "", self.list(&call, &message))
+    }
+
+    async fn record_registration(
+        &self,
+        request: Request<RecordRegistrationRequest>,
+    ) -> Result<Response<RecordRegistrationResponse>, Status> {
+        let call = Call::of(&self.refusals, &request)?;
+        let message = request.into_inner();
+        let client = message.client.clone();
+        call.answer(&self.refusals, &client, self.record(&call, message).await)
     }
 }

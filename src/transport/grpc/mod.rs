@@ -84,8 +84,9 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         .map_err(Error::internal)?;
     let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
     let plans = rotation::Plans::new(services.rotation.clone(), services.refusals.clone());
-    let keys = keys::KeyManagement::new(services.keys, services.rotation, services.refusals.clone());
+    let keys = keys::KeyManagement::new(services.keys.clone(), services.rotation, services.refusals.clone());
     let clients = clients::Clients {
+        keys: services.keys.clone(),
         publisher: services.publisher.clone(),
         registry: services.registry.clone(),
         clock: services.clock.clone(),

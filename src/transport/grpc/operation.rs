@@ -6,8 +6,8 @@ use hallmark_core::{
 };
 use hallmark_proto::v1;
 
-use super::convert::{invalid, name, optional_name, required_text};
-use crate::service::keys::{AdoptRequest, AlterRequest, Alteration, CreateRequest, ObjectRef};
+use super::convert::{invalid, name, optional_name, required_text, text};
+use crate::service::keys::{AdoptRequest, AlterRequest, Alteration, CreateRequest, ObjectRef, RegistrationRequest};
 
 /// A change as it is asked for: what every message has, and what is its own.
 pub(super) trait Operation {
@@ -36,6 +36,24 @@ impl Operation for v1::CreateKeysRequest {
             reason: reason(self.reason)?,
             client: name("client", &self.client)?,
             alg: optional_name("alg", &self.alg)?,
+        })
+    }
+}
+
+impl Operation for v1::RecordRegistrationRequest {
+    type Request = RegistrationRequest;
+
+    fn client(&self) -> String {
+        self.client.clone()
+    }
+
+    fn read(self) -> Result<RegistrationRequest, Error> {
+        Ok(RegistrationRequest {
+            request_id: request_id(self.request_id)?,
+            reason: reason(self.reason)?,
+            client: name("client", &self.client)?,
+            client_id: self.client_id,
+            registration_uri: text("registration_uri", self.registration_uri)?,
         })
     }
 }

@@ -15,7 +15,8 @@ use hallmark_core::{
     key::{HsmName, KeyId, KeyRecord, KeyState},
     ports::{
         BegunChange, ChangeState, ClientPolicy, ClientState, Clock, HsmReport, KeyChange, KeyStore, Lead, MaxAge,
-        Pending, PublishedPath, Pulse, RecordUpdate, ReplicaStore, Replicas, Snapshot, StoreError, SweepStore,
+        Pending, PublishedPath, Pulse, RecordUpdate, RegistrationResult, ReplicaStore, Replicas, Snapshot, StoreError,
+        SweepStore,
     },
     profile::Profile,
     time::Timestamp,
@@ -155,6 +156,10 @@ impl KeyStore for TestStore {
 
     fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()> {
         Box::pin(self.write(self.inner.end_change(id, state, keys)))
+    }
+
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
+        Box::pin(self.write(self.inner.record_registration(result)))
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {

@@ -1,0 +1,105 @@
+//! An operator writes down what registering a client gave.
+
+use hallmark_core::{
+    client::is_client_id,
+    error::{Error, Reason},
+    key::ClientName,
+    policy::{Caller, OperatorRole},
+    ports::{ChangeState, KeyChange, RegistrationResult},
+};
+
+use super::{
+    Keys,
+    change::{Author, Begun, check_request_id},
+    store_error,
+};
+
+/// What the authorization server answered.
+#[derive(Clone, Debug)]
+pub struct RegistrationRequest {
+    pub request_id: String,
+    pub reason: String,
+    pub client: ClientName,
+    pub client_id: String,
+    pub registration_uri: Option<String>,
+}
+
+impl Keys {
+    /// Writes it down, once for each `request_id`; all replicas sign with it where the configuration has no `client_id`.
+    /// Gives what else there is to know, a sentence each.
+    pub async fn record_registration(
+        &self,
+        caller: &Caller,
+        request: RegistrationRequest,
+    ) -> Result<Vec<String>, Error> {
+        self.authorise(caller, OperatorRole::Rotate)?;
+        check_request_id(&request.request_id)?;
+        self.check_registration(&request)?;
+        let RegistrationRequest { request_id, reason, client, client_id, .. } = &request;
+        let what = format!("register {client_id}");
+        let change = self.new_change(caller, client.clone(), request_id, reason, what);
+        let this = self.clone();
+        // It goes on where the caller hangs up.
+        let work = async move { this.record_once(request, change).await };
+        tokio::spawn(work).await.map_err(Error::internal)?
+    }
+
+    /// What registering the client gave, as last read.
+    pub fn registration(&self, client: &ClientName) -> Option<RegistrationResult> {
+        self.context.keyring.keys().registrations.get(client).cloned()
+    }
+
+    fn check_registration(&self, request: &RegistrationRequest) -> Result<(), Error> {
+        let invalid = |text: String| Err(Error::new(Reason::InvalidRequest, text));
+        if !self.context.registry.load().clients.contains_key(&request.client) {
+            return invalid(format!("no client `{}` in the configuration", request.client));
+        }
+        if !is_client_id(&request.client_id) {
+            return invalid("`client_id` is empty, longer than 8 KiB, or has a control character".to_owned());
+        }
+        let is_url = |uri: &String| uri.starts_with("http") && uri.bytes().all(|byte| byte.is_ascii_graphic());
+        match &request.registration_uri {
+            Some(uri) if !is_url(uri) => invalid("`registration_uri` is no URL".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn record_once(&self, request: RegistrationRequest, change: KeyChange) -> Result<Vec<String>, Error> {
+        let who = change.operator.clone();
+        let Begun::Go(change) = self.begin(change).await? else { return Ok(self.registration_advice(&request)) };
+        let author = Author { who: &who, change: &change.id, reason: &change.reason };
+        let subject = format!("{} as {}", request.client, request.client_id);
+        let result = RegistrationResult {
+            client: request.client.clone(),
+            client_id: request.client_id.clone(),
+            registration_uri: request.registration_uri.clone(),
+            recorded: self.now(),
+        };
+        let store = self.context.keyring.store();
+        let recorded = self
+            .audited(&author, "register", &subject, async {
+                store.record_registration(&result).await.map_err(store_error)
+            })
+            .await;
+        let state = if recorded.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
+        let ended = store.end_change(&change.id, state, &[]).await.map_err(store_error);
+        recorded?;
+        ended?;
+        self.reload().await?;
+        // The alarm about two different ones begins or ends.
+        self.rules.wake.notify_one();
+        Ok(self.registration_advice(&request))
+    }
+
+    fn registration_advice(&self, request: &RegistrationRequest) -> Vec<String> {
+        let registered = self.context.registry.load();
+        let configured = registered.clients.get(&request.client).and_then(|client| client.client_id.as_deref());
+        let Some(configured) = configured.filter(|configured| *configured != request.client_id) else {
+            return Vec::new();
+        };
+        vec![format!(
+            "the configuration has another client_id for `{}`, `{configured}`, and wins: take it out or correct it",
+            request.client
+        )]
+    }
+}
