@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::IpAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use hallmark_core::inspect::KeySet;
 use reqwest::{Certificate, Client, Response, Url, redirect::Policy, retry};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 /// Fetches JWKS URLs.
@@ -137,6 +139,23 @@ impl Verifier {
         self.get(&url, &limits).await
     }
 
+    /// Posts a JSON document, once. No redirect is followed: it would be another place than the one that was named.
+    /// `bearer` is sent as access token.
+    pub async fn post(
+        &self,
+        url: &str,
+        document: &serde_json::Value,
+        bearer: Option<&SecretString>,
+        limits: Limits,
+    ) -> Result<HttpAnswer, Unseen> {
+        let url = Url::parse(url).map_err(|error| Unseen::NoUrl(error.to_string()))?;
+        let mut question = self.http.post(url).header("accept", limits.accept).json(document);
+        if let Some(bearer) = bearer {
+            question = question.bearer_auth(bearer.expose_secret());
+        }
+        read(question, limits.bytes).await.map_err(|error| Unseen::Failed(error.into()))
+    }
+
     async fn get(&self, url: &Url, limits: &Limits) -> Result<HttpAnswer, Unseen> {
         let question = self.http.get(url.clone()).header("accept", limits.accept);
         read(question, limits.bytes).await.map_err(|error| Unseen::Failed(error.into()))
@@ -205,6 +224,24 @@ impl Seen {
         let seen: BTreeSet<_> = self.kids().into_iter().collect();
         kids.into_iter().filter(|kid| !seen.contains(kid)).collect()
     }
+}
+
+/// Whether others could read what is sent there: plain http to another machine.
+pub fn is_exposed(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return true };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() != "https" && !is_here
+}
+
+/// Whether both are at one scheme, host and port.
+pub fn same_origin(one: &str, other: &str) -> bool {
+    matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one.origin() == other.origin())
+}
+
+/// Scheme, host and port of a URL.
+pub fn origin(url: &str) -> Option<String> {
+    Url::parse(url).ok().map(|url| url.origin().ascii_serialization())
 }
 
 /// The `kid`s of a document, in its order.
@@ -364,6 +401,31 @@ mod tests {
             let _ = stream.write_all(&answer).await;
         });
         url
+    }
+
+    #[test]
+    fn plain_http_is_exposed_beyond_this_machine() {
+        for exposed in ["http://as.example/register", "http://10.0.0.1/", "ftp://as.example", "nonsense"] {
+            assert!(is_exposed(exposed), "{exposed}");
+        }
+        for safe in ["https://as.example/", "http://localhost:80/a", "http://127.0.0.1/", "http://[::1]:3000/"] {
+            assert!(!is_exposed(safe), "{safe}");
+        }
+        assert!(same_origin("https://as.example/a", "https://as.example:443/b"));
+        assert!(!same_origin("https://as.example/a", "http://as.example/a"));
+    }
+
+    #[tokio::test]
+    async fn a_post_goes_to_the_place_that_was_named_and_no_other() {
+        let url =
+            serving(b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        let limits = Limits { bytes: 10, redirects: 9, accept: "application/json" };
+        let verifier = Verifier::new(None).unwrap();
+        let answer = verifier.post(&url, &serde_json::json!({}), None, limits).await.unwrap();
+        assert_eq!(answer.status, 307);
+        let url = serving(b"HTTP/1.1 201 X\r\ncontent-length: 11\r\n\r\n0123456789a".to_vec()).await;
+        let answer = verifier.post(&url, &serde_json::json!({}), None, limits).await.unwrap();
+        assert_eq!((answer.status, answer.body), (201, None));
     }
 
     #[tokio::test]

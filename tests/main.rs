@@ -31,6 +31,7 @@ mod policy;
 mod printed;
 mod published;
 mod real_verifiers;
+mod registered;
 mod renewal;
 mod replicas;
 mod rotation;

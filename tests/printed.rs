@@ -27,7 +27,7 @@ async fn the_printed_command_gets_an_access_token() {
     server.register("clinic", dev.jwks_url("clinic"), "RS384", "a b").await;
     let command = print(&dev, "curl", &[]);
     let send = || {
-        let sent = Command::new("sh").args(["-c", &format!("{command} --silent --show-error")]).output();
+        let sent = Command::new("sh").args(["-c", &format!("{} --silent --show-error", command.trim_end())]).output();
         let sent = sent.expect("a shell");
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
         serde_json::from_slice::<Value>(&sent.stdout).unwrap()

@@ -8,6 +8,7 @@ mod certificates;
 mod inspect;
 mod keys;
 mod profiles;
+mod register;
 mod rotation;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(super) use self::{
         RevokeArgs, RotateArgs,
     },
     profiles::{ProfilesCommand, ShowProfileArgs},
+    register::RegisterArgs,
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
 };
 
@@ -47,6 +49,8 @@ pub(super) enum Command {
     },
     /// Reads what an authorization server says of itself, and prints a section for the configuration
     Discover(DiscoverArgs),
+    /// Says what an authorization server wants to know of a client, and sends it (as an operator)
+    Register(RegisterArgs),
     /// Asks for a certificate of a client's key, and prints the request (as an operator)
     Csr(CsrArgs),
     /// Installs, makes and shows certificates of a client's keys (as an operator)

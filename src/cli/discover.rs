@@ -49,6 +49,12 @@ fn named(name: &str) -> Result<&'static Profile, Failure> {
     })
 }
 
+/// The documents that there are below `base`.
+pub(super) async fn documents(verifier: &Verifier, base: &str) -> Vec<Document> {
+    let asked = join_all(Kind::ALL.map(|kind| ask(verifier, kind, base))).await;
+    asked.into_iter().filter_map(|asked| asked.document).collect()
+}
+
 /// The first place that has the document, or what the last one answered.
 async fn ask(verifier: &Verifier, kind: Kind, base: &str) -> Asked {
     let mut asked = Asked { kind, url: String::new(), outcome: String::new(), document: None };

@@ -79,7 +79,7 @@ fn of_keys(reason: &str, client: &str) -> Option<String> {
 fn of_requests(reason: &str, client: &str) -> Option<String> {
     Some(match reason {
         "NOT_REGISTERED" => {
-            format!("register the JWKS URL (`hallmark jwks {client}`), then set `client_id` in its [[client]]")
+            format!("see what its authorization server wants to know: hallmark register {client}")
         }
         "REQUEST_ID_REUSED" => "leave --request-id out, or choose a new one".to_owned(),
         reason::DEADLINE_EXCEEDED => {

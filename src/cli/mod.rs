@@ -17,6 +17,7 @@ mod jwks;
 mod keys;
 mod output;
 mod profiles;
+mod register;
 mod rehearse;
 mod rotation;
 mod serve;
@@ -75,6 +76,7 @@ impl Cli {
             }
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
             Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),
+            Command::Register(args) => Ok(Prepared::new(async move || register::run(args, connection, json).await)),
             Command::Inspect(args) => Ok(Prepared::new(async move || inspect::run(args, json).await)),
             Command::Csr(args) => Ok(Prepared::new(async move || certificates::csr(args, connection, json).await)),
             Command::Cert { command } => {

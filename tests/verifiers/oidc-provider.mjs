@@ -15,21 +15,21 @@ const clients = new Map();
 
 async function main() {
   keepConsoleOffStdout();
-  const options = serverOptions({ 'fetch-timeout': { type: 'string' } });
+  const options = serverOptions({ 'fetch-timeout': { type: 'string' }, 'initial-access-token': { type: 'string' } });
 
   // The issuer holds the port, so the socket is opened before the provider is made.
   const server = http.createServer();
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = createProvider(issuer, options['fetch-timeout']);
+  const provider = createProvider(issuer, options['fetch-timeout'], options['initial-access-token']);
 
   server.on('request', route(provider));
   exitWithParent(options);
   emit({ issuer, token_endpoint: `${issuer}/token`, control: `${issuer}/control` });
 }
 
-function createProvider(issuer, fetchTimeout) {
+function createProvider(issuer, fetchTimeout, initialAccessToken) {
   const provider = new Provider(issuer, {
     adapter,
     fetch: (url, options) => fetchLoopback(url, withTimeout(options, fetchTimeout)),
@@ -39,6 +39,8 @@ function createProvider(issuer, fetchTimeout) {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      // Dynamic registration (RFC 7591), for whoever has this access token.
+      registration: { enabled: Boolean(initialAccessToken), initialAccessToken },
     },
     ttl: { ClientCredentials: 300 },
   });
@@ -115,7 +117,7 @@ async function register(provider, request, response) {
     const { client_id, jwks_uri, alg, scope = '' } = JSON.parse(await readAll(request));
     id = client_id;
     clients.set(id, {
-      allowedScopes: new Set(scope.split(' ').filter(Boolean)),
+      allowedScopes: scopes(scope),
       metadata: {
         client_id,
         // A new name makes a new client of a known id: its cached JWKS is forgotten.
@@ -136,14 +138,23 @@ async function register(provider, request, response) {
   }
 }
 
+function scopes(text = '') {
+  return new Set(text.split(' ').filter(Boolean));
+}
+
 function answer(response, status, body) {
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(JSON.stringify(body));
 }
 
-/** oidc-provider's storage: clients come from the control endpoint, everything else from memory. */
+/** oidc-provider's storage: clients come from the control endpoint or from its own registration, everything else from memory. */
 function adapter(model) {
-  if (model === 'Client') return { find: async (id) => clients.get(id)?.metadata };
+  if (model === 'Client') {
+    return {
+      find: async (id) => clients.get(id)?.metadata,
+      upsert: async (id, metadata) => void clients.set(id, { allowedScopes: scopes(metadata.scope), metadata }),
+    };
+  }
   const records = new Map();
   return {
     find: async (id) => records.get(id),

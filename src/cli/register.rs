@@ -1,0 +1,63 @@
+//! `hallmark register`: what an authorization server wants to know of a client; sent, if it takes that over HTTP.
+//!
+//! [`facts`] asks Hallmark; `hallmark_core::registration` says what that makes for this profile; [`render`] shows it;
+//! [`post`] sends it to the registration endpoint that [`endpoint`] found, and [`answer`] reads what comes back.
+
+use std::path::PathBuf;
+
+use hallmark_client::{Client, Order, Registration};
+use hallmark_core::registration::{Wishes, application};
+use serde_json::json;
+
+use super::{
+    Failure,
+    args::RegisterArgs,
+    connect::{As, connect, failure},
+    output::Output,
+};
+
+mod answer;
+mod endpoint;
+mod facts;
+mod post;
+mod render;
+
+pub(super) async fn run(args: RegisterArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
+    let consent = if args.post { Some(post::consent(&args)?) } else { None };
+    let hallmark = connect(connection, As::Operator)?;
+    if let Some(client_id) = &args.client_id {
+        return record(&hallmark, &args, client_id, json).await;
+    }
+    let facts = facts::gather(&hallmark, &args.client, wishes(&args)).await?;
+    let application = application(&facts);
+    match consent {
+        Some(consent) => post::run(&hallmark, &args, &facts, &application, consent, json).await,
+        None if json => Output::json(&render::as_json(&facts, &application)).print(),
+        None => render::as_text(&facts, &application).print(),
+    }
+}
+
+fn wishes(args: &RegisterArgs) -> Wishes {
+    let RegisterArgs { name, scope, redirect_uris, contacts, .. } = args.clone();
+    Wishes { name, scope, redirect_uris, contacts }
+}
+
+/// Writes down what people were given.
+async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: bool) -> Result<u8, Failure> {
+    let client = args.client.clone();
+    let registration = Registration { client, client_id: client_id.to_owned(), registration_uri: None };
+    let reason = args.reason.clone().unwrap_or_else(|| "registered by hand".to_owned());
+    let recorded = hallmark.record_registration(registration, Order::new(reason)).await;
+    let (now, advice) = recorded.map_err(|error| failure(&error, &args.client))?;
+    if json {
+        return Output::json(&json!({ "client": now.name, "client_id": now.client_id, "advice": advice })).print();
+    }
+    let mut stderr = format!("recorded: `{}` signs as `{}`\n", now.name, now.client_id.unwrap_or_default());
+    stderr.extend(advice.iter().map(|advice| format!("{advice}\n")));
+    Output { stdout: String::new(), stderr }.print()
+}
+
+/// What a server sent, for a terminal: on one line, and not endless.
+fn printable(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(2000).collect()
+}
