@@ -14,12 +14,14 @@
 //! - [`audit`]: what is recorded, and the hash chain over it;
 //! - [`ports`]: what the world must provide: an HSM, a store, a clock;
 //! - [`discovery`]: what an authorization server says of itself; [`registration`]: what it is told of a client;
+//! - [`diagnosis`]: why it says no;
 //! - [`error`]: errors, sorted by what their receiver should do.
 
 pub mod assertion;
 pub mod audit;
 pub mod certificate;
 pub mod client;
+pub mod diagnosis;
 pub mod discovery;
 pub mod error;
 pub mod inspect;

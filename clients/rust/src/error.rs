@@ -19,6 +19,7 @@ struct Inner {
     message: String,
     retry_after: Option<Duration>,
     refusal: Option<Refusal>,
+    sent: Option<Sent>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -47,6 +48,20 @@ pub struct Refusal {
     pub error_description: Option<String>,
     /// The beginning of the body. Where the assertion was in it, it says so instead.
     pub body: String,
+}
+
+/// The token request that the authorization server refused, as far as it holds nothing secret: enough to find out why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Where it went.
+    pub url: String,
+    /// The assertion's header: a JSON object.
+    pub header: String,
+    /// The assertion's claims: a JSON object.
+    pub claims: String,
+    /// The `Date` header of the answer.
+    pub date: Option<String>,
 }
 
 /// Reason codes of this crate's own errors. Those of Hallmark pass through as they are.
@@ -97,9 +112,14 @@ impl Error {
         self.0.refusal.as_ref()
     }
 
+    /// What the authorization server was sent, where it was the one that refused; without the assertion's signature.
+    pub fn sent(&self) -> Option<&Sent> {
+        self.0.sent.as_ref()
+    }
+
     pub(crate) fn new(remedy: Remedy, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (reason, message) = (reason.into(), message.into());
-        Self(Box::new(Inner { remedy, reason, message, retry_after: None, refusal: None, source: None }))
+        Self(Box::new(Inner { remedy, reason, message, retry_after: None, refusal: None, sent: None, source: None }))
     }
 
     pub(crate) fn deadline(message: impl Into<String>) -> Self {
@@ -126,6 +146,11 @@ impl Error {
 
     pub(crate) fn with_refusal(mut self, refusal: Refusal) -> Self {
         self.0.refusal = Some(refusal);
+        self
+    }
+
+    pub(crate) fn with_sent(mut self, sent: Option<Sent>) -> Self {
+        self.0.sent = sent;
         self
     }
 
@@ -163,10 +188,11 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { remedy, reason, message, retry_after, refusal, source } = &*self.0;
+        let Inner { remedy, reason, message, retry_after, refusal, sent, source } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("reason", reason).field("remedy", remedy).field("message", message);
-        debug.field("retry_after", retry_after).field("refusal", refusal).field("source", source).finish()
+        debug.field("retry_after", retry_after).field("refusal", refusal);
+        debug.field("sent", sent).field("source", source).finish()
     }
 }
 

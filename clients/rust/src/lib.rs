@@ -21,6 +21,7 @@ mod client;
 mod clients;
 mod connection;
 mod error;
+mod health;
 mod keys;
 mod retry;
 mod sign;
@@ -32,7 +33,7 @@ mod watch;
 pub use client::{Client, Options};
 pub use clients::{OAuthClient, Registration};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
-pub use error::{Error, Refusal, Remedy, reason};
+pub use error::{Error, Refusal, Remedy, Sent, reason};
 pub use keys::{
     Adoption, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks, Key,
     KeyAction, KeyChange, KeyChoice, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray, UpcomingStep,

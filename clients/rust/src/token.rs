@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::{
-    Client, Error, Refusal, Remedy, SignRequest, SignedAssertion, TokenRequest,
+    Client, Error, Refusal, Remedy, Sent, SignRequest, SignedAssertion, TokenRequest,
     cache::Patience,
     error::reason,
     retry::{LONGEST_TOLD, Retry},
@@ -136,11 +136,15 @@ impl Client {
         let request = headers.header(header::CONTENT_TYPE, content_type(described)?).form(&form);
         let response = request.send().await.map_err(|error| unavailable(&described.url, error))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = read_body(response).await.map_err(|error| unavailable(&described.url, error))?;
         let body = body.ok_or_else(|| answer::invalid(&described.url, "it is too large"))?;
         match status {
             StatusCode::OK => answer::granted(status, &body, &described.url),
-            _ => Err(answer::refused(status, &body, signed).with_retry_after(retry_after)),
+            _ => {
+                let refused = answer::refused(status, &body, signed).with_retry_after(retry_after);
+                Err(refused.with_sent(answer::sent(signed, date)))
+            }
         }
     }
 

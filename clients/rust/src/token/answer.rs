@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AccessToken, Error, Granted, Refusal, Remedy, SignedAssertion, reason};
+use super::{AccessToken, Error, Granted, Refusal, Remedy, Sent, SignedAssertion, reason};
 
 /// Reads a successful answer.
 pub(super) fn granted(status: StatusCode, body: &[u8], url: &str) -> Result<AccessToken, Error> {
@@ -45,6 +46,14 @@ pub(super) fn refused(status: StatusCode, body: &[u8], signed: &SignedAssertion)
     let text = format!("the authorization server at `{url}` answered {}{what}", status.as_u16());
     let body = bounded(hide(String::from_utf8_lossy(body).into_owned()));
     Error::new(remedy, reason, text).with_refusal(Refusal { status: status.as_u16(), error, error_description, body })
+}
+
+/// What was sent, without what would make it of use to others.
+pub(super) fn sent(signed: &SignedAssertion, date: Option<String>) -> Option<Sent> {
+    let mut parts = signed.assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let mut text = || String::from_utf8(parts.next()??).ok();
+    let (header, claims) = (text()?, text()?);
+    Some(Sent { url: signed.token_request.url.clone(), header, claims, date })
 }
 
 pub(super) fn invalid(url: &str, why: &str) -> Error {
