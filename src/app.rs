@@ -7,6 +7,7 @@ mod disk;
 mod local;
 mod observe;
 mod outside;
+mod peek;
 mod role_jwks;
 
 use std::{
@@ -27,6 +28,7 @@ use self::build::Built;
 pub use self::{
     build::StartError,
     local::local_token,
+    peek::pin_is_marked,
     role_jwks::{ServingJwks, start_jwks},
 };
 use crate::config::{self, Config};

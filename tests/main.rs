@@ -15,6 +15,7 @@ mod dependencies;
 mod development;
 mod discover;
 mod disk_full;
+mod doctor;
 mod exported;
 mod flood;
 mod follower;

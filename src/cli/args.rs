@@ -58,6 +58,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CertCommand,
     },
+    /// Walks the whole chain, from the HSM to the authorization server, and names the first broken link
+    Doctor(DoctorArgs),
     /// Prints a client's JWKS as authorization servers see it; checks and exports
     Jwks(JwksArgs),
     /// Says what each kind of authorization server wants (needs no server of ours)
@@ -200,6 +202,27 @@ pub(super) struct DiscoverArgs {
     /// CA certificates to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Hallmark's name of the OAuth client (default: every client, for an operator)
+    pub(super) client: Option<String>,
+    /// The server's configuration: looks at its HSMs too, on the machine that has them
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where the server is and who asks as an operator, where --connection is a workload's
+    #[arg(long, value_name = "FILE")]
+    pub(super) operator: Option<PathBuf>,
+    /// CA certificates to trust instead of the system's, for the JWKS URL and the authorization server
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// Asks the authorization server for an access token, too
+    #[arg(long)]
+    pub(super) live: bool,
+    /// What to ask for with --live, separated by spaces
+    #[arg(long, requires = "live")]
+    pub(super) scope: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

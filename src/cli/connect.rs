@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hallmark_client::{CONNECTION_VARIABLE, Client, Connection, Error, Options, Refusal};
+use hallmark_core::diagnosis::printable;
 
 use super::{Failure, hints::hint};
 
@@ -20,6 +21,12 @@ pub(super) fn connect(named: Option<PathBuf>, who: As) -> Result<Client, Failure
     options.wait_for_server = false;
     let client = Connection::from_file(&path).and_then(|connection| Client::connect_with(connection, options));
     client.map_err(|error| failure(&error, "CLIENT"))
+}
+
+/// The CAs that the connection names for authorization servers.
+pub(super) fn token_endpoint_ca(named: Option<PathBuf>, who: As) -> Option<PathBuf> {
+    let path = choose(named, who, Path::is_file).ok()?;
+    Connection::from_file(path).ok()?.token_endpoint_ca
 }
 
 /// The connection file: the one named, else the one that `hallmark dev` made here.
@@ -62,10 +69,15 @@ pub(super) fn failure(error: &Error, client: &str) -> Failure {
 /// What the authorization server said: its description, or the beginning of its answer where that is no OAuth error.
 fn with_refusal(failure: Failure, refusal: &Refusal) -> Failure {
     let Refusal { status, error, error_description, body } = refusal;
+    let clean = |text: &Option<String>| text.as_deref().map(|text| printable(text, MOST_SAID));
+    let (error, error_description) = (clean(error), clean(error_description));
     let body = if error.is_none() { body.trim() } else { "" };
     let failure = failure.because(error_description.as_deref().unwrap_or(body)).detail("status", *status);
-    failure.detail("error", error.clone()).detail("error_description", error_description.clone())
+    failure.detail("error", error).detail("error_description", error_description)
 }
+
+/// Of an authorization server's words, in characters.
+const MOST_SAID: usize = 2048;
 
 #[cfg(test)]
 mod tests {

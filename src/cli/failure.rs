@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use hallmark_core::diagnosis::printable;
 use serde_json::{Map, Value, json};
 
 /// Bad usage (EX_USAGE of sysexits).
@@ -18,6 +19,8 @@ pub struct Failure {
     causes: Vec<String>,
     hint: Option<String>,
     exit_code: u8,
+    /// What is there to read beside the causes, in lines.
+    note: String,
     /// Members of the JSON form beside the common ones.
     details: Map<String, Value>,
 }
@@ -25,7 +28,14 @@ pub struct Failure {
 impl Failure {
     /// Exit code 1, unless [`Self::with_exit_code`] says otherwise.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, exit_code: 1, details: Map::new() }
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            exit_code: 1,
+            note: String::new(),
+            details: Map::new(),
+        }
     }
 
     /// `error` and its own causes.
@@ -71,6 +81,13 @@ impl Failure {
         self
     }
 
+    /// Lines for people, between the causes and the hint. Programs find the same in the details.
+    #[must_use]
+    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+
     #[must_use]
     pub(super) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
@@ -94,9 +111,13 @@ impl Failure {
         for cause in &self.causes {
             text += &format!("  caused by: {}\n", cause.replace('\n', "\n    "));
         }
+        if !self.note.is_empty() {
+            text += &format!("{}\n", self.note.trim_end());
+        }
         if let Some(hint) = &self.hint {
             text += &format!("hint: {hint}\n");
         }
-        text
+        // Servers' words are in it.
+        text.lines().map(|line| printable(line, usize::MAX) + "\n").collect()
     }
 }

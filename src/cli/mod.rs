@@ -9,7 +9,9 @@ mod check_config;
 mod connect;
 mod consent;
 mod dev;
+mod diagnose;
 mod discover;
+mod doctor;
 mod failure;
 mod hints;
 mod inspect;
@@ -82,6 +84,7 @@ impl Cli {
             Command::Cert { command } => {
                 Ok(Prepared::new(async move || certificates::cert(command, connection, json).await))
             }
+            Command::Doctor(args) => Ok(doctor::prepare(args, connection, json)),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }
     }

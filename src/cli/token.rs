@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use hallmark_client::{AccessToken, SignRequest};
+use hallmark_client::{AccessToken, Client, Error, SignRequest};
+use hallmark_core::diagnosis::printable;
 use serde_json::{Value, json};
 
 use super::{
     Failure,
     args::TokenArgs,
-    connect::{As, connect, failure},
+    connect::{As, connect, failure, token_endpoint_ca},
+    diagnose::{self, Authorities},
     output::Output,
 };
 
@@ -17,14 +19,40 @@ mod print;
 pub(super) async fn run(args: TokenArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
     let TokenArgs { client, scope, alg, print } = args;
     let request = SignRequest::new(&client).scope(scope.unwrap_or_default()).alg(alg.unwrap_or_default());
+    let authorities = Authorities { jwks: None, token_endpoint: token_endpoint_ca(connection.clone(), As::Workload) };
     let hallmark = connect(connection, As::Workload)?;
     if let Some(form) = print {
         let signed = hallmark.sign_assertion(request).await.map_err(|error| failure(&error, &client))?;
         return print::output(&client, &signed, form, json).print();
     }
-    let token = hallmark.token_for(request).await;
-    let granted = Granted::from(token.map_err(|error| failure(&error, &client))?);
-    if json { Output::json(&granted.as_json()) } else { granted.as_text(&client) }.print()
+    match hallmark.token_for(request).await {
+        Ok(token) => {
+            let granted = Granted::from(token);
+            if json { Output::json(&granted.as_json()) } else { granted.as_text(&client) }.print()
+        }
+        Err(error) => Err(refused(&hallmark, &client, &error, &authorities).await),
+    }
+}
+
+/// The authorization server's answer, and what may have made it refuse.
+async fn refused(hallmark: &Client, client: &str, error: &Error, authorities: &Authorities) -> Failure {
+    let plain = failure(error, client);
+    let (answer, causes) = match diagnose::refusal(hallmark, client, error, authorities).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return plain,
+        // The refusal itself is what the person must see.
+        Err(why) => {
+            return plain.note(format!("the causes can't be looked for: {why}", why = why.render(false).trim_end()));
+        }
+    };
+    let body = diagnose::body(&answer.body);
+    let said = format!("status {}\n{body}", answer.status);
+    let plain = plain.detail("body", printable(&answer.body, 2048)).detail("causes", diagnose::as_json(&causes));
+    let plain = match causes.first() {
+        Some(first) => plain.hint(printable(&first.next, 1000)),
+        None => plain,
+    };
+    plain.note(format!("{said}likely causes\n{}", diagnose::as_text(&causes)))
 }
 
 /// The answer, for printing.

@@ -17,6 +17,7 @@
 //!   sql/logins.rs       login attempts
 //! rows.rs            what a row says, and the record that it stands for
 //! beside.rs          the login attempts alone, for commands that run beside the server
+//! peek.rs            a look at login attempts, from beside the server
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
@@ -28,12 +29,14 @@ use hallmark_core::ports::{FollowerStore, KeyStore, ReplicaStore, StoreError, Sw
 use sqlx::migrate::Migrator;
 
 mod beside;
+mod peek;
 mod pin_ledger;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
 
 pub use beside::login_attempts;
+pub use peek::pin_is_marked;
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;

@@ -166,6 +166,11 @@ impl PostgresStore {
     }
 }
 
+/// How to connect, for whoever makes a connection of its own.
+pub(super) fn connect_options(options: &PostgresOptions) -> Result<sqlx::postgres::PgConnectOptions, StoreError> {
+    place::parse(options)
+}
+
 /// How many connections a replica has at most. Few: key changes are rare, and signing asks nothing.
 const CONNECTIONS: u32 = 4;
 /// How long to wait for a connection. Shorter than a lease, so that a replica finds out in time.

@@ -7,6 +7,7 @@
 //! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
 //! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
+//! - `look`: whether a token is there, for those who only want to know;
 //! - `objects`, `classify`: attributes; return values.
 
 mod binding;
@@ -16,6 +17,7 @@ mod generate;
 mod import;
 mod life;
 mod login;
+mod look;
 mod mechanisms;
 mod objects;
 
@@ -24,6 +26,7 @@ pub mod provision;
 pub mod session;
 pub mod token;
 
+pub use look::{PinState, SeenToken};
 pub use module::{Module, ModuleError, Modules};
 pub use provision::provision_token;
 pub use token::{Pkcs11Token, TokenSelector};

@@ -1,0 +1,112 @@
+//! The links on the HSM's host: what the server itself would meet when it starts.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{task::spawn_blocking, time::timeout};
+
+use super::link::Chain;
+use crate::{
+    app::pin_is_marked,
+    config::{self, Config, ConfigError, Hsm},
+    hsm::{
+        pin::PinSource,
+        pkcs11::{Modules, PinState, SeenToken, TokenSelector},
+    },
+};
+
+pub(super) async fn walk(chain: &mut Chain, path: &Path, loaded: Result<Config, ConfigError>) {
+    chain.begin("this machine");
+    let config = match loaded {
+        Ok(config) => config,
+        Err(error) => {
+            let next = format!("hallmark check-config --config {}", path.display());
+            return chain.failed("configuration", &error.to_string(), &next);
+        }
+    };
+    chain.good("configuration", format!("`{}` can be read, with {} clients", path.display(), config.clients.len()));
+    for warning in &config.warnings {
+        chain.skipped("configuration", format!("a warning: {}", warning.to_string().replace('\n', "; ")));
+    }
+    for hsm in &config.hsms {
+        let serial = token(chain, hsm).await;
+        pin(chain, &config, hsm, serial.as_deref()).await;
+    }
+}
+
+/// Module and token; gives its serial.
+async fn token(chain: &mut Chain, hsm: &Hsm) -> Option<String> {
+    let (name, module) = (format!("HSM {}", hsm.name), hsm.module.clone());
+    let selector = match &hsm.token {
+        config::TokenSelector::Serial(serial) => TokenSelector::Serial(serial.clone()),
+        config::TokenSelector::Label(label) => TokenSelector::Label(label.clone()),
+    };
+    // A library may hang.
+    let looked = spawn_blocking(move || {
+        let module = Modules::default().load(&module).map_err(|error| error.to_string())?;
+        module.look(&selector).map_err(|fault| fault.to_string())
+    });
+    let path = hsm.module.display();
+    match timeout(PATIENCE, looked).await {
+        Ok(Ok(Ok(SeenToken { serial, label, pin }))) => {
+            chain.good(&name, format!("`{path}` loads, and has the token `{label}` (serial `{serial}`)"));
+            pin_state(chain, &format!("{name} PIN"), pin);
+            Some(serial)
+        }
+        Ok(Ok(Err(why))) => {
+            chain.failed(&name, &why, "look at `module`, `token_serial` and `token_label` of the [[hsm]]");
+            None
+        }
+        Ok(Err(_)) | Err(_) => {
+            let what = format!("`{path}` did not answer within {} s", PATIENCE.as_secs());
+            chain.broken(&name, what, "ask the HSM's own tools: pkcs11-tool --module MODULE --list-slots");
+            None
+        }
+    }
+}
+
+fn pin_state(chain: &mut Chain, name: &str, pin: PinState) {
+    match pin {
+        PinState::Ready => {}
+        PinState::Unknown => chain.skipped(name, "the token does not say how its PIN stands"),
+        PinState::NotSet => chain.broken(name, "the token has no user PIN yet", "set one with the HSM's tools"),
+        PinState::FinalTry => {
+            chain.broken(
+                name,
+                "one try is left before the token locks its PIN",
+                "log in once with the HSM's own tools, which resets the count",
+            );
+        }
+        PinState::Locked => {
+            chain.broken(
+                name,
+                "the token has locked its PIN",
+                "reset it with the HSM's tools, as its security officer",
+            );
+        }
+    }
+}
+
+/// The source, and whether its PIN was refused before. The PIN itself is not tried: a doctor must not lock a token.
+async fn pin(chain: &mut Chain, config: &Config, hsm: &Hsm, serial: Option<&str>) {
+    let name = format!("HSM {} PIN", hsm.name);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let source = PinSource::parse(&hsm.pin_source, credentials.as_deref().map(Path::new));
+    let read = source.and_then(|source| Ok((source.renew_hint(), source.read()?.source_id)));
+    let (renew, source_id) = match read {
+        Ok(read) => read,
+        Err(error) => return chain.failed(name, &error.to_string(), "look at `pin_source` of the [[hsm]]"),
+    };
+    let Some(serial) = serial else {
+        return chain.good(name, "its source can be read");
+    };
+    match pin_is_marked(config, serial, &source_id).await {
+        Ok(false) => chain.good(name, "its source can be read, and it was not refused before"),
+        Ok(true) => chain.broken(name, "this PIN was tried before and not accepted, so it is not tried again", renew),
+        Err(why) => {
+            chain.good(&name, "its source can be read");
+            chain.skipped(name, format!("whether it was refused before is not known: {why}"));
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

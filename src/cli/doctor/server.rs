@@ -1,0 +1,133 @@
+//! The links of the server: whether it is there, who asks, its HSMs, whether it signs.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use hallmark_client::{Client, Error, KeyList, OAuthClient};
+
+use super::link::Chain;
+use crate::cli::{
+    Failure,
+    connect::{self, As, failure},
+};
+
+/// The server, as a workload and as an operator sees it. With one connection both are the same.
+pub(super) struct Asked {
+    pub(super) workload: Client,
+    pub(super) operator: Client,
+    pub(super) token_endpoint_ca: Option<PathBuf>,
+}
+
+/// What the server says of its clients and keys.
+pub(super) struct Found {
+    pub(super) clients: Vec<OAuthClient>,
+    /// `None` where nobody who asks is an operator.
+    pub(super) keys: Option<KeyList>,
+}
+
+/// Reads the connection files. One may be missing; with none there is no server to ask, and that is a broken link.
+pub(super) fn connect(chain: &mut Chain, named: Option<PathBuf>, operator: Option<PathBuf>) -> Option<Asked> {
+    chain.begin("server");
+    let operator = connect::connect(operator.or_else(|| named.clone()), As::Operator);
+    let token_endpoint_ca = connect::token_endpoint_ca(named.clone(), As::Workload);
+    let workload = connect::connect(named, As::Workload);
+    let (workload, operator) = match (workload, operator) {
+        (Ok(workload), Ok(operator)) => (workload, operator),
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) => (one.clone(), one),
+        (Err(error), Err(_)) => {
+            broken(chain, "connection", &error);
+            return None;
+        }
+    };
+    Some(Asked { workload, operator, token_endpoint_ca })
+}
+
+/// `None` where there is nothing more to look at.
+pub(super) async fn walk(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option<Found> {
+    let signing = match hallmark.workload.is_signing().await {
+        Ok(signing) => signing,
+        Err(error) => {
+            broken(chain, "connection", &failure(&error, name.unwrap_or("CLIENT")));
+            return None;
+        }
+    };
+    chain.good("connection", "the server answers");
+    let clients = clients(chain, hallmark, name).await?;
+    let keys = keys(chain, hallmark, name).await;
+    hsms(chain, &clients, keys.as_ref());
+    if signing {
+        chain.good("health", "the server signs");
+    } else {
+        let next = "its log, and /readyz/sign on its metrics listener, say which of HSM, audit log and store is away; with --config FILE \
+                    on its host this command looks at the HSMs";
+        chain.broken("health", "the server is up, and can't sign", next);
+    }
+    Some(Found { clients, keys })
+}
+
+/// The clients to look at: the one that was named, or all that an operator sees.
+async fn clients(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option<Vec<OAuthClient>> {
+    let found = match name {
+        Some(name) => one(hallmark, name).await.map(|client| vec![client]),
+        None => hallmark.operator.oauth_clients().await,
+    };
+    match found {
+        Ok(clients) => {
+            chain.good("identity", "the server knows who asks");
+            Some(clients)
+        }
+        Err(error) if name.is_none() && error.reason() == NOT_AN_OPERATOR => {
+            let next = "name one: hallmark doctor CLIENT; or ask as an operator: --operator FILE";
+            chain.broken("identity", "only operators see all clients, and this is a workload", next);
+            None
+        }
+        Err(error) => {
+            broken(chain, "identity", &failure(&error, name.unwrap_or("CLIENT")));
+            None
+        }
+    }
+}
+
+async fn one(hallmark: &Asked, name: &str) -> Result<OAuthClient, Error> {
+    match hallmark.workload.oauth_client(name).await {
+        Ok(client) => Ok(client),
+        Err(error) => hallmark.operator.oauth_client(name).await.map_err(|_| error),
+    }
+}
+
+async fn keys(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option<KeyList> {
+    match hallmark.operator.compare_keys(name).await {
+        Ok(keys) => Some(keys),
+        Err(error) if error.reason() == NOT_AN_OPERATOR => {
+            chain.skipped("keys", "only operators see them: --operator FILE");
+            None
+        }
+        Err(error) => {
+            broken(chain, "keys", &failure(&error, name.unwrap_or("CLIENT")));
+            None
+        }
+    }
+}
+
+/// The HSMs of these clients, as the server sees them.
+fn hsms(chain: &mut Chain, clients: &[OAuthClient], keys: Option<&KeyList>) {
+    let Some(keys) = keys else { return };
+    let names: BTreeSet<_> = clients.iter().flat_map(|client| &client.hsms).collect();
+    for name in names {
+        let link = format!("HSM {name}");
+        if keys.unanswered_hsms.contains(name) {
+            let next = "is the token plugged in and its service up? on its host: hallmark doctor --config FILE";
+            chain.broken(link, format!("the HSM `{name}` does not answer the server"), next);
+        } else {
+            chain.good(link, "it answers the server");
+        }
+    }
+}
+
+/// What a failed command would have said.
+pub(super) fn broken(chain: &mut Chain, name: &str, failure: &Failure) {
+    let rendered = failure.render(false);
+    let text = rendered.trim_end().strip_prefix("error: ").unwrap_or(&rendered);
+    chain.failed(name, text, "the server's log says more");
+}
+
+const NOT_AN_OPERATOR: &str = "NOT_AN_OPERATOR";
