@@ -111,8 +111,18 @@ async fn where_all_is_right_nothing_is_broken() {
     };
     let chain =
         ["configuration", "HSM soft", "HSM soft PIN", "connection", "identity", "health", "active key", "next key"];
-    let outside =
-        ["signature", "client_id", "algorithm", "JWKS URL", "kid", "same key", "clock", "audience", "access token"];
+    let outside = [
+        "signature",
+        "client_id",
+        "algorithm",
+        "assertion",
+        "JWKS URL",
+        "kid",
+        "same key",
+        "clock",
+        "audience",
+        "access token",
+    ];
     for link in chain.iter().chain(&outside) {
         assert!(good(link), "{link}: {said:#}");
     }
@@ -121,7 +131,7 @@ async fn where_all_is_right_nothing_is_broken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slash_at_the_end_of_the_token_endpoint() {
-    let case = Case::new(|site, endpoint| drop(site.replace(endpoint, &format!("{endpoint}/")))).await;
+    let case = Case::new(|site, endpoint| _ = site.replace(endpoint, &format!("{endpoint}/"))).await;
     let (about, what) = case.first_cause();
     assert_eq!(about, "audience", "{what}");
     assert!(what.ends_with("a slash at the end that does not belong there"), "{what}");
@@ -150,7 +160,7 @@ async fn a_key_set_that_can_not_be_reached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_ten_minutes_late() {
-    let case = Case::new(|site, _| drop(site.under(ten_minutes_late()))).await;
+    let case = Case::new(|site, _| _ = site.under(ten_minutes_late())).await;
     let (about, what) = case.first_cause();
     assert_eq!(about, "clock", "{what}");
     assert!(
@@ -175,7 +185,7 @@ async fn a_client_id_that_nobody_registered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_algorithm_that_the_system_does_not_take() {
     let case = Case::registered(
-        |site, _| drop(site.replace("provision = \"auto\"", "provision = \"auto\"\nprofile = \"openemr-8\"")),
+        |site, _| _ = site.replace("provision = \"auto\"", "provision = \"auto\"\nprofile = \"openemr-8\""),
         "demo-id",
         "RS384",
     )

@@ -18,6 +18,7 @@ mod certificate;
 mod clock;
 mod key_set;
 mod registration;
+mod rules;
 mod text;
 mod words;
 
@@ -140,6 +141,8 @@ pub enum Certainty {
 pub enum About {
     ClientId,
     Algorithm,
+    /// Other rules of the profile.
+    Rules,
     KeySet,
     Kid,
     SameKey,
@@ -176,9 +179,10 @@ pub fn causes(facts: &Facts<'_>) -> Vec<Cause> {
 
 type CheckOf = fn(&Facts<'_>) -> Outcome;
 
-const CHECKS: [(About, CheckOf); 9] = [
+const CHECKS: [(About, CheckOf); 10] = [
     (About::ClientId, registration::client_id),
     (About::Algorithm, registration::algorithm),
+    (About::Rules, rules::rules),
     (About::KeySet, key_set::reachable),
     (About::Kid, key_set::kid),
     (About::SameKey, key_set::same_key),
@@ -190,7 +194,7 @@ const CHECKS: [(About, CheckOf); 9] = [
 
 /// What is likelier where several things are wrong in the same way: what no other fault could bring about comes first.
 fn rank(about: About) -> usize {
-    const LIKELIEST: [About; 11] = [
+    const LIKELIEST: [About; 12] = [
         About::KeySet,
         About::Kid,
         About::SameKey,
@@ -199,6 +203,7 @@ fn rank(about: About) -> usize {
         About::Clock,
         About::Certificate,
         About::Algorithm,
+        About::Rules,
         About::ClientId,
         About::Answer,
         About::Unverified,
@@ -261,6 +266,7 @@ impl About {
         match self {
             Self::ClientId => "client_id",
             Self::Algorithm => "algorithm",
+            Self::Rules => "assertion",
             Self::KeySet => "JWKS URL",
             Self::Kid => "kid",
             Self::SameKey => "same key",

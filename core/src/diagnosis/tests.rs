@@ -27,7 +27,7 @@ impl World {
             profile: "smart-v2",
             client_id: Some("app"),
             header: json!({"alg": "RS384", "kid": "a", "typ": "JWT"}),
-            claims: json!({"iss": "app", "sub": "app", "aud": ENDPOINT, "iat": NOW - 5, "exp": NOW + 295}),
+            claims: json!({"iss": "app", "sub": "app", "aud": ENDPOINT, "iat": NOW - 5, "exp": NOW + 295, "jti": "1"}),
             keys: KeySet {
                 url: "https://keys.example/jwks.json".to_owned(),
                 ours: set.clone(),
@@ -195,6 +195,14 @@ fn a_client_id_that_can_not_be_one_is_found() {
     let mut world = World::new();
     world.claims["sub"] = json!("user-17");
     assert_eq!(world.found().1, "`sub` is `user-17` and not `app`");
+}
+
+#[test]
+fn the_profiles_other_rules_are_looked_at_too() {
+    let mut world = World::new();
+    world.header["typ"] = json!("client-authentication+jwt");
+    let (about, what, _) = world.found();
+    assert!(about == About::Rules && what.contains("typ"), "{what}");
 }
 
 #[test]

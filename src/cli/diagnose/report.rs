@@ -65,13 +65,13 @@ mod tests {
     #[test]
     fn nothing_foreign_steers_a_terminal() {
         insta::assert_snapshot!(as_text(&[cause()]), @r"
-        1. `aud` is [31mred [found] (measured: somewhere)
-             why   oneline
+        1. `aud` is \u{1b}[31mred\u{9b} [found] (measured: somewhere)
+             why   one\nline
              next  set it
         ");
         let json = as_json(&[cause()]).to_string();
-        assert!(!json.contains("u001b") && !json.contains('\u{9b}'), "{json}");
-        assert_eq!(body("<html>\r\n\u{1b}]0;title\u{7}\u{202e}x\n"), "  <html>\n  ]0;titlex\n");
+        assert!(!json.contains("\\u001b") && !json.contains('\u{9b}'), "{json}");
+        assert_eq!(body("<html>\r\n\u{1b}]0;title\u{7}\u{202e}x\n"), "  <html>\n  \\u{1b}]0;title\\u{7}\\u{202e}x\n");
         assert!(body(&"ä".repeat(10_000)).chars().count() <= MOST_BODY);
     }
 }

@@ -172,7 +172,7 @@ mod tests {
         client clinic
           ✗ signature   the HSM is away
               next  plug it in
-          – clock       nothing was signed[1m
+          – clock       nothing was signed\u{1b}[1m
           ✗ JWKS URL    answers 404
               next  curl -i URL
         ---
