@@ -38,8 +38,17 @@ impl Case {
         Self::start(Site::with_token(token), spoil, "demo-id", "ES256").await
     }
 
-    async fn start(mut site: Site, spoil: impl FnOnce(&mut Site, &str), client_id: &str, alg: &str) -> Self {
-        let authorization_server = AuthorizationServer::oidc_provider();
+    async fn start(site: Site, spoil: impl FnOnce(&mut Site, &str), client_id: &str, alg: &str) -> Self {
+        Self::at(AuthorizationServer::oidc_provider(), site, spoil, client_id, alg).await
+    }
+
+    async fn at(
+        authorization_server: AuthorizationServer,
+        mut site: Site,
+        spoil: impl FnOnce(&mut Site, &str),
+        client_id: &str,
+        alg: &str,
+    ) -> Self {
         let endpoint = authorization_server.token_endpoint.clone();
         site.replace("https://as.example/token", &endpoint);
         spoil(&mut site, &endpoint);
@@ -183,16 +192,24 @@ async fn a_client_id_that_nobody_registered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_algorithm_that_the_system_does_not_take() {
-    let case = Case::registered(
-        |site, _| _ = site.replace("provision = \"auto\"", "provision = \"auto\"\nprofile = \"openemr-8\""),
-        "demo-id",
-        "RS384",
-    )
-    .await;
+async fn an_algorithm_that_the_server_does_not_take() {
+    let picky = AuthorizationServer::oidc_provider_with(|command| _ = command.args(["--algs", "RS384"]));
+    let case = Case::at(picky, Site::new(), |_, _| {}, "demo-id", "RS384").await;
     let (about, what) = case.first_cause();
-    assert_eq!((about.as_str(), what.as_str()), ("algorithm", "OpenEMR 8 takes no ES256"));
+    assert_eq!((about.as_str(), what.as_str()), ("algorithm", "the authorization server takes no ES256"));
     assert_eq!(case.first_broken(&[]), (about, what));
+}
+
+/// The server would not start with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_algorithm_that_the_profile_does_not_have() {
+    let mut case = Case::new(|_, _| {}).await;
+    case.site.replace("provision = \"auto\"", "provision = \"auto\"\nprofile = \"openemr-8\"").write();
+    let (link, what) = case.first_broken(&["--config", &config(&case.site).display().to_string()]);
+    assert!(
+        link == "configuration" && what.contains("`openemr-8` does not accept algorithm `ES256`"),
+        "{link}: {what}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +223,11 @@ async fn a_token_that_is_gone() {
     let case = case.await;
     connection.kill();
     let app = case.server.app();
-    eventually("signing stops", PATIENCE, async || app.sign_for("demo").await.is_err().then_some(())).await;
+    let down = async || {
+        _ = app.sign_for("demo").await;
+        (case.server.health("/readyz/sign").await.0 != 200).then_some(())
+    };
+    eventually("the server knows", PATIENCE, down).await;
     let (link, what) = case.first_broken(&[]);
     assert_eq!(link, "HSM soft", "{what}");
     let config = config(&case.site).display().to_string();

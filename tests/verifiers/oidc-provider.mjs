@@ -15,27 +15,32 @@ const clients = new Map();
 
 async function main() {
   keepConsoleOffStdout();
-  const options = serverOptions({ 'fetch-timeout': { type: 'string' }, 'initial-access-token': { type: 'string' } });
+  const options = serverOptions({
+    'fetch-timeout': { type: 'string' },
+    'initial-access-token': { type: 'string' },
+    algs: { type: 'string' },
+  });
+  const algorithms = options.algs?.split(',') ?? ALGORITHMS;
 
   // The issuer holds the port, so the socket is opened before the provider is made.
   const server = http.createServer();
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = createProvider(issuer, options['fetch-timeout'], options['initial-access-token']);
+  const provider = createProvider(issuer, options['fetch-timeout'], algorithms, options['initial-access-token']);
 
   server.on('request', route(provider));
   exitWithParent(options);
   emit({ issuer, token_endpoint: `${issuer}/token`, control: `${issuer}/control` });
 }
 
-function createProvider(issuer, fetchTimeout, initialAccessToken) {
+function createProvider(issuer, fetchTimeout, algorithms, initialAccessToken) {
   const provider = new Provider(issuer, {
     adapter,
     fetch: (url, options) => fetchLoopback(url, withTimeout(options, fetchTimeout)),
     assertJwtClientAuthClaimsAndHeader: refuseForeignScope,
     clientAuthMethods: ['private_key_jwt'],
-    enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
+    enabledJWA: { clientAuthSigningAlgValues: algorithms },
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },

@@ -1,8 +1,9 @@
 //! The links of the server: whether it is there, who asks, its HSMs, whether it signs.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use hallmark_client::{Client, Error, KeyList, OAuthClient};
+use hallmark_client::{Client, Error, KeyList, OAuthClient, Remedy};
+use tokio::time::{Instant, sleep};
 
 use super::link::Chain;
 use crate::cli::{
@@ -43,7 +44,7 @@ pub(super) fn connect(chain: &mut Chain, named: Option<PathBuf>, operator: Optio
 
 /// `None` where there is nothing more to look at.
 pub(super) async fn walk(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option<Found> {
-    let signing = match hallmark.workload.is_signing().await {
+    let signing = match is_signing(&hallmark.workload).await {
         Ok(signing) => signing,
         Err(error) => {
             broken(chain, "connection", &failure(&error, name.unwrap_or("CLIENT")));
@@ -62,6 +63,18 @@ pub(super) async fn walk(chain: &mut Chain, hallmark: &Asked, name: Option<&str>
         chain.broken("health", "the server is up, and can't sign", next);
     }
     Some(Found { clients, keys })
+}
+
+/// A server that has just become able to sign says so a little later.
+async fn is_signing(hallmark: &Client) -> Result<bool, Error> {
+    let end = Instant::now() + HEALTH_LAG;
+    loop {
+        let signing = hallmark.is_signing().await?;
+        if signing || Instant::now() >= end {
+            return Ok(signing);
+        }
+        sleep(HEALTH_LAG / 10).await;
+    }
 }
 
 /// The clients to look at: the one that was named, or all that an operator sees.
@@ -95,7 +108,12 @@ async fn one(hallmark: &Asked, name: &str) -> Result<OAuthClient, Error> {
 }
 
 async fn keys(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option<KeyList> {
-    match hallmark.operator.compare_keys(name).await {
+    let mut listed = hallmark.operator.compare_keys_now(name).await;
+    if listed.as_ref().is_err_and(|error| error.remedy() == Remedy::AskPermission) {
+        // Who may only look is told of the last time.
+        listed = hallmark.operator.compare_keys(name).await;
+    }
+    match listed {
         Ok(keys) => Some(keys),
         Err(error) if error.reason() == NOT_AN_OPERATOR => {
             chain.skipped("keys", "only operators see them: --operator FILE");
@@ -130,4 +148,6 @@ pub(super) fn broken(chain: &mut Chain, name: &str, failure: &Failure) {
     chain.failed(name, text, "the server's log says more");
 }
 
+/// Longer than the server takes from one look at its health to the next.
+const HEALTH_LAG: Duration = Duration::from_secs(3);
 const NOT_AN_OPERATOR: &str = "NOT_AN_OPERATOR";
