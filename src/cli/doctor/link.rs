@@ -56,7 +56,9 @@ impl Chain {
     /// An error text of ours: its hint is what to do next.
     pub(super) fn failed(&mut self, name: impl Into<String>, text: &str, usual_next: &str) {
         let (what, next) = text.split_once("\nhint: ").unwrap_or((text, usual_next));
-        self.broken(name, what.replace('\n', "; "), next);
+        let lines = what.lines().map(|line| line.trim().trim_start_matches("caused by: "));
+        let what: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        self.broken(name, what.join("; "), next);
     }
 
     pub(super) fn checked(&mut self, check: Check) {
