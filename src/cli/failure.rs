@@ -19,8 +19,8 @@ pub struct Failure {
     causes: Vec<String>,
     hint: Option<String>,
     exit_code: u8,
-    /// What is there to read beside the causes, in lines.
-    note: String,
+    /// What is there to read beside the causes, in lines. Boxed, for failures are handed up through many functions.
+    note: Option<Box<str>>,
     /// Members of the JSON form beside the common ones.
     details: Map<String, Value>,
 }
@@ -28,14 +28,7 @@ pub struct Failure {
 impl Failure {
     /// Exit code 1, unless [`Self::with_exit_code`] says otherwise.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
-            exit_code: 1,
-            note: String::new(),
-            details: Map::new(),
-        }
+        Self { message: message.into(), causes: Vec::new(), hint: None, exit_code: 1, note: None, details: Map::new() }
     }
 
     /// `error` and its own causes.
@@ -84,7 +77,7 @@ impl Failure {
     /// Lines for people, between the causes and the hint. Programs find the same in the details.
     #[must_use]
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = note.into();
+        self.note = Some(note.into().into_boxed_str());
         self
     }
 
@@ -111,8 +104,8 @@ impl Failure {
         for cause in &self.causes {
             text += &format!("  caused by: {}\n", cause.replace('\n', "\n    "));
         }
-        if !self.note.is_empty() {
-            text += &format!("{}\n", self.note.trim_end());
+        if let Some(note) = &self.note {
+            text += &format!("{}\n", note.trim_end());
         }
         if let Some(hint) = &self.hint {
             text += &format!("hint: {hint}\n");
