@@ -22,6 +22,7 @@ mod rules;
 mod text;
 mod words;
 
+pub use key_set::doubts;
 pub use text::printable;
 
 /// The members of a JSON object.
@@ -166,7 +167,7 @@ pub fn causes(facts: &Facts<'_>) -> Vec<Cause> {
         Outcome::Good(_) | Outcome::Skipped(_) => None,
     });
     let mut causes: Vec<_> = bad.collect();
-    causes.extend(key_set::doubts(facts));
+    causes.extend(doubts(facts));
     causes.extend(words::causes(facts));
     causes.extend(registration::questions(facts));
     // What an answer says that comes after the assertion was taken is true whatever else is odd.

@@ -17,10 +17,7 @@ pub(super) fn hint(reason: &str, oauth: Option<&str>, client: &str) -> Option<St
 fn of_the_authorization_server(error: &str, client: &str) -> Option<String> {
     match error {
         "invalid_scope" => Some("ask for a scope that the client is registered for: --scope".to_owned()),
-        "invalid_client" => Some(format!(
-            "compare what is registered there with `hallmark sign {client}` (client id, algorithm, audience) and \
-             `hallmark jwks {client}` (JWKS URL and keys)"
-        )),
+        "invalid_client" => Some(format!("look what is wrong: hallmark doctor {client}")),
         _ => None,
     }
 }

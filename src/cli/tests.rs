@@ -48,6 +48,8 @@ fn what_the_documents_say_can_be_typed() {
         "cert self-sign clinic --days 365 --subject CN=a --standby --reason first",
         "cert self-sign clinic --days 365 --kid k1 --force --reason anew",
         "cert show clinic --kid k1 --json",
+        "doctor",
+        "doctor clinic --config hallmark.toml --ca ca.pem --operator operator.toml --live --scope read --json",
         "jwks clinic",
         "profiles list --json",
         "profiles show epic",
@@ -76,6 +78,7 @@ fn what_misses_a_part_is_wrong_usage() {
         "sign a --lifetime 5",
         "rotation plan --until soon",
         "rotation rehearse",
+        "doctor clinic --scope read",
         // Why, always.
         "keys create clinic",
         "keys rotate clinic",

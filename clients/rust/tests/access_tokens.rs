@@ -119,6 +119,22 @@ async fn a_refusal_is_told_and_not_repeated() {
     assert_eq!(refused(400, r#"{"error":"invalid_scope"}"#).await.0.remedy(), Remedy::FixRequest);
 }
 
+/// Enough to find out why, and nothing that would be of use to others.
+#[tokio::test]
+async fn a_refusal_says_what_was_sent_but_for_the_signature() {
+    let server = AuthorizationServer::start().await;
+    server.answer(401, r#"{"error":"invalid_client"}"#);
+    let hallmark = OnSocket::with_token_endpoint(&server.url).await;
+    // {"alg":"none"} and {"aud":"x"}
+    hallmark.fake.state().signing_input = Some("eyJhbGciOiJub25lIn0.eyJhdWQiOiJ4In0".to_owned());
+    let error = hallmark.client.token("clinic", "read").await.expect_err("refused");
+    let sent = error.sent().expect("it was sent");
+    assert_eq!((sent.header.as_str(), sent.claims.as_str()), (r#"{"alg":"none"}"#, r#"{"aud":"x"}"#));
+    assert_eq!(sent.url, server.url);
+    assert!(sent.date.as_ref().is_some_and(|date| date.ends_with(" GMT")), "{sent:?}");
+    assert!(!format!("{error:?}").contains("signature-1"), "{error:?}");
+}
+
 #[tokio::test]
 async fn does_not_follow_redirects_nor_read_for_ever() {
     let (error, requests) = refused(302, "").await;

@@ -107,7 +107,7 @@ pub(super) fn first_rsa_key(facts: &Facts<'_>) -> Outcome {
 }
 
 /// What some verifiers trip over, though not the one that asks from here.
-pub(super) fn doubts(facts: &Facts<'_>) -> Vec<Cause> {
+pub fn doubts(facts: &Facts<'_>) -> Vec<Cause> {
     let Outside::Keys { doubts, .. } = &facts.key_set.outside else { return Vec::new() };
     if facts.profile.binding != Binding::Jwks {
         return Vec::new();

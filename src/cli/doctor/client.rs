@@ -2,7 +2,7 @@
 
 use hallmark_client::{KeyList, KeyState, OAuthClient, SignRequest, SignedAssertion};
 use hallmark_core::{
-    diagnosis::{About, Assertion, Check, checks},
+    diagnosis::{About, Assertion, Check, Outcome, checks, doubts},
     public_key::{Numbers, PublicKey},
 };
 
@@ -34,15 +34,24 @@ pub(super) async fn walk(
 ) -> Result<(), Failure> {
     let (name, pem_url) = (client.name.clone(), client.public_key_url.clone());
     chain.begin(format!("client {name}"));
+    if client.client_id.is_none() {
+        let next = format!("hallmark register {name}; then set `client_id` in its [[client]]");
+        chain.broken("registration", "the client has no `client_id` yet, so that nothing is signed for it", next);
+    }
     let active = key_links(chain, &client, keys);
     let signed = signature(chain, hallmark, &name).await;
     let assertion = signed.as_ref().and_then(read);
+    let registered = client.client_id.is_some();
     let seen = Seen::look(&hallmark.workload, client, ca).await?;
     let active = signed.map(|signed| signed.kid).or(active).or_else(|| diagnose::first_kid(&seen.key_set));
-    for check in checks(&seen.facts(assertion.as_ref(), active.as_deref(), None)) {
-        let was_key = check.about == About::FirstRsaKey;
+    let facts = seen.facts(assertion.as_ref(), active.as_deref(), None);
+    for check in checks(&facts).into_iter().filter(|check| registered || check.about != About::ClientId) {
+        let about = check.about;
         show(chain, check);
-        if was_key && seen.profile().jwks.pem {
+        if about == About::KeySet {
+            doubts(&facts).into_iter().for_each(|doubt| chain.doubtful(about.as_str(), doubt.what, Some(doubt.next)));
+        }
+        if about == About::FirstRsaKey && seen.profile().jwks.pem {
             pem(chain, &seen, active.as_deref(), &pem_url, ca).await;
         }
     }
@@ -55,7 +64,7 @@ pub(super) async fn walk(
 /// What does not concern this kind of system is no link of its chain.
 fn show(chain: &mut Chain, check: Check) {
     let beside = matches!(check.about, About::FirstRsaKey | About::Certificate);
-    if beside && matches!(check.outcome, hallmark_core::diagnosis::Outcome::Skipped(_)) {
+    if beside && matches!(check.outcome, Outcome::Skipped(_)) {
         return;
     }
     chain.checked(check);
@@ -92,11 +101,11 @@ fn key_links(chain: &mut Chain, client: &OAuthClient, keys: Option<&KeyList>) ->
                 let waits = waits.map(|why| format!(", which waits: {why}")).unwrap_or_default();
                 chain.good("next key", format!("`{}`{waits}", key.kid.as_deref().unwrap_or_default()));
             }
-            // It signs all the same: to be told, and no broken link.
-            None => chain.skipped(
-                "next key",
-                format!("there is none for {alg} on HSM `{hsm}` yet; Hallmark makes it by itself"),
-            ),
+            // It signs all the same.
+            None => {
+                let what = format!("there is none for {alg} on HSM `{hsm}` yet; Hallmark makes it by itself");
+                chain.doubtful("next key", what, None);
+            }
         }
     }
     first

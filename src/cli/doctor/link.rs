@@ -24,6 +24,8 @@ pub(super) struct Link {
 enum State {
     Good,
     Broken,
+    /// It may matter elsewhere, or later.
+    Doubtful,
     Skipped,
 }
 
@@ -46,6 +48,11 @@ impl Chain {
 
     pub(super) fn broken(&mut self, name: impl Into<String>, what: impl Into<String>, next: impl Into<String>) {
         self.add(name.into(), State::Broken, what.into(), None, Some(next.into()));
+    }
+
+    /// What holds as far as can be seen, and may matter elsewhere or later.
+    pub(super) fn doubtful(&mut self, name: impl Into<String>, what: impl Into<String>, next: Option<String>) {
+        self.add(name.into(), State::Doubtful, what.into(), None, next);
     }
 
     /// Not looked at, and why.
@@ -94,7 +101,7 @@ impl Chain {
     }
 
     pub(super) fn as_text(&self) -> Output {
-        let (mut stdout, mut of) = (String::new(), "");
+        let (mut stdout, mut of, first) = (String::new(), "", self.first_broken());
         let width = self.links.iter().map(|link| link.name.chars().count()).max().unwrap_or_default();
         for link in &self.links {
             if link.of != of {
@@ -104,9 +111,12 @@ impl Chain {
             let sign = match link.state {
                 State::Good => '✓',
                 State::Broken => '✗',
+                State::Doubtful => '!',
                 State::Skipped => '–',
             };
-            stdout += &format!("  {sign} {:width$}  {}\n", link.name, link.what);
+            let mark =
+                if first.is_some_and(|first| std::ptr::eq(first, link)) { "  ← the first broken link" } else { "" };
+            stdout += &format!("  {sign} {:width$}  {}{mark}\n", link.name, link.what);
             for (title, text) in [("why", &link.why), ("next", &link.next)] {
                 stdout.extend(text.iter().map(|text| format!("      {title:<4}  {text}\n")));
             }
@@ -135,6 +145,7 @@ impl Chain {
             let state = match link.state {
                 State::Good => "ok",
                 State::Broken => "broken",
+                State::Doubtful => "doubtful",
                 State::Skipped => "skipped",
             };
             json!({
@@ -167,16 +178,18 @@ mod tests {
         chain.failed("signature", "the HSM is away\nhint: plug it in", "look");
         chain.skipped("clock", "nothing was signed\u{1b}[1m");
         chain.broken("JWKS URL", "answers 404", "curl -i URL");
+        chain.doubtful("next key", "there is none yet", None);
         let Output { stdout, stderr } = chain.as_text();
         insta::assert_snapshot!(stdout + "---\n" + &stderr, @r"
         server
           ✓ connection  it answers
         client clinic
-          ✗ signature   the HSM is away
+          ✗ signature   the HSM is away  ← the first broken link
               next  plug it in
           – clock       nothing was signed\u{1b}[1m
           ✗ JWKS URL    answers 404
               next  curl -i URL
+          ! next key    there is none yet
         ---
         the first broken link: client clinic: signature: the HSM is away; one more link is broken after it
         hint: plug it in

@@ -25,7 +25,7 @@ pub(super) async fn walk(chain: &mut Chain, path: &Path, loaded: Result<Config, 
     };
     chain.good("configuration", format!("`{}` can be read, with {} clients", path.display(), config.clients.len()));
     for warning in &config.warnings {
-        chain.skipped("configuration", format!("a warning: {}", warning.to_string().replace('\n', "; ")));
+        chain.doubtful("configuration", warning.to_string().replace('\n', "; "), None);
     }
     for hsm in &config.hsms {
         let serial = token(chain, hsm).await;
@@ -67,7 +67,7 @@ async fn token(chain: &mut Chain, hsm: &Hsm) -> Option<String> {
 fn pin_state(chain: &mut Chain, name: &str, pin: PinState) {
     match pin {
         PinState::Ready => {}
-        PinState::Unknown => chain.skipped(name, "the token does not say how its PIN stands"),
+        PinState::Unknown => chain.doubtful(name, "the token does not say how its PIN stands", None),
         PinState::NotSet => chain.broken(name, "the token has no user PIN yet", "set one with the HSM's tools"),
         PinState::FinalTry => {
             chain.broken(

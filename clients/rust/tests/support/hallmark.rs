@@ -37,6 +37,8 @@ pub(crate) struct State {
     /// Client certificates (DER) that it does not accept.
     pub(crate) refused_certificates: Vec<Vec<u8>>,
     pub(crate) token_request: v1::TokenRequest,
+    /// What comes before the signature; else `header.claims`.
+    pub(crate) signing_input: Option<String>,
     pub(crate) requests: Vec<v1::SignAssertionRequest>,
     pub(crate) timeouts: Vec<Option<String>>,
     pub(crate) peers: Vec<Vec<u8>>,
@@ -96,14 +98,16 @@ impl FakeHallmark {
             return Err(failure);
         }
         let number = state.requests.len();
+        let signing_input = state.signing_input.as_deref().unwrap_or("header.claims");
+        let assertion = format!("{signing_input}.signature-{number}");
         let mut token_request = state.token_request.clone();
         for field in &mut token_request.form {
             if field.name == "client_assertion" {
-                field.value = format!("header.claims.signature-{number}");
+                field.value.clone_from(&assertion);
             }
         }
         Ok(v1::SignAssertionResponse {
-            assertion: format!("header.claims.signature-{number}"),
+            assertion,
             kid: "kid".to_owned(),
             alg: "RS384".to_owned(),
             jti: number.to_string(),
