@@ -204,7 +204,12 @@ fn public_key(decoded: &x509_cert::Certificate) -> Option<PublicKey> {
 
 /// Whether `der` is a certificate for `key`.
 pub fn is_for(der: &[u8], key: &PublicKey) -> bool {
-    decode(der).ok().and_then(|decoded| public_key(&decoded)).is_some_and(|of| of.numbers() == key.numbers())
+    key_of(der).is_some_and(|of| of.numbers() == key.numbers())
+}
+
+/// The public key that `der` is a certificate for, where it is of a kind that Hallmark signs with.
+pub(crate) fn key_of(der: &[u8]) -> Option<PublicKey> {
+    decode(der).ok().and_then(|decoded| public_key(&decoded))
 }
 
 fn hex(bytes: &[u8]) -> String {

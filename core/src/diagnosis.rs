@@ -22,6 +22,7 @@ mod rules;
 mod text;
 mod words;
 
+pub use certificate::is_key;
 pub use key_set::doubts;
 pub use text::printable;
 

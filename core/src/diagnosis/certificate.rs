@@ -1,17 +1,15 @@
 //! The certificate that a system holds, or is shown.
 
-use aws_lc_rs::digest;
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use der::{Decode, Encode};
 use serde_json::Value;
-use x509_cert::Certificate as X509;
 
 use super::{About, Cause, Facts, Members, Outcome, key_set::text};
 use crate::{
-    profile::Certificate,
+    certificate::{Certificate, key_of},
+    profile,
     public_key::{Numbers, PublicKey},
     time::Timestamp,
 };
@@ -20,7 +18,7 @@ pub(super) fn certificate(facts: &Facts<'_>) -> Outcome {
     let rule = &facts.profile.accepts.certificate;
     let header = facts.assertion.map(|assertion| &assertion.header);
     let shown = header.is_some_and(|header| MEMBERS.iter().any(|name| header.contains_key(*name)));
-    if rule.is == Certificate::None && !shown {
+    if rule.is == profile::Certificate::None && !shown {
         return Outcome::Skipped(format!("{} looks at none", facts.profile.system));
     }
     let key = facts.key_set.ours.iter().find(|key| facts.kid == Some(text(key, "kid")));
@@ -48,34 +46,30 @@ fn judge(
     key: Option<&Members>,
 ) -> Result<String, (String, String)> {
     let bad = |what: &str, why: String| Err((what.to_owned(), why));
-    let Ok(certificate) = X509::from_der(der) else {
-        return bad("the certificate can't be read", "it is no DER of X.509".to_owned());
+    let read = match Certificate::parse(der) {
+        Ok(read) => read,
+        Err(error) => return bad("the certificate can't be read", error.to_string()),
     };
-    let validity = certificate.tbs_certificate().validity();
-    let seconds =
-        |time: &x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).map_or(i64::MAX, |secs| secs);
-    let (from, until) = (seconds(&validity.not_before), seconds(&validity.not_after));
     let now = facts.server_time.unwrap_or(facts.our_time);
-    if now.secs() > until {
-        let days = now.since(Timestamp::from_secs(until)).as_secs() / 86_400;
-        return bad("the certificate has expired", format!("`notAfter` was {}, {days} days ago", validity.not_after));
+    let days = |from: Timestamp, to: Timestamp| to.since(from).as_secs() / 86_400;
+    let validity = read.validity;
+    if !validity.holds(now) && validity.not_before > now {
+        return bad(
+            "the certificate is not valid yet",
+            format!("it begins in {} days", days(now, validity.not_before)),
+        );
     }
-    if now.secs() < from {
-        return bad("the certificate is not valid yet", format!("`notBefore` is {}", validity.not_before));
+    if !validity.holds(now) {
+        return bad("the certificate has expired", format!("that was {} days ago", days(validity.not_after, now)));
     }
-    let thumbprints = [("x5t", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("x5t#S256", &digest::SHA256)];
-    for (name, algorithm) in thumbprints {
-        let made = URL_SAFE_NO_PAD.encode(digest::digest(algorithm, der));
-        if let Some(sent) = header.map(|header| text(header, name)).filter(|sent| !sent.is_empty() && *sent != made) {
-            return bad(
-                "the thumbprint in the header is another certificate's",
-                format!("`{name}` is `{sent}`, and that of the certificate `{made}`"),
-            );
+    for (name, made) in [("x5t", read.thumbprints.x5t()), ("x5t#S256", read.thumbprints.x5t_s256())] {
+        let sent = header.map(|header| text(header, name)).unwrap_or_default();
+        if !sent.is_empty() && sent != made {
+            let why = format!("`{name}` is `{sent}`, and that of the certificate `{made}`");
+            return bad("the thumbprint in the header is another certificate's", why);
         }
     }
-    let spki = certificate.tbs_certificate().subject_public_key_info().to_der().ok();
-    let public = spki.and_then(|spki| PublicKey::from_spki(&spki).ok());
-    if let (Some(public), Some(key)) = (public, key)
+    if let (Some(public), Some(key)) = (key_of(der), key)
         && !is_key(&public, key)
     {
         return bad(
@@ -83,11 +77,11 @@ fn judge(
             "their public keys differ".to_owned(),
         );
     }
-    let days = Timestamp::from_secs(until).since(now).as_secs() / 86_400;
-    Ok(format!("the certificate is the key's, and good for {days} more days"))
+    Ok(format!("the certificate is the key's, and good for {} more days", days(now, validity.not_after)))
 }
 
-fn is_key(public: &PublicKey, key: &Members) -> bool {
+/// Whether a JWK is that key.
+pub fn is_key(public: &PublicKey, key: &Members) -> bool {
     let is = |name: &str, bytes: &[u8]| text(key, name) == URL_SAFE_NO_PAD.encode(bytes);
     match public.numbers() {
         Numbers::Rsa { n, e } => is("n", n) && is("e", e),

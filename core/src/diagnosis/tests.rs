@@ -1,3 +1,9 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::json;
 
 use super::*;
@@ -231,6 +237,48 @@ fn systems_that_hold_a_certificate_do_not_read_the_key_set() {
     let causes = world.causes();
     assert!(causes.iter().all(|cause| !matches!(cause.about, About::KeySet | About::Kid)), "{causes:?}");
     assert!(causes.iter().any(|cause| cause.about == About::Certificate && cause.next.contains("hallmark csr clinic")));
+}
+
+/// With a certificate for the key, or for another one, that holds for 30 days.
+fn certified(for_the_key: bool) -> World {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    let at = |days: i64| (UNIX_EPOCH + Duration::from_secs((NOW + days * 86_400).cast_unsigned())).into();
+    (params.not_before, params.not_after) = (at(-1), at(30));
+    let der = params.self_signed(&pair).unwrap().der().to_vec();
+    let point = rcgen::PublicKeyData::der_bytes(&pair).to_vec();
+    let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let (x, y) = if for_the_key { (&point[1..33], &point[33..]) } else { (&point[33..], &point[1..33]) };
+    let key = json!({"kty": "EC", "crv": "P-256", "kid": "a", "x": b64(x), "y": b64(y), "alg": "ES256"});
+    let mut world = World { profile: "udap-b2b", ..World::new() };
+    world.keys.ours = vec![key.as_object().unwrap().clone()];
+    let thumbprint = crate::certificate::Thumbprints::of(&der).x5t_s256();
+    world.header = json!({"alg": "ES256", "x5c": [STANDARD.encode(der)], "x5t#S256": thumbprint});
+    world
+}
+
+#[test]
+fn the_certificate_is_looked_at() {
+    let of = |world: World| {
+        let checks = world.with(checks);
+        checks.into_iter().find(|check| check.about == About::Certificate).unwrap().outcome
+    };
+    let what = |world: World| match of(world) {
+        Outcome::Bad(cause) => cause.what,
+        other => format!("{other:?}"),
+    };
+    let good = Outcome::Good("the certificate is the key's, and good for 30 more days".to_owned());
+    assert_eq!(of(certified(true)), good);
+    assert_eq!(what(certified(false)), "the certificate is for another key than the one that signs");
+    let at = |days: i64| World { server_time: Timestamp::from_secs(NOW + days * 86_400), ..certified(true) };
+    assert_eq!(what(at(40)), "the certificate has expired");
+    assert_eq!(what(at(-3)), "the certificate is not valid yet");
+    let mut other = certified(true);
+    other.header["x5t#S256"] = json!("another");
+    assert_eq!(what(other), "the thumbprint in the header is another certificate's");
+    let mut none = certified(true);
+    none.header.as_object_mut().unwrap().remove("x5c");
+    assert!(what(none).ends_with("wants a certificate, and the key has none"));
 }
 
 /// Every text that a server can choose is in one of these.

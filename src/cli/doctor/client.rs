@@ -2,8 +2,8 @@
 
 use hallmark_client::{KeyList, KeyState, OAuthClient, SignRequest, SignedAssertion};
 use hallmark_core::{
-    diagnosis::{About, Assertion, Check, Outcome, checks, doubts},
-    public_key::{Numbers, PublicKey},
+    diagnosis::{About, Assertion, Check, Outcome, checks, doubts, is_key},
+    public_key::PublicKey,
 };
 
 use super::{
@@ -150,7 +150,7 @@ async fn pem(chain: &mut Chain, seen: &Seen, kid: Option<&str>, url: &str, ca: &
     };
     let ours = seen.key_set.ours.iter().find(|key| key.get("kid").and_then(|kid| kid.as_str()) == kid);
     match (public_key(&body), ours) {
-        (Some(theirs), Some(ours)) if is_same(&theirs, ours) => {
+        (Some(theirs), Some(ours)) if is_key(&theirs, ours) => {
             chain.good(link, format!("`{url}` has the key that signs"))
         }
         (Some(_), Some(_)) => chain.broken(link, format!("`{url}` has another key than the one that signs"), next),
@@ -166,18 +166,6 @@ fn public_key(pem: &[u8]) -> Option<PublicKey> {
     let (body, _) = rest.split_once("-----END PUBLIC KEY-----")?;
     let body: String = body.split_whitespace().collect();
     PublicKey::from_spki(&BASE64_STANDARD.decode(body).ok()?).ok()
-}
-
-fn is_same(public: &PublicKey, jwk: &hallmark_core::diagnosis::Members) -> bool {
-    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-    let is = |name: &str, bytes: &[u8]| {
-        jwk.get(name).and_then(|value| value.as_str()) == Some(&BASE64_URL_SAFE_NO_PAD.encode(bytes))
-    };
-    match public.numbers() {
-        Numbers::Rsa { n, e } => is("n", n) && is("e", e),
-        Numbers::Ec { x, y, .. } => is("x", x) && is("y", y),
-        Numbers::Ed25519 { x } => is("x", x),
-    }
 }
 
 async fn access_token(
