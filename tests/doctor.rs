@@ -2,16 +2,17 @@
 //! cause that they name is the true one.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use hallmark_testkit::{p11_kit::P11Kit, softhsm::SoftHsm};
 use serde_json::Value;
 
-use crate::support::{HALLMARK, PATIENCE, Server, Site, eventually, verifiers::AuthorizationServer};
+use crate::support::{HALLMARK, PATIENCE, Server, Site, eventually, spy::Spy, verifiers::AuthorizationServer};
 
 /// A server whose client `demo` is registered at a real authorization server, by what the test made of both.
 struct Case {
@@ -198,6 +199,36 @@ async fn an_algorithm_that_the_server_does_not_take() {
     let (about, what) = case.first_cause();
     assert_eq!((about.as_str(), what.as_str()), ("algorithm", "the authorization server takes no ES256"));
     assert_eq!(case.first_broken(&[]), (about, what));
+}
+
+/// The server tries a PIN once; the doctor never does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_that_was_refused() {
+    let mut site = Site::new();
+    let spy = Spy::on(&mut site, Path::new(SoftHsm::MODULE), &[]);
+    let server = site.start();
+    server.ready().await;
+    server.stop().await;
+    fs::write(site.token.pin_file(), "12340000").unwrap();
+    let server = site.start();
+    site.connections(&server);
+    let app = server.app();
+    let refused = async || app.sign_for("demo").await.err().filter(|refusal| refusal.reason == "PIN_REFUSED").map(drop);
+    eventually("the PIN is refused", PATIENCE, refused).await;
+    let tried = spy.logins();
+    let output = Command::new(HALLMARK)
+        .args(["doctor", "demo", "--json", "--config"])
+        .arg(config(&site))
+        .arg("--connection")
+        .arg(site.folder().join("ops.toml"))
+        .output()
+        .unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &said["first_broken"];
+    assert_eq!((&first["of"], &first["link"]), (&"this machine".into(), &"HSM soft PIN".into()), "{said:#}");
+    assert!(first["next"].as_str().unwrap().contains("write the file anew (touch `"), "{first:#}");
+    assert!(!said.to_string().contains("12340000"));
+    assert_eq!(spy.logins(), tried);
 }
 
 /// The server would not start with it.
