@@ -1,6 +1,6 @@
 //! The chain: links as data, and how they are printed.
 
-use hallmark_core::diagnosis::{Cause, Check, Outcome, printable};
+use hallmark_core::diagnosis::{Cause, Certainty, Check, Outcome, printable};
 use serde_json::{Value, json};
 
 use crate::cli::{diagnose, output::Output};
@@ -73,9 +73,11 @@ impl Chain {
         match check.outcome {
             Outcome::Good(what) => self.good(name, what),
             Outcome::Skipped(why) => self.skipped(name, why),
-            Outcome::Bad(Cause { what, why, next, evidence, .. }) => {
+            Outcome::Bad(Cause { what, why, next, evidence, certainty, .. }) => {
+                // What is only likely breaks no chain: a server may have more names than it publishes.
+                let state = if certainty == Certainty::Found { State::Broken } else { State::Doubtful };
                 let known = evidence.map(|(evidence, source)| format!(" ({}: {source})", evidence.as_str()));
-                self.add(name, State::Broken, what, Some(why + known.as_deref().unwrap_or_default()), Some(next));
+                self.add(name, state, what, Some(why + known.as_deref().unwrap_or_default()), Some(next));
             }
         }
     }
