@@ -116,9 +116,14 @@ fn systems_give_themselves_away() {
     let openemr = r#"{"resourceType": "CapabilityStatement", "software": {"name": "OpenEMR", "version": "7.0.2"}}"#;
     let keycloak = r#"{"token_endpoint": "https://sso.example/realms/r/protocol/openid-connect/token"}"#;
     let smart = r#"{"token_endpoint": "https://e.example/t", "capabilities": ["client-confidential-asymmetric"]}"#;
-    for (documents, profile) in
-        [(&[(Kind::Capability, openemr)][..], "openemr-7"), (&[(Kind::Smart, smart)], "smart-v2"), (&[], "generic")]
-    {
+    for (documents, profile) in [
+        (&[(Kind::Capability, openemr)][..], "openemr-7"),
+        (&[(Kind::Smart, WEBCHART)], "webchart"),
+        (&[(Kind::Capability, CERNER)], "oracle-health"),
+        (&[(Kind::OpenId, keycloak)], "keycloak"),
+        (&[(Kind::Smart, smart)], "smart-v2"),
+        (&[], "generic"),
+    ] {
         assert_eq!(guessed(&discovery(documents)), profile);
     }
 }
