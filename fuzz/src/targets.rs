@@ -21,6 +21,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("discovery", discovery),
     ("capability_statement", capability_statement),
     ("certificate", certificate),
+    ("pkcs12", pkcs12),
 ];
 
 /// A JWT as somebody pasted it, for each profile.
@@ -54,6 +55,11 @@ pub fn certificate(data: &[u8]) {
     let _ = Thumbprints::of(&chain[0]);
     let Ok(key) = PublicKey::from_spki(SPKI) else { return };
     let _ = chain::check(&chain, &key, Timestamp::from_secs(1_800_000_007));
+}
+
+/// A key file that somebody was sent. All in `corpus/` that open have this passphrase.
+pub fn pkcs12(data: &[u8]) {
+    let _ = hallmark::cli::try_pkcs12(data, "correct horse");
 }
 
 fn guess(kind: Kind, data: &[u8]) {

@@ -30,7 +30,10 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 
 use clap::Parser;
 
-pub use self::failure::{Failure, USAGE};
+pub use self::{
+    failure::{Failure, USAGE},
+    keys::import::try_pkcs12,
+};
 use self::{
     args::{AllKeysCommand, Command},
     check_config::Checked,

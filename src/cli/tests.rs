@@ -124,3 +124,35 @@ fn a_failure_for_people_and_for_programs() {
     insta::assert_snapshot!(failure.render(false) + &failure.render(true));
     assert_eq!(failure.exit_code(), 75);
 }
+
+/// Every command of the pages, as somebody pastes it.
+#[test]
+fn what_the_pages_show_can_be_typed() {
+    let mut seen = 0;
+    for page in std::fs::read_dir("docs/profiles").unwrap().map(|page| page.unwrap().path()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+        for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("hallmark ")) {
+            seen += 1;
+            let typed = Cli::try_parse_from(words(line));
+            assert!(typed.is_ok(), "{}: `{line}`: {}", page.display(), typed.err().unwrap());
+        }
+    }
+    assert!(seen > 80, "the pages show {seen} commands");
+}
+
+/// As a shell splits a line, as far as the pages need it: quotes, and comments at the end.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quote) = (vec![String::new()], None);
+    for char in line.chars() {
+        match (char, quote) {
+            ('\'' | '"', None) => quote = Some(char),
+            (_, Some(open)) if char == open => quote = None,
+            ('#', None) if words.last().is_some_and(String::is_empty) => break,
+            (' ', None) => words.push(String::new()),
+            _ => words.last_mut().unwrap().push(char),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
