@@ -80,6 +80,13 @@ async fn files_are_what_the_server_would_serve_and_a_verifier_sees_them() {
     assert!(!early.status.success() && err(&early).contains("answers 404"), "{}", err(&early));
     let exported = hallmark(&ops, &["jwks", "export", &dir]);
     assert!(out(&exported).starts_with("2 written"), "{}", out(&exported));
+    // Nobody told the server that such a host answers for this client.
+    assert!(
+        err(&exported).contains("new keys do not wait until this host has them: client `demo`"),
+        "{}",
+        err(&exported)
+    );
+    assert!(err(&exported).contains("hint: set `jwks_host = \"static\"`"), "{}", err(&exported));
     let ours = get(&server.jwks_url("demo")).await;
     assert_eq!(fs::read_to_string(host.files.join(SET)).unwrap(), ours.body);
     let manifest = host.manifest();
@@ -109,6 +116,7 @@ async fn files_are_what_the_server_would_serve_and_a_verifier_sees_them() {
     });
     let first: Value = serde_json::from_str(&watching.line()).unwrap();
     assert_eq!(first["written"], serde_json::json!([format!("/{SET}")]));
+    assert_eq!(first["not_waited_for"], serde_json::json!(["demo"]), "{first}");
     // The next standby may have come meanwhile.
     let sees = async || hallmark(&app, &["jwks", "check", "demo"]).status.success().then_some(());
     eventually("a verifier sees what is published", PATIENCE, sees).await;
@@ -152,7 +160,9 @@ async fn no_rotation_before_the_host_was_seen_to_have_the_next_key() {
     eventually("the next key is due", PATIENCE, async || overdue().await.then_some(())).await;
     assert_eq!(active(&server).await, first, "it is not on the host");
 
-    out(&hallmark(&ops, &["jwks", "export", &dir]));
+    let exported = hallmark(&ops, &["jwks", "export", &dir, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(out(&exported)).unwrap()["not_waited_for"], serde_json::json!([]));
+    assert_eq!(err(&exported), "", "nothing to warn of");
     let fresh = fs::read(host.files.join(SET)).unwrap();
     eventually("it is seen", PATIENCE, async || (!alarmed().await).then_some(())).await;
     let second =

@@ -145,6 +145,16 @@ pub enum JwksHost {
     Static,
 }
 
+impl JwksHost {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hallmark => "hallmark",
+            Self::Static => "static",
+        }
+    }
+}
+
 /// Who makes a client's first key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -30,14 +30,14 @@ use std::{future::Future, path::PathBuf, pin::Pin};
 
 use clap::Parser;
 
-pub use self::{
-    failure::{Failure, USAGE},
-    keys::import::try_pkcs12,
-};
 use self::{
     args::{AllKeysCommand, Command},
     check_config::Checked,
     output::Output,
+};
+pub use self::{
+    failure::{Failure, USAGE},
+    keys::import::try_pkcs12,
 };
 
 /// Signs OAuth client assertions with keys that never leave the HSM.

@@ -114,6 +114,8 @@ pub(super) fn slot(document: &StoredDocument) -> Option<Slot> {
         edge_ttl: document.edge_ttl_ms.map(Duration::from_millis),
         // What only its signer may serve is not sent.
         only_here: false,
+        // Whoever reads a set from the disk is asked by verifiers alone.
+        host: None,
         since: 0,
     })
 }

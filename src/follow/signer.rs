@@ -231,7 +231,7 @@ impl Follower {
 
 /// Refuses what could not be served as it is.
 fn stored(document: &PublishedDocument) -> Result<StoredDocument, String> {
-    let PublishedDocument { path, client, kind, body, etag, next_change, edge_ttl } = document;
+    let PublishedDocument { path, client, kind, body, etag, next_change, edge_ttl, .. } = document;
     let kind = match kind {
         DocumentKind::Jwks => StoredKind::Jwks,
         DocumentKind::Pem => StoredKind::Pem,

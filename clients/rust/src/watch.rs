@@ -52,6 +52,9 @@ pub struct PublishedDocument {
     /// How long a cache between Hallmark and the verifiers may hold it; zero where there is none, `None` where the
     /// client is no longer configured.
     pub edge_ttl: Option<Duration>,
+    /// Who answers at its URL, as configured: `hallmark` or `static`. `None` where the client is no longer configured, and
+    /// from servers that do not say.
+    pub jwks_host: Option<String>,
 }
 
 /// What a document is.
@@ -132,10 +135,11 @@ impl PublishedDocument {
             jwks_document::Kind::Pem => DocumentKind::Pem,
             jwks_document::Kind::Unspecified => return None,
         };
-        let v1::JwksDocument { path, client, body, etag, .. } = document;
+        let v1::JwksDocument { path, client, body, etag, jwks_host, .. } = document;
         let next_change = document.next_change.and_then(|time| time.try_into().ok());
         let edge_ttl = document.edge_ttl.and_then(|time| time.try_into().ok());
-        Some(Self { path, client, kind, body, etag, next_change, edge_ttl })
+        let jwks_host = (!jwks_host.is_empty()).then_some(jwks_host);
+        Some(Self { path, client, kind, body, etag, next_change, edge_ttl, jwks_host })
     }
 }
 

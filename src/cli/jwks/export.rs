@@ -56,8 +56,10 @@ async fn follow(client: &Client, export: &mut Export, watch: bool, json: bool) -
             Ok(None) => return Box::pin(follow(client, export, watch, json)).await,
             Err(error) => return failed(error),
         };
-        if let Some(written) = export.take(update)? {
-            written.output(&export.dir, json).print()?;
+        let written = export.take(update)?;
+        eprint!("{}", export.warn_anew());
+        if let Some(written) = written {
+            written.output(&export.dir, &export.warned, json).print()?;
         }
         if !watch {
             return Ok(None);
@@ -75,6 +77,8 @@ struct Export {
     documents: BTreeMap<String, PublishedDocument>,
     /// What was written last, by this run or an earlier one.
     manifest: Manifest,
+    /// The clients of the last warning.
+    warned: BTreeSet<String>,
 }
 
 /// `hallmark-manifest.json`: what a static host has to serve, and how.
@@ -120,6 +124,7 @@ impl Export {
             left_out: BTreeSet::new(),
             documents: BTreeMap::new(),
             manifest,
+            warned: BTreeSet::new(),
         })
     }
 
@@ -177,6 +182,24 @@ impl Export {
         Err(Failure::new(text).because(why).hint(hint))
     }
 
+    /// The warning of clients whose new keys do not wait for this host, where they are others than when it was given last.
+    fn warn_anew(&mut self) -> String {
+        let all = self.documents.values();
+        let unseen = all.filter(|document| document.jwks_host.as_deref().is_some_and(|host| host != "static"));
+        let unseen: BTreeSet<_> = unseen.map(|document| document.client.clone()).collect();
+        let is_old = unseen == self.warned;
+        self.warned = unseen;
+        if is_old || self.warned.is_empty() {
+            return String::new();
+        }
+        let clients: Vec<_> = self.warned.iter().map(String::as_str).collect();
+        format!(
+            "warning: new keys do not wait until this host has them: client `{}`\nhint: set `jwks_host = \"static\"` in \
+             each such [[client]], and reload: the server then looks at the public URL itself\n",
+            clients.join("`, `")
+        )
+    }
+
     fn write(&mut self, public_url: &str, max_age: Duration, generation: u64) -> Result<Option<Written>, Failure> {
         let mut written = Written { generation, ..Written::default() };
         let mut files = BTreeMap::new();
@@ -226,10 +249,13 @@ fn entry(document: &PublishedDocument, max_age: Duration, generation: u64) -> En
 }
 
 impl Written {
-    fn output(&self, dir: &Path, json: bool) -> Output {
+    /// `unseen`: the clients whose new keys do not wait for the host.
+    fn output(&self, dir: &Path, unseen: &BTreeSet<String>, json: bool) -> Output {
         let Self { files, removed, generation } = self;
         if json {
-            return Output::json(&json!({ "generation": generation, "written": files, "removed": removed }));
+            return Output::json(&json!({
+                "generation": generation, "written": files, "removed": removed, "not_waited_for": unseen,
+            }));
         }
         let (dir, count) = (dir.display(), files.len());
         let gone = if removed.is_empty() { String::new() } else { format!(", {} removed", removed.len()) };

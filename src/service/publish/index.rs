@@ -161,6 +161,7 @@ mod tests {
             next_change: (!n.is_multiple_of(3)).then(|| Timestamp::from_millis(n.try_into().unwrap())),
             edge_ttl: None,
             only_here: n.is_multiple_of(7),
+            host: None,
             since: 1,
         }
     }

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hallmark_core::{
-    client::{Client, pem_path},
+    client::{Client, JwksHost, pem_path},
     jwk::{self, JwkSet},
     key::{ClientName, KeyRecord, KeyState},
     time::Timestamp,
@@ -45,6 +45,8 @@ pub struct Slot {
     /// Its verifiers take the first RSA key of the set, so that signer and set change at one instant: nobody may keep it,
     /// and nobody else serve it.
     pub only_here: bool,
+    /// Who answers at its URL, as configured, where that is known.
+    pub host: Option<JwksHost>,
     /// The generation that brought it, as it is.
     pub since: u64,
 }
@@ -159,6 +161,7 @@ pub(super) fn of_client(client: &Client, records: &[&KeyRecord], next_change: Op
     slots(&client.name, records, &set, preferred, next_change).map(|slot| Slot {
         edge_ttl: Some(client.edge_ttl),
         only_here: client.profile.jwks.first_rsa_key,
+        host: Some(client.jwks_host),
         ..slot
     })
 }
@@ -185,6 +188,7 @@ fn slots(
         next_change,
         edge_ttl: None,
         only_here: false,
+        host: None,
         since: 0,
     };
     [slot(Kind::Jwks, jwks), slot(Kind::Pem, active.and_then(pem_of))]

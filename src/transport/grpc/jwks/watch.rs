@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use hallmark_core::error::{Error, Reason};
+use hallmark_core::{
+    client::JwksHost,
+    error::{Error, Reason},
+};
 use hallmark_proto::v1::{JwksDocument, WatchJwksRequest, WatchJwksResponse, jwks_document};
 use tokio::{
     sync::watch,
@@ -219,6 +222,7 @@ fn document(set: &PublishedSet, path: &str) -> Option<JwksDocument> {
         next_change: slot.next_change.map(convert::timestamp),
         edge_ttl: slot.edge_ttl.and_then(convert::duration_message),
         generation: slot.since,
+        jwks_host: slot.host.map(JwksHost::as_str).unwrap_or_default().to_owned(),
     })
 }
 
