@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{acts::Acts, alarms::Alarms, round::Sweeper, sightings::Sightings};
 pub use self::{
-    clocks::Monotonic,
+    clocks::{Monotonic, Watched},
     forecast::{Outlook, Upcoming},
     looks::{Look, PublicView},
     round::max_ages,

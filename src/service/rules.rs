@@ -9,10 +9,7 @@ mod foresight;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +27,7 @@ use super::{
     Context,
     keyring::Reading,
     registry::{Registered, Registry},
+    rotation::Watched,
 };
 use crate::pool::Pool;
 
@@ -86,7 +84,8 @@ pub struct Rules {
     /// What verifiers of a client may still go by, as the store says; in milliseconds.
     high_water: ArcSwap<HashMap<ClientName, u64>>,
     policies: Mutex<Option<Arc<Policies>>>,
-    held: AtomicBool,
+    /// From the first sweep on.
+    clock: OnceLock<Watched>,
     gone: Mutex<BTreeSet<HsmName>>,
     /// Keys whose objects were not on the HSM when it was last looked at.
     absent: ArcSwap<BTreeMap<HsmName, BTreeSet<KeyId>>>,
@@ -123,7 +122,7 @@ impl Rules {
             wake: Notify::new(),
             high_water: ArcSwap::default(),
             policies: Mutex::default(),
-            held: AtomicBool::new(false),
+            clock: OnceLock::new(),
             gone: Mutex::default(),
             absent: ArcSwap::default(),
             elsewhere: ArcSwap::default(),
@@ -160,7 +159,8 @@ impl Rules {
         let wall = context.keyring.store_time(context.clock.now());
         Now {
             certified: keys.certified(wall),
-            held: self.held.load(Ordering::Acquire),
+            // Asked of the very time that is judged by: the clock may have been set since the sweep last looked.
+            held: self.clock.get().is_some_and(|clock| clock.departed(wall).is_some()),
             unreachable: unreachable.cloned().collect(),
             gone: lock(&self.gone).clone(),
             unusable,
@@ -196,8 +196,9 @@ impl Rules {
         self.countdown.is_over(now)
     }
 
-    pub(super) fn set_held(&self, held: bool) {
-        self.held.store(held, Ordering::Release);
+    /// What the wall clock is held against; `start` where it was not until now.
+    pub(super) fn watch_clock(&self, start: impl FnOnce() -> Watched) -> &Watched {
+        self.clock.get_or_init(start)
     }
 
     pub(super) fn set_gone(&self, gone: BTreeSet<HsmName>) {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,10 +33,24 @@ impl Moment {
         let wall = self.wall.millis().saturating_sub(earlier.wall.millis());
         (wall, self.monotonic.saturating_sub(earlier.monotonic))
     }
+}
 
-    /// By how much the wall clock went another way since `start`, if by too much to trust it.
-    pub(super) fn departed_since(&self, start: &Self) -> Option<String> {
-        let (wall, monotonic) = self.since(start);
+/// The wall clock held against the monotonic one, from some moment on.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    start: Moment,
+    monotonic: Arc<dyn Monotonic>,
+}
+
+impl Watched {
+    pub(super) fn from(start: Moment, monotonic: Arc<dyn Monotonic>) -> Self {
+        Self { start, monotonic }
+    }
+
+    /// By how much the wall clock, which says `wall` now, went another way, if by too much to trust it.
+    pub fn departed(&self, wall: Timestamp) -> Option<String> {
+        let now = Moment { wall, monotonic: self.monotonic.elapsed() };
+        let (wall, monotonic) = now.since(&self.start);
         let ahead = wall.saturating_sub(i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX)) / 1000;
         lifecycle::departed(wall, monotonic).then(|| {
             let way = if ahead < 0 { "behind" } else { "ahead" };

@@ -17,7 +17,7 @@ use super::{
     super::{keys::store_error, rules::Policies},
     Cause, Parts, Rotation,
     alarms::Alarm,
-    clocks::Moment,
+    clocks::{Moment, Watched},
     decide::{Decided, Due, View},
     looks,
 };
@@ -28,8 +28,6 @@ use crate::pool::Pool;
 pub(super) struct Sweeper {
     /// Held while this replica is the one that sweeps.
     pub(super) lead: Option<Box<dyn Lead>>,
-    /// Where both clocks started.
-    start: Option<Moment>,
     /// What was observed last under this lead.
     observed: Option<Moment>,
     announced: Option<Arc<Policies>>,
@@ -68,7 +66,7 @@ impl Rotation {
         keys.look().await?;
         let wall = context.keyring.store_time(context.clock.now());
         let moment = Moment { wall, monotonic: monotonic.elapsed() };
-        self.check_clocks(sweeper, moment);
+        self.check_clocks(moment);
         self.check_registrations();
         self.write_revocations().await;
         keys.recount().await?;
@@ -86,11 +84,10 @@ impl Rotation {
         self.sweep(sweeper, &disputed).await
     }
 
-    fn check_clocks(&self, sweeper: &mut Sweeper, moment: Moment) {
-        let start = *sweeper.start.get_or_insert(moment);
-        let departed = moment.departed_since(&start);
-        self.0.parts.rules.set_held(departed.is_some());
-        self.0.parts.metrics.rotation().held(departed.is_some());
+    fn check_clocks(&self, moment: Moment) {
+        let Parts { rules, monotonic, metrics, .. } = &self.0.parts;
+        let departed = rules.watch_clock(|| Watched::from(moment, monotonic.clone())).departed(moment.wall);
+        metrics.rotation().held(departed.is_some());
         self.0.alarms.set(Alarm::Clock, "wall", departed);
     }
 

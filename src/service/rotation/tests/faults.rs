@@ -75,6 +75,8 @@ async fn a_clock_that_jumps_changes_nothing_and_raises_an_alarm() {
         let process = settled(&world).await;
         let before = process.records();
         world.clock.set_wall(jump);
+        // At once, and not only from the next round on: it may have been set in the middle of one.
+        assert!(process.rig.rules.now(&process.rig.context).held, "{jump}");
         process.settle().await;
         process.live(LEAD).await;
         assert_eq!(process.records(), before, "{jump}");
