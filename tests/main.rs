@@ -8,6 +8,7 @@ mod architecture;
 mod audit;
 mod certificates;
 mod cli;
+mod clock;
 mod configuration;
 mod conformance;
 mod database;

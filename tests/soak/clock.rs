@@ -1,7 +1,6 @@
 //! A clock that runs fast, the same for every program of a soak: the wall clock, the monotonic one, and all timers.
 
 use std::{
-    env,
     ffi::OsString,
     path::PathBuf,
     process::Command,
@@ -10,7 +9,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use crate::support::{PATIENCE, Process};
+use crate::support::{PATIENCE, Process, faketime::are_installed};
 
 /// How many times as fast. More, and what the machine needs for a handshake looks like a fault.
 pub(super) const SPEED: u32 = 20;
@@ -51,12 +50,8 @@ pub(super) struct FastClock {
 impl FastClock {
     /// `None`, saying why, where a part is missing; a failure where `CI=true`.
     pub(super) fn start() -> Option<Self> {
-        for program in ["faketime", "cc"] {
-            if !is_installed(program) {
-                eprintln!("not run: `{program}` is not installed\nhint: make setup");
-                assert_ne!(env::var("CI").as_deref(), Ok("true"), "`{program}` is not installed: make setup");
-                return None;
-            }
+        if !are_installed(&["faketime", "cc"]) {
+            return None;
         }
         let folder = tempfile::tempdir().unwrap();
         let futex = compile(folder.path().join("futex.so"));
@@ -116,8 +111,4 @@ fn compile(library: PathBuf) -> PathBuf {
     let done = Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(source).output().unwrap();
     assert!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr));
     library
-}
-
-fn is_installed(program: &str) -> bool {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).exists())
 }

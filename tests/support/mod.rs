@@ -4,6 +4,7 @@ pub(crate) mod audit_log;
 pub(crate) mod caller;
 pub(crate) mod dev;
 pub(crate) mod edge;
+pub(crate) mod faketime;
 pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod server;
