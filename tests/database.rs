@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use hallmark_proto::v1::{ListKeysRequest, RevokeKeyRequest};
+use hallmark_proto::v1::{ListKeysRequest, RevokeKeyRequest, RotateKeysRequest};
 use hallmark_testkit::postgres::Postgres;
 
 use crate::support::{
-    PATIENCE, Site,
+    PATIENCE, Refusal, Site,
     edge::{Edge, get},
     eventually,
 };
@@ -29,9 +29,22 @@ async fn signing_goes_on_until_the_lease_ends_and_again_with_the_database() {
     eventually("a replica that is cut off stops signing", PATIENCE, stopped).await;
     let jwks = reqwest::get(server.jwks_url("demo")).await.unwrap();
     assert_eq!(jwks.status(), 200, "the JWKS must stay up");
+    let is_told = async |up: f64, alarms: f64| {
+        let up = server.metric("hallmark_store_up{}").await == up;
+        (up && server.metric("hallmark_alarms{alarm=\"sweep\"}").await == alarms).then_some(())
+    };
+    eventually("metric and alarm tell of it", PATIENCE, async || is_told(0.0, 1.0).await).await;
+    let rotated = async |request_id: &str| {
+        let (request_id, reason, client) = (request_id.to_owned(), "test".to_owned(), "demo".to_owned());
+        let request = RotateKeysRequest { request_id, reason, client, alg: String::new(), force: true };
+        server.ops().keys().rotate_keys(request).await.map(drop).map_err(|status| Refusal::from(status).reason)
+    };
+    assert_eq!(rotated("r1").await, Err("STORE_UNAVAILABLE".into()), "no key changes");
 
     cluster.start();
     eventually("signing resumes by itself", PATIENCE, async || sign().await.ok()).await;
+    eventually("so do metric and alarm", PATIENCE, async || is_told(1.0, 0.0).await).await;
+    rotated("r2").await.expect("keys can be changed again");
     server.stop().await;
 }
 
