@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     follower::revoke,
-    support::{HALLMARK, PATIENCE, Process, Site, edge::get, eventually, pki::Certified},
+    support::{HALLMARK, PATIENCE, Process, Site, edge::get, eventually},
 };
 
 const SET: &str = "clients/demo/jwks.json";
@@ -40,15 +40,6 @@ impl Host {
         Self { site, files, _static_host: static_host }
     }
 
-    /// A connection file for whoever has that certificate.
-    fn connection(&self, name: &str, who: &Certified, grpc: &str) -> PathBuf {
-        who.write(self.site.folder(), name);
-        let path = self.site.folder().join(format!("{name}.toml"));
-        let text = format!("endpoint = \"{grpc}\"\nca = \"ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n");
-        fs::write(&path, text).unwrap();
-        path
-    }
-
     fn manifest(&self) -> Value {
         serde_json::from_slice(&fs::read(self.files.join("hallmark-manifest.json")).unwrap()).unwrap()
     }
@@ -72,8 +63,8 @@ async fn files_are_what_the_server_would_serve_and_a_verifier_sees_them() {
     let host = Host::new("1m");
     let server = host.site.start();
     server.ready().await;
-    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
-    let app = host.connection("app", host.site.app(), &server.grpc);
+    let ops = host.site.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let app = host.site.connection("app", host.site.app(), &server.grpc);
     let dir = host.files.display().to_string();
 
     let early = hallmark(&app, &["jwks", "check", "demo"]);
@@ -128,8 +119,8 @@ async fn what_may_be_late_must_say_by_how_much() {
     let host = Host::new("0s");
     let server = host.site.start();
     server.ready().await;
-    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
-    let app = host.connection("app", host.site.app(), &server.grpc);
+    let ops = host.site.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let app = host.site.connection("app", host.site.app(), &server.grpc);
     let dir = host.files.display().to_string();
     let refused = hallmark(&ops, &["jwks", "export", &dir]);
     assert_eq!(refused.status.code(), Some(1));
@@ -150,7 +141,7 @@ async fn no_rotation_before_the_host_was_seen_to_have_the_next_key() {
     host.site.append("\n[unsafe_testing]\nsweep_every = \"100ms\"\nrotate_every = \"2s\"\nlead = \"1s\"\n");
     let server = host.site.start_with(|command| _ = command.arg("--unsafe-testing"));
     server.ready().await;
-    let ops = host.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
+    let ops = host.site.connection("ops", &host.site.ca.client(crate::support::site::OPS), &server.grpc);
     let dir = host.files.display().to_string();
     let overdue = async || server.metric("hallmark_rotation_overdue{client=\"demo\"}").await == 1.0;
     let alarmed = async || server.metric("hallmark_alarms{alarm=\"public-url\"}").await == 1.0;

@@ -8,9 +8,13 @@ use std::{
 
 use hallmark_proto::v1::{Key, KeyState, ListKeysRequest};
 use hallmark_testkit::softhsm::SoftHsm;
+use serde_json::Value;
 use tonic::Code;
 
-use crate::support::{PATIENCE, Refusal, Server, Site, eventually};
+use crate::{
+    rotation::Verifier,
+    support::{HALLMARK, PATIENCE, Refusal, Server, Site, eventually, site::OPS},
+};
 
 /// What `serve` says when it does not start.
 fn start_error(site: &Site) -> String {
@@ -132,6 +136,35 @@ async fn two_keys_that_match() {
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "KEY_ABSENT"), "{refusal:?}");
     let log = server.log();
     assert!(log.contains(&hex(&key.cka_id)) || log.contains(&key.label), "the log names them:\n{log}");
+}
+
+/// A client moves here with its registration: the key of another program goes on under the `kid` that it has there.
+#[tokio::test]
+async fn a_key_that_no_record_knows_is_listed_left_alone_and_taken_in_when_asked() {
+    let mut site = Site::new();
+    site.replace("provision = \"auto\"", "provision = \"auto\"\ncustody = \"imported\"");
+    let old = ["--key-type", "EC:prime256v1", "--id", "0a0b", "--label", "old key", "--sensitive", "--usage-sign"];
+    pkcs11_tool(&site, &[&["--keypairgen"], &old[..]].concat());
+    let server = site.start();
+    server.ready().await;
+    let connection = site.connection("ops", &site.ca.client(OPS), &server.grpc);
+    let hallmark = |arguments: &[&str]| -> Value {
+        let mut command = Command::new(HALLMARK);
+        let done = command.args(arguments).args(["--json", "--connection"]).arg(&connection).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+
+    let strays = || hallmark(&["keys", "list"])["strays"].as_array().unwrap().clone();
+    let listed = eventually("it is seen", PATIENCE, async || Some(strays()).filter(|strays| !strays.is_empty())).await;
+    assert_eq!(listed.iter().map(|stray| &stray["label"]).collect::<Vec<_>>(), ["old key"], "and no other");
+    let adopt = ["keys", "adopt", "demo", "--cka-id", "0a0b", "--kid", "kept-kid", "--reason", "it moves here"];
+    assert_eq!(hallmark(&adopt)["state"], "applied");
+    hallmark(&["keys", "rotate", "demo", "--reason", "it moves here", "--force", "--yes"]);
+    let signed = server.app().sign_for("demo").await.unwrap();
+    assert_eq!(Verifier::new(&server).verify(&signed.assertion).await.unwrap(), "kept-kid");
+    assert!(strays().is_empty(), "a record knows it now");
+    server.stop().await;
 }
 
 /// Custody is checked, not assumed: the token's own word counts, whatever the record says.

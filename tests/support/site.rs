@@ -89,6 +89,15 @@ impl Site {
         &self.app
     }
 
+    /// A connection file for whoever has that certificate, and a server at `grpc`.
+    pub(crate) fn connection(&self, name: &str, who: &Certified, grpc: &str) -> PathBuf {
+        who.write(self.folder(), name);
+        let path = self.folder().join(format!("{name}.toml"));
+        let text = format!("endpoint = \"{grpc}\"\nca = \"ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
