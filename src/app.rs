@@ -4,6 +4,7 @@ mod build;
 mod chores;
 mod clock;
 mod disk;
+mod fronts;
 mod local;
 mod observe;
 mod outside;
@@ -94,7 +95,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let mut built = Built::new(config, &hopeless).await?;
     let (draining, end) = (CancellationToken::new(), CancellationToken::new());
     let (mut fronts, mut chores) = (JoinSet::new(), JoinSet::new());
-    let fronts_started = match build::fronts(config, &mut built, &draining, &end, &mut fronts).await {
+    let fronts_started = match fronts::fronts(config, &mut built, &draining, &end, &mut fronts).await {
         Ok(started) => started,
         Err(error) => {
             // A login that is cut off with the process counts as a PIN tried and not accepted: let it end.

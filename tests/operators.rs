@@ -1,6 +1,9 @@
 //! Operators move keys: over gRPC, and by command; and nobody else does.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use hallmark_proto::v1::{
     DestroyKeyRequest, Key, KeyChange, KeyState, ListKeysRequest, PlanRotationRequest, RevokeKeyRequest,
@@ -9,7 +12,7 @@ use hallmark_proto::v1::{
 use serde_json::Value;
 use tonic::Code;
 
-use crate::support::{Caller, Dev, HALLMARK, Refusal, Site};
+use crate::support::{Caller, Dev, HALLMARK, Refusal, Site, eventually};
 
 async fn keys(ops: &Caller, client: &str) -> Vec<Key> {
     let request = ListKeysRequest { client: client.to_owned(), ..Default::default() };
@@ -167,3 +170,65 @@ fn a_rehearsal_tells_the_server() {
     let rehearsed = json(&hallmark(&dev, &["rotation", "rehearse", "clinic", "--json"]));
     assert_eq!((&rehearsed["ok"], rehearsed["confirmed"].as_array().unwrap().len()), (&true.into(), 1), "{rehearsed}");
 }
+
+#[test]
+fn a_bad_rotation_is_taken_back_by_command() {
+    let dev = Dev::start(&["--client", "clinic:ES256"]);
+    let in_state = |state: &str| -> Vec<String> {
+        let listed = json(&hallmark(&dev, &["keys", "list", "--client", "clinic", "--json"]));
+        let keys = listed["keys"].as_array().unwrap().iter().filter(|key| key["state"] == state);
+        keys.map(|key| key["kid"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let done =
+        |arguments: &[&str]| json(&hallmark(&dev, &[arguments, &["--reason", "try", "--yes", "--json"]].concat()));
+    let [good] = <[String; 1]>::try_from(in_state("active")).unwrap();
+    done(&["keys", "rotate", "clinic", "--force"]);
+    let [bad] = <[String; 1]>::try_from(in_state("active")).unwrap();
+    assert_ne!(good, bad);
+
+    // By force, for it was published a moment ago: it signed from its birth on, as first keys do.
+    done(&["keys", "activate", &good, "--force"]);
+    assert_eq!(in_state("active"), [good.as_str()], "what was replaced signs again");
+    assert!(in_state("pre-active").contains(&bad), "what replaced it is a standby again");
+
+    done(&["keys", "deactivate", &good, "--force"]);
+    let signing = in_state("active");
+    assert!(signing.len() == 1 && signing[0] != good, "another one signs: {signing:?}");
+    done(&["keys", "retire", &good, "--force"]);
+    assert_eq!(in_state("retired"), [good.as_str()]);
+    let served = json(&hallmark(&dev, &["jwks", "clinic", "--json"]));
+    assert!(!served.to_string().contains(&good), "it has left the JWKS: {served}");
+
+    let drawn = hallmark(&dev, &["keys", "timeline", "clinic"]);
+    let (text, said) = (String::from_utf8_lossy(&drawn.stdout), String::from_utf8_lossy(&drawn.stderr));
+    assert!(drawn.status.success() && text.contains(&signing[0][..8]), "{text}{said}");
+}
+
+/// Where the configuration demands it, no key signs that nobody saw from outside.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_signs_that_was_not_rehearsed() {
+    let mut site = Site::new();
+    site.append("\n[rotation]\nrequire_rehearsal = true\n\n[unsafe_testing]\nsweep_every = \"100ms\"\nlead = \"1s\"\n");
+    let server = site.start_with(|command| _ = command.arg("--unsafe-testing"));
+    server.ready().await;
+    let ops = server.ops();
+    let before = server.app().sign_for("demo").await.unwrap().kid;
+    let mut tries = 0;
+    eventually("nothing but the rehearsal is missing", PATIENCE, async || {
+        tries += 1;
+        let refused = rotated(&ops, rotate(&format!("r{tries}"), false)).await.unwrap_err();
+        (refused.reason == "GATE_SHUT" && refused.message.contains("rehearse")).then_some(())
+    })
+    .await;
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, before);
+
+    site.connections(&server);
+    let connection = site.folder().join("ops.toml");
+    let rehearse = ["rotation", "rehearse", "demo", "--json"];
+    let rehearsed = Command::new(HALLMARK).args(rehearse).env("HALLMARK_CONNECTION", connection).output().unwrap();
+    assert_eq!(json(&rehearsed)["ok"], true);
+    rotated(&ops, rotate("rehearsed", false)).await.unwrap();
+    assert_ne!(server.app().sign_for("demo").await.unwrap().kid, before);
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);

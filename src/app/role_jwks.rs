@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Addresses,
-    build::{self, StartError, WATCH_EVERY, bind, public_url, serve_apart},
+    build::{self, StartError, WATCH_EVERY, public_url},
     clock::SystemClock,
+    fronts::{self, bind, serve_apart},
 };
 use crate::{
     config::{self, FollowedSource},
@@ -202,7 +203,7 @@ async fn fronts(
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
     let health: Arc<dyn Health> = Arc::new(JwksHealth(parts.publisher.clone()));
     let tls = config.jwks.tls.as_ref();
-    let tls = tls.map(|pair| build::follow(pair, PeerCertificates::NotAsked, "jwks", &parts.metrics, &mut files));
+    let tls = tls.map(|pair| fronts::follow(pair, PeerCertificates::NotAsked, "jwks", &parts.metrics, &mut files));
     let front = |name: &str, socket, tls| Listener {
         socket,
         tls,

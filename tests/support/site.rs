@@ -152,10 +152,7 @@ impl Site {
     /// Writes `app.toml` and `ops.toml`: how commands reach that server as the workload, and as the operator.
     pub(crate) fn connections(&self, server: &Server) {
         for (name, who) in [("app", &self.app), ("ops", &self.ops)] {
-            who.write(self.folder(), name);
-            let ends = format!("ca = \"ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n");
-            let text = format!("endpoint = \"{}\"\n{ends}", server.grpc);
-            fs::write(self.folder().join(format!("{name}.toml")), text).unwrap();
+            self.connection(name, who, &server.grpc);
         }
     }
 
