@@ -200,8 +200,10 @@ impl Grant {
 const RESERVED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"];
 
 /// Whether no workload may add this claim, whatever the configuration says.
+///
+/// Some verifiers look names up whatever their case, and fold what is not ASCII: `Sub` and `iſs` would be `sub` and `iss`.
 pub fn is_reserved_claim(name: &str) -> bool {
-    RESERVED.contains(&name)
+    !name.is_ascii() || RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
 impl Policy {

@@ -16,6 +16,7 @@ use crate::{
     client::Client,
     error::{Error, Reason},
     policy::{Claims, Policy, is_reserved_claim},
+    profile::How,
     time::Timestamp,
 };
 
@@ -51,10 +52,12 @@ pub fn prepare(
     key: HeaderKey<'_>,
 ) -> Result<SigningInput, Error> {
     let Statement { registration_endpoint: audience, issuer, claims } = statement;
+    check_registration(client)?;
     check_audience(client, policy, &audience)?;
     check_claims(&claims)?;
     let leaf = key.certificates.first().map(|der| Certificate::parse(der)).transpose().map_err(Error::internal)?;
     let issuer = choose_issuer(client, issuer, leaf.as_ref())?;
+    check_issuer(client, &issuer)?;
     let mut header = Header::new(jose_algorithm(key.alg));
     header.typ = client.makes.typ.value().map(str::to_owned);
     header.kid = client.makes.kid.then(|| key.kid.to_string());
@@ -88,6 +91,32 @@ impl Draft {
         map.end()?;
         Ok(json)
     }
+}
+
+/// Only where somebody wants one: every other verifier would look at it as at any JWT under the client's key.
+fn check_registration(client: &Client) -> Result<(), Error> {
+    if client.profile.registration.how == How::SoftwareStatement {
+        return Ok(());
+    }
+    let text = format!(
+        "profile `{}` of client `{}` registers without a software statement: `hallmark register {1}` says how",
+        client.profile.name, client.name
+    );
+    Err(invalid(&text))
+}
+
+/// Whoever registers again may have its certificate's URI as `client_id`: then nothing but the audience would keep the
+/// statement apart from an assertion, and that is not enough.
+fn check_issuer(client: &Client, issuer: &str) -> Result<(), Error> {
+    let own = [client.client_id.as_deref(), client.iss.as_deref()];
+    if own.into_iter().flatten().any(|own| own == issuer) {
+        let text = format!(
+            "`{issuer}` is who assertions of client `{}` are from: a statement could pass for one",
+            client.name
+        );
+        return Err(invalid(&text));
+    }
+    Ok(())
 }
 
 /// What an authorization server could take for the audience of an assertion is compared as leniently as the most lenient

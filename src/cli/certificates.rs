@@ -41,11 +41,11 @@ pub(super) async fn cert(command: CertCommand, connection: Option<PathBuf>, json
 }
 
 async fn install(args: InstallArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
-    let InstallArgs { client, file, kid, order } = args;
+    let InstallArgs { client, file, kid, order, force } = args;
     // Read here, so that a file with a private key in it goes nowhere.
     let chain = read(&file)?;
     let key = KeyChoice { client: client.clone(), kid, standby: false };
-    let change = connect(connection, As::Operator)?.install_certificate(key, chain, made(order, false)).await;
+    let change = connect(connection, As::Operator)?.install_certificate(key, chain, made(order, force)).await;
     let change = change.map_err(|error| failure(&error, &client))?;
     told(&change, &format!("installed; see it: hallmark cert show {client}"), json)
 }

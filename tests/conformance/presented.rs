@@ -139,6 +139,7 @@ async fn install(client: &str, server: &Server, ca: &Authority, authority: &[u8]
         reason: text("test"),
         key: Some(KeyChoice { client: text(client), kid: active.kid, standby: false }),
         certificate_chain: vec![leaf.clone(), authority.to_vec()],
+        force: false,
     };
     server.ops().keys().install_certificate(request).await.unwrap();
     leaf

@@ -9,8 +9,10 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_789);
 const ENDPOINT: &str = "https://as.example/register";
 
 fn client() -> Client {
-    let profile = Profile::find("generic").unwrap();
+    let profile = Profile::find("udap-b2b").unwrap();
     let mut client = Client::new("clinic".parse().unwrap(), profile, "https://as.example/token/");
+    // Without a certificate, but where the test is about one.
+    client.makes = Profile::generic().makes;
     client.issuer = Some("https://as.example".into());
     client
 }
@@ -63,6 +65,24 @@ fn it_says_what_was_asked_for_and_how_the_client_authenticates() {
             "grant_types": ["client_credentials"], "token_endpoint_auth_method": "private_key_jwt",
         })
     );
+}
+
+#[test]
+fn who_signs_assertions_issues_no_statement() {
+    let registered = Client { client_id: Some("https://clinic.example/".into()), ..client() };
+    assert_eq!(made(statement(), &registered).unwrap_err().reason, Reason::InvalidRequest);
+    let other = Client { profile: Profile::generic(), ..client() };
+    let refused = made(statement(), &other).unwrap_err();
+    assert!(refused.message.contains("registers without a software statement"), "{refused}");
+}
+
+#[test]
+fn no_spelling_of_a_claim_of_ours_gets_through() {
+    for name in ["Sub", "AUD", "i\u{17f}s", "cnf"] {
+        let claims = claims(&json!({ "client_name": "Clinic", name: "x" }));
+        let refused = made(Statement { claims, ..statement() }, &client()).unwrap_err();
+        assert_eq!(refused.reason, Reason::ReservedClaim, "{name}");
+    }
 }
 
 #[test]

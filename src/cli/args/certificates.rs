@@ -68,6 +68,9 @@ pub(in super::super) struct InstallArgs {
     pub(in super::super) kid: Option<String>,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
+    /// In place of a certificate that the authorization server knows and assertions show; takes role `destroy`
+    #[arg(long)]
+    pub(in super::super) force: bool,
 }
 
 #[derive(Clone, Debug, Args)]

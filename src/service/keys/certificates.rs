@@ -56,6 +56,8 @@ pub struct InstallRequest {
     pub key: KeyChoice,
     /// DER, leaf first.
     pub chain: Vec<Vec<u8>>,
+    /// In place of a certificate that the authorization server knows and assertions show.
+    pub force: bool,
 }
 
 /// An operator wants a certificate that signs itself.
@@ -89,7 +91,7 @@ pub struct SignedStatement {
 
 /// Where a certificate comes from.
 enum Wanted {
-    Chain(Vec<Vec<u8>>),
+    Chain { chain: Vec<Vec<u8>>, force: bool },
     SelfSigned { input: SigningInput, force: bool },
 }
 
@@ -112,13 +114,13 @@ impl Keys {
 
     /// Puts a chain beside its key.
     pub async fn install_certificate(&self, caller: &Caller, request: InstallRequest) -> Result<Changed, Error> {
-        let InstallRequest { request_id, reason, key, chain } = request;
-        self.authorise(caller, OperatorRole::Rotate)?;
+        let InstallRequest { request_id, reason, key, chain, force } = request;
+        self.authorise(caller, if force { OperatorRole::Destroy } else { OperatorRole::Rotate })?;
         let chosen = self.of_leaf(caller, &key, &chain)?;
         let shown = chain::check(&chain, &chosen.public.key, self.now())?;
         let text = format!("install-certificate {} {}", chosen.public.kid, shown.thumbprints.x5t_s256());
         let change = self.new_change(caller, key.client.clone(), &request_id, &reason, text);
-        self.certify(chosen, change, Wanted::Chain(chain)).await
+        self.certify(chosen, change, Wanted::Chain { chain, force }).await
     }
 
     /// Makes a certificate that the key signs itself, and installs it.
@@ -156,7 +158,8 @@ impl Keys {
         certificate::check(&chosen.client, key.validity(), self.now())?;
         let audience = statement.registration_endpoint.clone();
         let registered = self.context.registry.load_full();
-        let input = software_statement::prepare(statement, &chosen.client, &registered.policy, key.header())?;
+        let client = self.context.keyring.keys().completed(&chosen.client).into_owned();
+        let input = software_statement::prepare(statement, &client, &registered.policy, key.header())?;
         let who = caller.identity.to_string();
         let author = Author { who: &who, change: &request_id, reason: &reason };
         let signed = self.sign_for_operator(&chosen, input, &author, &audience).await?;
@@ -193,7 +196,12 @@ impl Keys {
 
     async fn make_and_write(&self, chosen: &Chosen, wanted: Wanted, author: &Author<'_>) -> Result<(), Error> {
         let chain = match wanted {
-            Wanted::Chain(chain) => chain,
+            Wanted::Chain { chain, force } => {
+                if !force && !is_renewal(chosen, &chain) {
+                    check_replaceable(chosen, self.now())?;
+                }
+                chain
+            }
             Wanted::SelfSigned { input, force } => {
                 if !force {
                     check_replaceable(chosen, self.now())?;
@@ -279,6 +287,15 @@ impl WantedNames {
         let subject = self.subject.clone().unwrap_or_else(|| format!("CN={client}"));
         request::Names::new(&subject, &self.san_uris, &self.san_dns)
     }
+}
+
+/// Whether a server that trusts the CA, rather than the certificate, takes the new one as it took the old.
+fn is_renewal(chosen: &Chosen, chain: &[Vec<u8>]) -> bool {
+    let leaf = |chain: &[Vec<u8>]| chain.first().and_then(|leaf| Certificate::parse(leaf).ok());
+    let (Some(old), Some(new)) = (leaf(&chosen.record.certificate_chain), leaf(chain)) else { return false };
+    let same_names =
+        (old.subject, old.issuer, old.san_uris, old.san_dns) == (new.subject, new.issuer, new.san_uris, new.san_dns);
+    chosen.client.profile.binding == Binding::CertChain && same_names
 }
 
 /// A new certificate can't be known to anyone at the moment it is made.

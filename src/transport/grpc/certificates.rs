@@ -43,6 +43,7 @@ impl Operation for v1::InstallCertificateRequest {
             reason: reason(self.reason)?,
             key: choice(self.key)?,
             chain: self.certificate_chain,
+            force: self.force,
         })
     }
 }
@@ -174,7 +175,8 @@ mod tests {
         assert_eq!(refused(statement.read()), "registration_endpoint");
         let (request_id, reason) = order;
         let chain = vec![vec![1], vec![2]];
-        let install = v1::InstallCertificateRequest { request_id, reason, key: key(), certificate_chain: chain };
+        let install =
+            v1::InstallCertificateRequest { request_id, reason, key: key(), certificate_chain: chain, force: false };
         assert_eq!(install.read().unwrap().chain, [[1], [2]]);
         assert_eq!(refused(v1::InstallCertificateRequest { key: key(), ..Default::default() }.read()), "request_id");
     }

@@ -82,9 +82,10 @@ impl Client {
         certificate_chain: Vec<Vec<u8>>,
         order: impl Into<Order>,
     ) -> Result<KeyChange, Error> {
-        let Order { request_id, reason, force: _ } = order.into();
+        let Order { request_id, reason, force } = order.into();
         let key = Some(key.into());
-        change!(self, install_certificate(v1::InstallCertificateRequest { request_id, reason, key, certificate_chain }))
+        let message = v1::InstallCertificateRequest { request_id, reason, key, certificate_chain, force };
+        change!(self, install_certificate(message))
     }
 
     /// Makes a certificate that the key signs itself, good for `lifetime`, and installs it.

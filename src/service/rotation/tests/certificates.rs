@@ -7,7 +7,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{KeyRecord, KeyState, Kid},
     policy::Claims,
-    profile::{Binding, Profile},
+    profile::{Binding, How, Profile, Registration},
     software_statement::Statement,
 };
 use serde_json::value::RawValue;
@@ -30,7 +30,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 async fn bound() -> World {
     let mut world = World::new(&["one"]).await;
     let c = &mut world.clients[0];
-    let profile = Profile { binding: Binding::RegisteredCert, ..c.profile.clone() };
+    let registration = Registration { how: How::SoftwareStatement, ..c.profile.registration };
+    let profile = Profile { binding: Binding::RegisteredCert, registration, ..c.profile.clone() };
     c.profile = Box::leak(Box::new(profile));
     c.makes.x5t = true;
     world
@@ -224,6 +225,7 @@ async fn a_chain_finds_its_key_and_no_ended_key_gets_one() {
         reason: "test".into(),
         key: key(kid, false),
         chain: chain.clone(),
+        force: false,
     };
     let operator = caller("dns:o.example");
     let changed = process.rig.keys.install_certificate(&operator, install("r2", None)).await.unwrap();
