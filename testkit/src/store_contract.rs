@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_core::ports::{ChangeState, FollowerStore, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
 
+mod certificates;
 mod changes;
 mod followers;
 mod paths;
@@ -30,7 +31,10 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
     fresh().await.pulse().await.expect("a fresh store must answer");
     records::round_trip(&fresh().await).await;
     records::updates_replace_every_field(&fresh().await).await;
-    records::moves_leave_certificates_as_they_are(&fresh().await).await;
+    certificates::a_move_takes_back_no_certificate(&fresh().await).await;
+    certificates::a_confirmation_is_of_the_certificate_that_was_read(&fresh().await).await;
+    certificates::an_installation_takes_the_place_of_what_was_read(&fresh().await).await;
+    certificates::moves_leave_what_was_confirmed(&fresh().await).await;
     records::updates_hold_only_from_the_expected_state(&fresh().await).await;
     records::all_or_nothing(&fresh().await).await;
     records::one_active_key_per_line(&fresh().await).await;
@@ -80,7 +84,7 @@ pub async fn survives_reopening<S: KeyStore + SweepStore>(store: S, reopen: impl
     let store = registrations::survive(store, &reopen).await.unwrap();
     let from = records[0].state;
     records[0].served_for_ms += 1;
-    store.apply(&[], &[RecordUpdate { from, record: records[0].clone() }]).await.unwrap();
+    store.apply(&[], &[RecordUpdate { from, record: records[0].clone(), chain: None }]).await.unwrap();
     let store = reopen(store).await;
     assert_eq!(store.records().await.unwrap().records, records, "updates must survive");
 }

@@ -17,12 +17,13 @@ pub trait KeyStore: Send + Sync + 'static {
     fn records(&self) -> Pending<'_, Snapshot>;
 
     /// Adds `insert` and writes `update` over the records of the same id, all or nothing; moves the generation by one
-    /// where there is anything to do. An update holds only where the stored state is still `from`; otherwise
-    /// [`StoreError::Conflict`].
+    /// where there is anything to do. An update holds only where the stored state is still `from`, and the stored
+    /// certificates are those of its record; otherwise [`StoreError::Conflict`].
     ///
     /// Observed time never goes back, for the copy that an update was made from may be older than the last
     /// [`Lead::observe`]: the stored value stays where it is larger. Only `kept_for_ms` is written as given where the
-    /// state changes. For the same reason the certificates are written only where the state stays.
+    /// state changes. For the same reason what operators confirmed (`registered`, `rehearsed`) is written only where the
+    /// state stays, and certificates only where the update brings them.
     fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()>;
 
     /// Starts an operator's change, or finds the one that came with the same `request_id`. One that was running on a
@@ -232,7 +233,10 @@ pub struct PolicyDifference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordUpdate {
     pub from: KeyState,
+    /// Its certificates are those that the change was decided by: the key must still have them.
     pub record: KeyRecord,
+    /// The certificates that it gets in their place, leaf first; `None` leaves them as they are.
+    pub chain: Option<Vec<Vec<u8>>>,
 }
 
 /// A change that an operator asked for.

@@ -83,7 +83,7 @@ impl Keys {
             let destroyed = destroy_objects(pool, record).await;
             self.looks.outdate(&record.hsm);
             destroyed?;
-            let update = RecordUpdate { from: record.state, record: next };
+            let update = RecordUpdate { from: record.state, record: next, chain: None };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)
         })
         .await

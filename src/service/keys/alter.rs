@@ -75,6 +75,10 @@ impl Alteration {
         }
     }
 
+    fn confirms(&self) -> bool {
+        matches!(self, Self::ConfirmRegistered { .. } | Self::ConfirmRehearsed { .. })
+    }
+
     fn verb(&self) -> &'static str {
         match self {
             Self::Rotate { .. } => "rotate",
@@ -183,7 +187,7 @@ impl Keys {
         if !before.is_empty() && before.iter().all(|record| request.what.is_done(record)) {
             return Ok(Vec::new());
         }
-        let mut tries = 0;
+        let (mut tries, certificates) = (0, self.certificates_of(&request.what));
         loop {
             let (changes, skipped) = self.ask(request, &change.client)?;
             match self.make(changes, &change.client, author, request, keys).await {
@@ -191,6 +195,10 @@ impl Keys {
                 Err(error) if error.reason == Reason::KeyChanged && tries < 3 => {
                     tries += 1;
                     self.reload().await?;
+                    // Nobody can have meant a certificate that was not there yet.
+                    if request.what.confirms() && self.certificates_of(&request.what) != certificates {
+                        return Err(error);
+                    }
                 }
                 Ok(Made::Paused) => tokio::time::sleep(SWAP_QUIET + Duration::from_millis(50)).await,
                 Ok(Made::Done) => {
@@ -204,6 +212,12 @@ impl Keys {
                 }
             }
         }
+    }
+
+    /// Of the key that it is about.
+    fn certificates_of(&self, what: &Alteration) -> Option<Vec<Vec<u8>>> {
+        let keys = self.context.keyring.keys();
+        what.kid().and_then(|kid| keys.by_kid(kid.as_str())).map(|record| record.certificate_chain.clone())
     }
 
     /// What the rules say to it.
@@ -291,7 +305,7 @@ impl Keys {
             Alteration::ConfirmRehearsed { .. } => next.times.rehearsed = Some(self.now()),
             _ => return Ok(()),
         }
-        let update = RecordUpdate { from: record.state, record: next };
+        let update = RecordUpdate { from: record.state, record: next, chain: None };
         self.audited(author, what.verb(), &record.id.to_string(), async {
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)
         })

@@ -95,7 +95,7 @@ impl Keys {
             let born = KeyRecord { public: Some(public), ..record };
             // Before the record says that there is a key: what can leave the HSM is never published.
             check_custody(pool, &born, custody).await?;
-            let update = RecordUpdate { from: born.state, record: born.clone() };
+            let update = RecordUpdate { from: born.state, record: born.clone(), chain: None };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
             Ok(born)
         })
@@ -109,7 +109,7 @@ impl Keys {
         tracing::warn!(key = %record.id, hsm = %record.hsm, left = record.label, "making the key under another CKA_ID: the HSM \
             has part of a pair with its own, as a process leaves that is killed meanwhile");
         let anew = KeyRecord { cka_id, label, ..record.clone() };
-        let update = RecordUpdate { from: record.state, record: anew.clone() };
+        let update = RecordUpdate { from: record.state, record: anew.clone(), chain: None };
         self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
         Ok(anew)
     }

@@ -222,10 +222,10 @@ impl Keys {
         let record = self.context.keyring.keys().find(key).cloned();
         let record = record.ok_or_else(|| Error::internal("a key without a record"))?;
         check_alive(&record)?;
-        let mut next = KeyRecord { certificate_chain: chain, ..record };
+        let mut next = record;
         // What the authorization server has is another certificate, for all that anyone has confirmed.
         next.times.registered = None;
-        let update = RecordUpdate { from: next.state, record: next };
+        let update = RecordUpdate { from: next.state, record: next, chain: Some(chain) };
         self.audited(author, "install-certificate", &key.to_string(), async {
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)
         })

@@ -133,7 +133,7 @@ const OWN_REQUESTS: &str = "hallmark:";
 /// What `moves` make of their records.
 pub(super) fn updates(moves: &[(KeyRecord, Change)], now: Timestamp) -> Result<Vec<RecordUpdate>, Error> {
     let update = |(record, change): &(KeyRecord, Change)| {
-        Ok(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)? })
+        Ok(RecordUpdate { from: record.state, record: lifecycle::apply(record, change, now)?, chain: None })
     };
     moves.iter().map(update).collect()
 }

@@ -266,6 +266,7 @@ async fn conflicting_changes_of_two_replicas_never_wait_for_each_other() {
         let to = |n| hallmark_core::ports::RecordUpdate {
             from: hallmark_core::key::KeyState::PreActive,
             record: hallmark_core::key::KeyRecord { served_for_ms, ..record(n) },
+            chain: None,
         };
         let (there, back) = ([to(1), to(2)], [to(2), to(1)]);
         let (a, b) = tokio::join!(one.apply(&[], &there), two.apply(&[], &back));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use hallmark_core::{
-    key::{KeyRecord, KeyState},
+    key::{KeyId, KeyRecord, KeyState},
     ports::{Pulse, RecordUpdate, Snapshot, StoreError},
     time::Timestamp,
 };
@@ -68,28 +68,31 @@ pub(super) async fn apply(
     for record in insert {
         let written = bind(sqlx::query(INSERT), record).execute(&mut *tx).await;
         written.map_err(|e| refused(&e, &format!("key `{}`", record.id)))?;
-        write_chain(&mut tx, record).await?;
+        write_chain(&mut tx, record.id, &record.certificate_chain).await?;
     }
     tx.commit().await.map_err(|e| unavailable(&e))
 }
 
 async fn overwrite(tx: &mut Connection, update: &RecordUpdate) -> Result<(), StoreError> {
-    let RecordUpdate { from, record } = update;
+    let RecordUpdate { from, record, chain } = update;
     let written = bind(sqlx::query(UPDATE), record).bind(from.as_str()).execute(&mut *tx).await;
     if written.map_err(|e| refused(&e, &format!("key `{}`", record.id)))?.rows_affected() == 0 {
         return Err(why_not(tx, update).await?);
     }
-    // A move may start from a reading that is older than the certificates: it leaves them as they are.
-    if *from != record.state {
-        return Ok(());
+    // Nobody else writes any before this transaction ends: it has the row that changes queue for.
+    if read_chain(tx, record.id).await? != record.certificate_chain {
+        let text = format!("key `{}` has other certificates than those that the change started from", record.id);
+        return Err(StoreError::Conflict(text));
     }
+    let Some(chain) = chain else { return Ok(()) };
     let emptied = sqlx::query("DELETE FROM certificates WHERE key_id = $1").bind(record.id.to_string());
     emptied.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
-    write_chain(tx, record).await
+    write_chain(tx, record.id, chain).await
 }
 
 /// Why no row was there to overwrite.
-async fn why_not(tx: &mut Connection, RecordUpdate { from, record }: &RecordUpdate) -> Result<StoreError, StoreError> {
+async fn why_not(tx: &mut Connection, update: &RecordUpdate) -> Result<StoreError, StoreError> {
+    let RecordUpdate { from, record, .. } = update;
     let stored = sqlx::query_as::<_, (String, Option<String>)>("SELECT state, kid FROM keys WHERE id = $1");
     let stored = stored.bind(record.id.to_string()).fetch_optional(&mut *tx).await.map_err(|e| unavailable(&e))?;
     Ok(StoreError::Conflict(match stored {
@@ -101,10 +104,15 @@ async fn why_not(tx: &mut Connection, RecordUpdate { from, record }: &RecordUpda
     }))
 }
 
-async fn write_chain(tx: &mut Connection, record: &KeyRecord) -> Result<(), StoreError> {
-    for (position, der) in (0_i64..).zip(&record.certificate_chain) {
+async fn read_chain(tx: &mut Connection, key: KeyId) -> Result<Vec<Vec<u8>>, StoreError> {
+    let chain = sqlx::query_scalar("SELECT der FROM certificates WHERE key_id = $1 ORDER BY position");
+    chain.bind(key.to_string()).fetch_all(tx).await.map_err(|e| unavailable(&e))
+}
+
+async fn write_chain(tx: &mut Connection, key: KeyId, chain: &[Vec<u8>]) -> Result<(), StoreError> {
+    for (position, der) in (0_i64..).zip(chain) {
         let one = sqlx::query("INSERT INTO certificates (key_id, position, der) VALUES ($1, $2, $3)");
-        let one = one.bind(record.id.to_string()).bind(position).bind(der.as_slice());
+        let one = one.bind(key.to_string()).bind(position).bind(der.as_slice());
         one.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
     }
     Ok(())
@@ -121,14 +129,15 @@ const INSERT: &str = "INSERT INTO keys (id, client, alg, hsm, purpose, cka_id, l
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
 
 /// A `kid` is fixed at birth and never pointed at another key, whatever the new version of the record says. Nor does
-/// observed time go back, unless it starts anew with another state.
+/// observed time go back, unless it starts anew with another state. What operators confirmed is no move's to say.
 const UPDATE: &str = "UPDATE keys SET client = $2, alg = $3, hsm = $4, purpose = $5, cka_id = $6, label = $7,
     kid = $8, spki = $9, state = $10,
     served_for_ms = CASE WHEN served_for_ms > $11 THEN served_for_ms ELSE $11 END,
     created = $12, published = $13, activated = $14, deactivated = $15, retired = $16, compromised = $17,
     destroyed = $18, origin = $19,
     kept_for_ms = CASE WHEN state = $10 AND kept_for_ms > $20 THEN kept_for_ms ELSE $20 END,
-    registered = $21, rehearsed = $22
+    registered = CASE WHEN state = $10 THEN $21 ELSE registered END,
+    rehearsed = CASE WHEN state = $10 THEN $22 ELSE rehearsed END
     WHERE id = $1 AND state = $23 AND (kid IS NULL OR (kid = $8 AND spki = $9))";
 
 type Sql<'q> = Query<'q, Database, <Database as sqlx::Database>::Arguments>;

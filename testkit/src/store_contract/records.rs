@@ -37,23 +37,9 @@ pub(super) async fn updates_replace_every_field(store: &impl KeyStore) {
     update(store, KeyState::PreActive, &next).await.unwrap();
     assert_eq!(read(store).await, [next.clone(), bystander.clone()], "an update must write every field");
 
-    next.certificate_chain = vec![vec![1], vec![2]];
-    update(store, KeyState::Active, &next).await.unwrap();
-    assert_eq!(read(store).await, [next.clone(), bystander.clone()], "certificates are written while the state stays");
-
-    next.certificate_chain.truncate(1);
     next.times.published = None;
     update(store, KeyState::Active, &next).await.unwrap();
     assert_eq!(read(store).await, [next, bystander], "an update must be able to empty a field");
-}
-
-pub(super) async fn moves_leave_certificates_as_they_are(store: &impl KeyStore) {
-    let certified = KeyRecord { certificate_chain: vec![vec![1], vec![2]], ..record(1) };
-    store.apply(std::slice::from_ref(&certified), &[]).await.unwrap();
-    let moved_from_an_older_reading = KeyRecord { state: KeyState::Active, public: Some(public()), ..record(1) };
-    update(store, KeyState::PreActive, &moved_from_an_older_reading).await.unwrap();
-    let chain = certified.certificate_chain;
-    assert_eq!(read(store).await, [KeyRecord { certificate_chain: chain, ..moved_from_an_older_reading }]);
 }
 
 pub(super) async fn updates_hold_only_from_the_expected_state(store: &impl KeyStore) {
@@ -68,8 +54,8 @@ pub(super) async fn updates_hold_only_from_the_expected_state(store: &impl KeySt
 pub(super) async fn all_or_nothing(store: &impl KeyStore) {
     store.apply(&[record(1), record(2)], &[]).await.unwrap();
     let served = |n| KeyRecord { served_for_ms: 5, ..record(n) };
-    let good = RecordUpdate { from: KeyState::PreActive, record: served(1) };
-    let stale = RecordUpdate { from: KeyState::Active, record: served(2) };
+    let good = RecordUpdate { from: KeyState::PreActive, record: served(1), chain: None };
+    let stale = RecordUpdate { from: KeyState::Active, record: served(2), chain: None };
     conflict(store.apply(&[record(3)], &[good.clone(), stale]).await, "one stale update among good ones");
     assert_eq!(read(store).await, [record(1), record(2)], "the good part must not be kept");
 
@@ -96,13 +82,13 @@ pub(super) async fn a_swap_is_one_transaction(store: &impl KeyStore) {
     store.apply(&[active.clone(), standby.clone()], &[]).await.unwrap();
     let ended = KeyRecord { state: KeyState::Deactivated, ..active.clone() };
     let started = KeyRecord { state: KeyState::Active, ..standby.clone() };
-    let out = RecordUpdate { from: KeyState::Active, record: ended.clone() };
-    let up = RecordUpdate { from: KeyState::PreActive, record: started.clone() };
+    let out = RecordUpdate { from: KeyState::Active, record: ended.clone(), chain: None };
+    let up = RecordUpdate { from: KeyState::PreActive, record: started.clone(), chain: None };
     store.apply(&[], &[up, out]).await.expect("a swap must hold in whatever order it is written down");
     assert_eq!(read(store).await, [ended, started]);
 
-    let back = RecordUpdate { from: KeyState::Deactivated, record: active };
-    let down = RecordUpdate { from: KeyState::Active, record: standby };
+    let back = RecordUpdate { from: KeyState::Deactivated, record: active, chain: None };
+    let down = RecordUpdate { from: KeyState::Active, record: standby, chain: None };
     store.apply(&[], &[down, back]).await.expect("and back again");
 }
 
@@ -144,14 +130,14 @@ pub(super) async fn of_concurrent_changes_one_wins(store: &impl KeyStore) {
     assert_eq!(read(store).await.len(), 17);
 }
 
-async fn read(store: &impl KeyStore) -> Vec<KeyRecord> {
+pub(super) async fn read(store: &impl KeyStore) -> Vec<KeyRecord> {
     store.records().await.unwrap().records
 }
 
-async fn update(store: &impl KeyStore, from: KeyState, record: &KeyRecord) -> Result<(), StoreError> {
-    store.apply(&[], &[RecordUpdate { from, record: record.clone() }]).await
+pub(super) async fn update(store: &impl KeyStore, from: KeyState, record: &KeyRecord) -> Result<(), StoreError> {
+    store.apply(&[], &[RecordUpdate { from, record: record.clone(), chain: None }]).await
 }
 
-fn conflict(outcome: Result<(), StoreError>, what: &str) {
+pub(super) fn conflict(outcome: Result<(), StoreError>, what: &str) {
     assert!(matches!(outcome, Err(StoreError::Conflict(_))), "{what} must be a conflict, but was {outcome:?}");
 }

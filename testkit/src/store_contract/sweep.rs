@@ -19,7 +19,7 @@ pub(super) async fn the_generation_moves_exactly_with_changes(store: &(impl KeyS
     assert_eq!(store.pulse().await.unwrap().generation, first + 1, "a change must move the generation by one");
     assert_eq!(store.records().await.unwrap().generation, first + 1, "records must say of which generation they are");
 
-    let update = RecordUpdate { from: KeyState::PreActive, record: record(1) };
+    let update = RecordUpdate { from: KeyState::PreActive, record: record(1), chain: None };
     store.apply(&[], std::slice::from_ref(&update)).await.unwrap();
     let stale = RecordUpdate { from: KeyState::Active, ..update };
     store.apply(&[], &[stale]).await.expect_err("stale");
@@ -72,11 +72,11 @@ pub(super) async fn observed_time_adds_up(store: &(impl KeyStore + SweepStore)) 
 
     // Read before the observations.
     let stale = KeyRecord { label: "new".into(), ..started.clone() };
-    store.apply(&[], &[RecordUpdate { from: KeyState::PreActive, record: stale }]).await.unwrap();
+    store.apply(&[], &[RecordUpdate { from: KeyState::PreActive, record: stale, chain: None }]).await.unwrap();
     let stored = &store.records().await.unwrap().records[0];
     assert_eq!((stored.label.as_str(), stored.served_for_ms, stored.kept_for_ms), ("new", 115, 27), "a stale copy");
     let moved = KeyRecord { state: KeyState::Compromised, ..started };
-    store.apply(&[], &[RecordUpdate { from: KeyState::PreActive, record: moved }]).await.unwrap();
+    store.apply(&[], &[RecordUpdate { from: KeyState::PreActive, record: moved, chain: None }]).await.unwrap();
     let stored = &store.records().await.unwrap().records[0];
     assert_eq!((stored.served_for_ms, stored.kept_for_ms), (115, 7), "kept_for starts anew with a state");
 }
