@@ -7,6 +7,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{KeyRecord, KeyState, Kid},
     policy::Claims,
+    ports::RecordUpdate,
     profile::{Binding, How, Profile, Registration},
     software_statement::Statement,
 };
@@ -120,6 +121,43 @@ async fn a_rotation_waits_for_a_certificate_and_then_for_a_confirmation() {
     process.settle().await;
     assert_eq!(process.active(), standby.id);
     assert_eq!(process.in_state(KeyState::Active)[0].certificate_chain.len(), 1, "it moved with its certificate");
+}
+
+/// Another replica installs, at the worst moment.
+#[tokio::test]
+async fn what_nobody_registered_does_not_sign_whoever_installs_it_meanwhile() {
+    let world = bound().await;
+    let process = settled(&world).await;
+    let install = async |id, days| {
+        process.self_signed(self_sign(id, key(None, true), days)).await.unwrap();
+        process.standby()
+    };
+    let (one, two) = (install("r1", 30).await, install("r2", 31).await);
+    let installs = |chain: &KeyRecord, over: KeyRecord| {
+        let mut record = over;
+        record.times.registered = None;
+        let update = RecordUpdate { from: record.state, record, chain: Some(chain.certificate_chain.clone()) };
+        *world.store.cut_in.lock().unwrap() = Some(update);
+    };
+    let what = Alteration::ConfirmRegistered { kid: kid(&two) };
+    let confirm =
+        |id: &str| AlterRequest { request_id: id.into(), reason: "done".into(), what: what.clone(), force: false };
+
+    installs(&one, two.clone());
+    let refused = process.rig.keys.alter(&caller("dns:o.example"), confirm("r3")).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::KeyChanged, "it was another certificate that was registered");
+    process.round().await;
+    let stored = process.standby();
+    assert_eq!((&stored.certificate_chain, stored.times.registered), (&one.certificate_chain, None));
+
+    process.rig.keys.alter(&caller("dns:o.example"), confirm("r4")).await.unwrap();
+    installs(&two, process.standby());
+    process.skip(ROTATE).await;
+    assert!(world.store.cut_in.lock().unwrap().is_none(), "the sweep must have tried");
+    process.settle().await;
+    let stored = process.records().into_iter().find(|record| record.id == two.id).unwrap();
+    assert_eq!(stored.state, KeyState::PreActive, "nobody has registered the certificate that it has now");
+    assert_eq!((&stored.certificate_chain, stored.times.registered), (&two.certificate_chain, None));
 }
 
 #[tokio::test]

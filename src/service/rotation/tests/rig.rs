@@ -86,6 +86,8 @@ pub(super) struct TestStore {
     /// The last of those is written, and its answer is lost.
     last_is_written: AtomicBool,
     pub(super) writes: AtomicUsize,
+    /// What another replica writes just before the next update of the same key.
+    pub(super) cut_in: Mutex<Option<RecordUpdate>>,
 }
 
 impl TestStore {
@@ -97,6 +99,7 @@ impl TestStore {
             writes_left: AtomicUsize::new(usize::MAX),
             last_is_written: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
+            cut_in: Mutex::new(None),
         })
     }
 
@@ -144,7 +147,13 @@ impl KeyStore for TestStore {
     }
 
     fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()> {
-        Box::pin(self.write(self.inner.apply(insert, update)))
+        Box::pin(async move {
+            let before = self.cut_in.lock().unwrap().take_if(|cut| update.iter().any(|u| u.record.id == cut.record.id));
+            if let Some(before) = before {
+                self.inner.apply(&[], &[before]).await?;
+            }
+            self.write(self.inner.apply(insert, update)).await
+        })
     }
 
     fn begin_change<'a>(&'a self, change: &'a KeyChange) -> Pending<'a, BegunChange> {
