@@ -32,7 +32,7 @@ pub(super) async fn a_confirmation_is_of_the_certificate_that_was_read(store: &i
     let installed = install(store, &read_before, new()).await.unwrap();
     let stale = confirmed(&read_before);
     conflict(update(store, KeyState::PreActive, &stale).await, "a confirmation of a certificate that was replaced");
-    assert_eq!(read(store).await, [installed.clone()], "neither may the old certificate come back");
+    assert_eq!(read(store).await, std::slice::from_ref(&installed), "neither may the old certificate come back");
     update(store, KeyState::PreActive, &confirmed(&installed)).await.unwrap();
     assert_eq!(read(store).await, [confirmed(&installed)]);
 }
