@@ -9,7 +9,12 @@ use hallmark_core::{
 };
 
 use self::report::{Asked, Report};
-use super::{Failure, args::DiscoverArgs, failure::USAGE, output::Output};
+use super::{
+    Failure,
+    args::DiscoverArgs,
+    failure::USAGE,
+    output::{Output, printable},
+};
 use crate::verifier::{Limits, Verifier};
 
 mod report;
@@ -80,11 +85,6 @@ async fn read(verifier: &Verifier, kind: Kind, url: &str) -> Result<Document, St
     }
     let body = answer.body.ok_or_else(|| format!("is larger than {} bytes", LIMITS.bytes))?;
     kind.read(&body).map_err(|error| printable(&error.to_string()))
-}
-
-/// What a server sent, for a terminal: without control characters, and not endless.
-fn printable(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).take(2000).collect()
 }
 
 /// A CapabilityStatement can have some megabytes. Redirects within the host are followed: several servers send

@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use hallmark_core::diagnosis::printable;
 use serde_json::{Map, Value, json};
 
+use super::output::inert;
+
 /// Bad usage (EX_USAGE of sysexits).
 pub const USAGE: u8 = 64;
 /// Not now: the supervisor is to start us again (EX_TEMPFAIL).
@@ -98,7 +100,7 @@ impl Failure {
             let Self { message, causes, hint, details, .. } = self;
             let mut error = json!({ "message": message, "caused_by": causes, "hint": hint });
             error.as_object_mut().into_iter().for_each(|error| error.extend(details.clone()));
-            return format!("{}\n", json!({ "error": error }));
+            return inert(&json!({ "error": error }).to_string()) + "\n";
         }
         let mut text = format!("error: {}\n", self.message);
         for cause in &self.causes {

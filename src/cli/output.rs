@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hallmark_core::{diagnosis, inspect};
 use serde_json::Value;
 
 use super::Failure;
@@ -19,7 +20,7 @@ pub(super) struct Output {
 impl Output {
     /// One JSON document on a line of its own.
     pub(super) fn json(value: &Value) -> Self {
-        Self { stdout: format!("{value}\n"), stderr: String::new() }
+        Self { stdout: inert(&value.to_string()) + "\n", stderr: String::new() }
     }
 
     /// Prints it; gives exit code 0. A reader that has seen enough is no error.
@@ -37,6 +38,31 @@ impl Output {
             _ => Ok(0),
         }
     }
+}
+
+/// What a stranger wrote, for a terminal: on one line, not endless, and with nothing that steers the terminal.
+pub(super) fn printable(text: &str) -> String {
+    diagnosis::printable(text, 2000)
+}
+
+/// The same for a text of several lines, of any length.
+pub(super) fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| inspect::printable(line) + "\n").collect()
+}
+
+/// The same for JSON, which stays the same JSON: what would steer a terminal can be in its strings alone, where it can be
+/// written as an escape.
+pub(super) fn inert(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        let is_plain = char == '\n' || matches!(char, ' '..='~');
+        if is_plain || inspect::printable(char.encode_utf8(&mut [0; 4])).starts_with(char) {
+            text.push(char);
+        } else {
+            text.extend(char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
 }
 
 /// RFC 3339 in UTC, to the second.
@@ -84,7 +110,25 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn json_stays_the_same_and_steers_no_terminal() {
+        let value = json!({ "a\u{9b}": "\u{1b}[2J\u{202e}\u{e0041}\u{7f} \\ \" Süd", "b": ["\n"] });
+        for text in [Output::json(&value).stdout, inert(&format!("{value:#}"))] {
+            let steers = |char: char| char != '\n' && (char.is_control() || "\u{202e}\u{e0041}".contains(char));
+            assert!(!text.contains(steers) && text.contains("Süd"), "{text:?}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(printable_lines("a\u{1b}[2J\nb\u{202e}\n"), "a\\u{1b}[2J\nb\\u{202e}\n");
+        assert_eq!(printable("a\n\u{9b}2J"), "a\\n\\u{9b}2J");
+    }
 
     #[test]
     fn distances_are_told_in_one_unit() {

@@ -13,7 +13,7 @@ use super::{
     Failure,
     args::RegisterArgs,
     connect::{As, connect, failure},
-    output::Output,
+    output::{Output, inert, printable, printable_lines},
 };
 
 mod answer;
@@ -54,10 +54,5 @@ async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: b
     }
     let mut stderr = format!("recorded: `{}` signs as `{}`\n", now.name, now.client_id.unwrap_or_default());
     stderr.extend(advice.iter().map(|advice| format!("{advice}\n")));
-    Output { stdout: String::new(), stderr }.print()
-}
-
-/// What a server sent, for a terminal: on one line, and not endless.
-fn printable(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).take(2000).collect()
+    Output { stdout: String::new(), stderr: printable_lines(&stderr) }.print()
 }

@@ -80,8 +80,9 @@ impl Granted {
     /// The access token alone on standard output, so that it can be piped.
     fn as_text(&self, client: &str) -> Output {
         let life = self.expires_in.map_or("no word of its end".to_owned(), |life| format!("good for {life} s"));
-        let scope = self.scope.as_ref().map(|scope| format!(", scope `{scope}`")).unwrap_or_default();
-        let Self { status, token_type, .. } = self;
+        let scope =
+            self.scope.as_ref().map(|scope| format!(", scope `{}`", printable(scope, 2000))).unwrap_or_default();
+        let (status, token_type) = (self.status, printable(&self.token_type, 80));
         let stderr = format!("status {status}: access token for `{client}`, {token_type}, {life}{scope}\n");
         Output { stdout: format!("{}\n", self.access_token), stderr }
     }
@@ -115,6 +116,16 @@ mod tests {
         status 200: access token for `clinic`, Bearer, good for 300 s, scope `system/Patient.rs`
         status 200: access token for `clinic`, Bearer, no word of its end
         ");
+    }
+
+    #[test]
+    fn what_the_server_says_of_the_token_steers_no_terminal() {
+        let mut hostile = granted(None, Some("a\u{1b}[2J\u{9b}\u{202e}b\nhint: type this"));
+        hostile.token_type = "Bearer\u{9d}0;title\u{7}".to_owned();
+        let shown = hostile.as_text("clinic").stderr;
+        assert!(!shown.trim_end().contains(|char: char| char.is_control() || char == '\u{202e}'), "{shown:?}");
+        let json = Output::json(&hostile.as_json()).stdout;
+        assert!(!json.trim_end().contains(|char: char| char.is_control() || char == '\u{202e}'), "{json:?}");
     }
 
     #[test]

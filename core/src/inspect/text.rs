@@ -10,15 +10,19 @@ pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
-            // Bidirectional controls, zero-width characters and the byte order mark.
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
-                safe.extend(char.escape_unicode());
-            }
             char if char.is_control() => safe.extend(char.escape_default()),
+            char if misleads(char) => safe.extend(char.escape_unicode()),
             char => safe.push(char),
         }
     }
     safe
+}
+
+/// Bidirectional controls, zero-width characters, separators of lines, the byte order mark, and tags, which nobody sees.
+fn misleads(char: char) -> bool {
+    matches!(char,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A text as findings quote it.
@@ -57,5 +61,31 @@ pub(super) fn span(seconds: i64) -> String {
         300..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_or_turns_text_around_is_written_out() {
+        for hostile in [
+            '\u{1b}',
+            '\r',
+            '\n',
+            '\u{7f}',
+            '\u{9b}',
+            '\u{61c}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{e0041}',
+        ] {
+            let shown = printable(&format!("a{hostile}b"));
+            assert!(!shown.contains(hostile) && shown.starts_with("a\\") && shown.ends_with('b'), "{shown:?}");
+        }
+        assert_eq!(printable("Klinik Süd, 東京 – ok"), "Klinik Süd, 東京 – ok");
     }
 }

@@ -3,6 +3,7 @@
 use hallmark_core::registration::{Application, Facts, Filled, Form, Handed};
 use serde_json::{Value, json};
 
+use super::{inert, printable_lines};
 use crate::cli::output::Output;
 
 pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
@@ -12,12 +13,12 @@ pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
     match &application.form {
         Form::ByHand => {}
         Form::Document(document) => {
-            stdout += &format!("{document:#}\n");
+            stdout += &inert(&format!("{document:#}\n"));
             stderr += "post this document to the registration endpoint, as application/json; ";
             stderr += &format!("or have it sent: hallmark register {client} --post --url URL\n");
         }
         Form::SoftwareStatement { metadata, issuer } => {
-            stdout += &format!("{metadata:#}\n");
+            stdout += &inert(&format!("{metadata:#}\n"));
             stderr += "a software statement says this; ";
             stderr += &match issuer {
                 Ok(issuer) => format!("its `iss` is `{issuer}`: hallmark register {client} --post --url URL\n"),
@@ -35,7 +36,7 @@ pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
     for (title, handed) in &application.handouts {
         let body = match handed {
             Handed::Text(text) => text.clone(),
-            Handed::Document(document) => format!("{document:#}\n"),
+            Handed::Document(document) => inert(&format!("{document:#}\n")),
         };
         stdout += &format!("\n--- {title}\n{body}");
     }
@@ -46,7 +47,8 @@ pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
     if facts.client_id.is_none() {
         stderr += &format!("hint: once it has a client_id there: hallmark register {client} --client-id ID\n");
     }
-    Output { stdout, stderr }
+    // Words of certificates and servers are in it.
+    Output { stdout: printable_lines(&stdout), stderr: printable_lines(&stderr) }
 }
 
 pub(super) fn as_json(facts: &Facts, application: &Application) -> Value {
@@ -81,10 +83,12 @@ pub(super) fn as_json(facts: &Facts, application: &Application) -> Value {
 mod tests {
     use hallmark_core::{
         profile::Profile,
-        registration::{Wishes, application},
+        registration::{CertificateFacts, Wishes, application},
     };
 
     use super::*;
+
+    const HOSTILE: &str = "https://app.example/\u{1b}[2J\u{9b}\u{202e}\nhint: type this";
 
     fn facts(profile: &str) -> Facts {
         Facts {
@@ -109,6 +113,21 @@ mod tests {
             let facts = facts(profile);
             let Output { stdout, stderr } = as_text(&facts, &application(&facts));
             insta::assert_snapshot!(profile, format!("{stdout}--- stderr\n{stderr}"));
+        }
+    }
+
+    /// Who asks for a certificate chooses its names.
+    #[test]
+    fn names_of_a_certificate_steer_no_terminal() {
+        let facts = Facts {
+            certificate: Some(CertificateFacts { san_uris: vec![HOSTILE.to_owned()], ..CertificateFacts::default() }),
+            wishes: Wishes { name: Some(HOSTILE.to_owned()), scope: Some("a".to_owned()), ..Wishes::default() },
+            ..facts("udap-b2b")
+        };
+        let Output { stdout, stderr } = as_text(&facts, &application(&facts));
+        for text in [stdout, stderr] {
+            let steers = |char: char| char != '\n' && (char.is_control() || char == '\u{202e}');
+            assert!(text.contains("app.example") && !text.contains(steers), "{text:?}");
         }
     }
 
