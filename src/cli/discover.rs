@@ -5,6 +5,7 @@
 use futures_util::future::join_all;
 use hallmark_core::{
     discovery::{Discovery, Document, Kind},
+    key::ClientName,
     profile::Profile,
 };
 
@@ -23,14 +24,14 @@ mod section;
 pub(super) async fn run(args: DiscoverArgs, json: bool) -> Result<u8, Failure> {
     let base = base(&args.url)?;
     let profile = args.profile.as_deref().map(named).transpose()?;
+    let name = args.name.as_deref().map(client_name).transpose()?;
     let verifier = Verifier::new(args.ca.as_deref()).map_err(|error| Failure::new(error.to_string()))?;
     let asked = join_all(Kind::ALL.map(|kind| ask(&verifier, kind, base))).await;
     let documents = asked.iter().filter_map(|asked| Some((asked.kind, asked.document.clone()?))).collect();
     let discovery = Discovery { url: args.url.clone(), documents };
-    let found = discovery.token_endpoint().is_some();
-    let report = Report::new(asked, discovery, profile, args.name);
+    let report = Report::new(asked, discovery, profile, name.as_ref());
     if json { Output::json(&report.as_json()) } else { report.as_text() }.print()?;
-    Ok(u8::from(!found))
+    Ok(u8::from(!report.has_section()))
 }
 
 /// The URL without what leads from it to a document, and without the slash at its end: what is asked for is put after it.
@@ -51,6 +52,13 @@ fn named(name: &str) -> Result<&'static Profile, Failure> {
     Profile::find(name).ok_or_else(|| {
         let failure = Failure::new(format!("unknown profile: `{}`", printable(name))).with_exit_code(USAGE);
         failure.hint("see `hallmark profiles list`")
+    })
+}
+
+fn client_name(name: &str) -> Result<ClientName, Failure> {
+    name.parse().map_err(|error| {
+        let failure = Failure::new("`--name` is no name of a client").caused_by(&error).with_exit_code(USAGE);
+        failure.hint("leave `--name` out to have it called after the host")
     })
 }
 

@@ -2,6 +2,7 @@
 
 use hallmark_core::{
     discovery::{Discovery, Document, Guess, Kind},
+    key::ClientName,
     profile::Profile,
 };
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub(super) struct Report {
     guesses: Vec<Guess>,
     /// The `[[client]]` section; empty without a token endpoint.
     sections: String,
+    /// Why there is less of it than the server says.
+    refused: Vec<String>,
 }
 
 impl Report {
@@ -33,12 +36,18 @@ impl Report {
         asked: Vec<Asked>,
         discovery: Discovery,
         profile: Option<&'static Profile>,
-        name: Option<String>,
+        name: Option<&ClientName>,
     ) -> Self {
         let chosen = profile.map(|profile| vec![Guess { profile, why: "it was asked for".to_owned() }]);
         let guesses = chosen.unwrap_or_else(|| discovery.guesses());
-        let sections = sections(&discovery, guesses.first(), name.as_deref());
-        Self { asked, discovery, guesses, sections }
+        let mut refused = Vec::new();
+        let sections = sections(&discovery, guesses.first(), name, &mut refused);
+        Self { asked, discovery, guesses, sections, refused }
+    }
+
+    /// Whether there is something to paste.
+    pub(super) fn has_section(&self) -> bool {
+        !self.sections.is_empty()
     }
 
     /// The section on standard output, so that it can be appended to a file; the rest beside it.
@@ -76,6 +85,7 @@ impl Report {
             "registration_endpoint": self.discovery.registration_endpoint().map(|(_, url)| url),
             "signing_algs": self.discovery.signing_algs(),
             "guesses": self.guesses.iter().map(guess).collect::<Vec<_>>(),
+            "refused": self.refused,
             "section": (!self.sections.is_empty()).then_some(&self.sections),
         })
     }
@@ -84,7 +94,7 @@ impl Report {
         let Some((kind, endpoint)) = self.discovery.token_endpoint() else {
             return vec!["no document names a token endpoint".to_owned()];
         };
-        let mut remarks = Vec::new();
+        let mut remarks = self.refused.clone();
         for (other, url) in self.discovery.other_token_endpoints() {
             let (url, kind, other) = (printable(url), kind.as_str(), other.as_str());
             remarks.push(format!("{other} names another token endpoint, `{url}`; {kind} is believed"));

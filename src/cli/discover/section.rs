@@ -2,17 +2,30 @@
 
 use hallmark_core::{
     discovery::{Discovery, Guess},
-    key::Alg,
+    key::{Alg, ClientName},
     profile::{Audience, Iss, Profile},
 };
 use toml::Value;
 
 use super::printable;
 
-/// One for the guessed profile, and one for Carequality's endpoint where the server has that too.
-pub(super) fn sections(discovery: &Discovery, guess: Option<&Guess>, name: Option<&str>) -> String {
+/// One for the guessed profile, and one for Carequality's endpoint where the server has that too. What can't be pasted is
+/// left out, and `remarks` say so.
+pub(super) fn sections(
+    discovery: &Discovery,
+    guess: Option<&Guess>,
+    name: Option<&ClientName>,
+    remarks: &mut Vec<String>,
+) -> String {
     let (Some((kind, endpoint)), Some(guess)) = (discovery.token_endpoint(), guess) else { return String::new() };
-    let name = name.map_or_else(|| name_of(endpoint), str::to_owned);
+    let issuer = discovery.issuer().filter(|_| guess.profile.makes.aud == Audience::Issuer);
+    let pasted = [("token endpoint", Some(endpoint)), ("issuer", issuer.map(|(_, issuer)| issuer))];
+    let refused: Vec<_> = pasted.into_iter().filter_map(|(what, url)| refusal(what, url?)).collect();
+    if !refused.is_empty() {
+        remarks.extend(refused);
+        return String::new();
+    }
+    let name = name.map_or_else(|| name_of(endpoint), ClientName::to_string);
     let why = format!("{}: {}", guess.profile.system, printable(&guess.why));
     let from = format!("from {}, byte for byte: it becomes `aud`", kind.as_str());
     let mut text = section(discovery, guess.profile, &name, &why, (&from, endpoint));
@@ -21,12 +34,24 @@ pub(super) fn sections(discovery: &Discovery, guess: Option<&Guess>, name: Optio
     if let (Some(endpoint), Some(profile)) = (carequality, Profile::find("cerner-carequality-2019"))
         && profile != guess.profile
     {
+        if let Some(remark) = refusal("token endpoint of Carequality", endpoint) {
+            remarks.push(remark);
+            return text;
+        }
+        // A client name has no characters of several bytes.
         let name = format!("{}-cq", &name[..name.len().min(60)]);
         let from = "from `carequality-token`, byte for byte: it becomes `aud`";
         text += "\n";
         text += &section(discovery, profile, &name, profile.system, (from, endpoint));
     }
     text
+}
+
+/// Why a URL is not to be pasted. An editor or a terminal could show another text than the one that becomes `aud`.
+fn refusal(what: &str, url: &str) -> Option<String> {
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = || format!("no section: the {what} `{}` has characters that no URL has", printable(url));
+    (!is_plain).then(text)
 }
 
 fn section(discovery: &Discovery, profile: &Profile, name: &str, why: &str, (from, endpoint): (&str, &str)) -> String {

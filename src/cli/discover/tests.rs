@@ -1,3 +1,5 @@
+use hallmark_core::profile::Audience;
+
 use super::*;
 
 #[test]
@@ -56,9 +58,44 @@ fn without_a_token_endpoint_it_is_said_what_to_do() {
 
 #[test]
 fn hostile_texts_stay_texts() {
-    let smart = r#"{"token_endpoint": "https://e.example/t\"\n[[operator]]\nid = \"uid:0\"\u001b[2J"}"#;
-    let Output { stdout, stderr } = report(&[(Kind::Smart, smart)]).as_text();
-    assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'), "{stdout}");
+    let smart = r#"{"token_endpoint": "https://e.example/t\"\\n[[operator]]#\""}"#;
+    let Output { stdout, .. } = report(&[(Kind::Smart, smart)]).as_text();
     let parsed: toml::Table = stdout.parse().unwrap();
     assert_eq!(parsed.keys().collect::<Vec<_>>(), ["client"], "no section but the client's: {stdout}");
+}
+
+#[test]
+fn what_no_url_has_is_not_pasted() {
+    for hostile in [r#"\"\n[[operator]]\nid = \"uid:0\"\u001b[2J"#, r"\u202e", r"\u009b2J", "ü", "a b"] {
+        let smart = format!(r#"{{"token_endpoint": "https://e.example/t{hostile}"}}"#);
+        let report = report(&[(Kind::Smart, &smart)]);
+        let Output { stdout, stderr } = report.as_text();
+        assert!(stdout.is_empty() && !report.has_section(), "{stdout}");
+        assert!(stderr.contains("no section: the token endpoint `https://e.example/t"), "{stderr}");
+        assert!(!stderr.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{stderr:?}");
+    }
+    let issuer = r#"{"token_endpoint": "https://e.example/t", "issuer": "https://e.example/\u202e"}"#;
+    let documents = vec![(Kind::Smart, Kind::Smart.read(issuer.as_bytes()).unwrap())];
+    let discovery = Discovery { url: "https://e.example".to_owned(), documents };
+    let wants = |audience| Profile::all().find(|profile| profile.makes.aud == audience).unwrap();
+    let with = |audience| Report::new(Vec::new(), discovery.clone(), Some(wants(audience)), None).as_text();
+    let refused = with(Audience::Issuer);
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("no section: the issuer"), "{refused:?}");
+    assert!(with(Audience::TokenEndpoint).stdout.contains("[[client]]"), "an issuer that is not used does no harm");
+}
+
+#[test]
+fn a_name_is_one_of_a_client() {
+    let smart = r#"{"token_endpoint": "https://e.example/t"}"#;
+    for bad in ["Clinic", "", "a\"b", &format!("{}ü-and-more", "a".repeat(59)), &"a".repeat(64)] {
+        assert_eq!(client_name(bad).unwrap_err().exit_code(), USAGE, "{bad}");
+    }
+    let name = client_name(&"a".repeat(63)).unwrap();
+    let mut document = Kind::Smart.read(smart.as_bytes()).unwrap();
+    document.carequality_token_endpoint = Some("https://e.example/cq".to_owned());
+    let discovery = Discovery { url: "https://e.example".to_owned(), documents: vec![(Kind::Smart, document)] };
+    let stdout = Report::new(Vec::new(), discovery, None, Some(&name)).as_text().stdout;
+    let parsed: toml::Table = stdout.parse().unwrap();
+    let names = parsed["client"].as_array().unwrap().iter().map(|client| client["name"].as_str().unwrap());
+    assert!(names.clone().all(|name| name.parse::<ClientName>().is_ok()) && names.count() == 2, "{stdout}");
 }
