@@ -9,9 +9,9 @@ use std::{
 };
 
 use hallmark_core::{client::is_client_id, profile::Profile};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Failure, printable};
+use super::{Failure, inert, printable};
 use crate::{cli::failure::USAGE, verifier::HttpAnswer};
 
 /// A file that is made before anything is sent: a secret that came back would be lost without it.
@@ -51,7 +51,8 @@ impl Keeper {
         }
         let written = self.file.write_all(body).and_then(|()| self.file.sync_all());
         written.map_err(|error| {
-            let text = format!("the answer holds {} and can't be written", answer.secrets.join(", "));
+            let (what, path) = (answer.secrets.join(", "), self.path.display());
+            let text = format!("the answer holds {what} and can't be written into `{path}`");
             Failure::new(text).caused_by(&error)
         })?;
         Ok(Some(self.path))
@@ -68,23 +69,27 @@ impl Answer {
     pub(super) fn read(answer: &HttpAnswer) -> Self {
         let body = answer.body.as_deref().unwrap_or_default();
         let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
-            let shown = printable(&String::from_utf8_lossy(body));
-            return Self { status: answer.status, shown, client_id: None, registration_uri: None, secrets: Vec::new() };
+            return Self::unread(answer.status, body);
         };
-        let text = |members: &Map<String, Value>, name: &str| members.get(name)?.as_str().map(str::to_owned);
-        let client_id = text(&members, "client_id").filter(|id| is_client_id(id));
-        let registration_uri = text(&members, "registration_client_uri");
-        let secrets: Vec<_> =
-            members.iter().filter(|(name, value)| is_secret(name, value)).map(|(name, _)| name.clone()).collect();
-        for name in &secrets {
-            members.insert(name.clone(), Value::from("(not shown)"));
+        let text = |name: &str| members.get(name)?.as_str().map(str::to_owned);
+        let client_id = text("client_id").filter(|id| is_client_id(id));
+        let registration_uri = text("registration_client_uri").filter(|uri| is_url(uri));
+        let mut secrets = Vec::new();
+        for (name, value) in &mut members {
+            hide(name, name, value, &mut secrets);
         }
-        // JSON has escapes for control characters.
-        let shown = format!("{:#}", Value::Object(members))
-            .chars()
-            .filter(|char| *char == '\n' || !char.is_control())
-            .collect();
+        let shown = inert(&format!("{:#}", Value::Object(members)));
         Self { status: answer.status, shown, client_id, registration_uri, secrets }
+    }
+
+    /// Who registered something may have answered with secrets in a form that is not known here.
+    fn unread(status: u16, body: &[u8]) -> Self {
+        let (shown, secrets) = if (200..300).contains(&status) && !body.is_empty() {
+            ("(no JSON object: not shown)".to_owned(), vec!["an answer that is no JSON object".to_owned()])
+        } else {
+            (printable(&String::from_utf8_lossy(body)), Vec::new())
+        };
+        Self { status, shown, client_id: None, registration_uri: None, secrets }
     }
 
     /// Whether there is a registration.
@@ -108,11 +113,33 @@ impl Answer {
     }
 }
 
-/// `registration_access_token`, `client_secret`, and whatever else is called like that. `token_endpoint_auth_method` is
+/// Takes secrets out of `value`, however deep they are, and adds where they were to `secrets`.
+fn hide(path: &str, name: &str, value: &mut Value, secrets: &mut Vec<String>) {
+    match value {
+        Value::Null | Value::Bool(_) => {}
+        value if is_secret(name) => {
+            *value = Value::from("(not shown)");
+            secrets.push(path.to_owned());
+        }
+        Value::Object(members) => {
+            members.iter_mut().for_each(|(name, value)| hide(&format!("{path}.{name}"), name, value, secrets));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(path, "", item, secrets)),
+        _ => {}
+    }
+}
+
+/// `registration_access_token`, `clientSecret`, and whatever else is called like that. `token_endpoint_auth_method` is
 /// none, nor is the date on which a secret ends.
-fn is_secret(name: &str, value: &Value) -> bool {
-    let called_so = name.ends_with("_token") || name.ends_with("secret") || name.contains("password");
-    called_so && value.is_string()
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase().replace(['_', '-'], "");
+    name.ends_with("token") || name.ends_with("secret") || name.contains("password")
+}
+
+/// As Hallmark takes it.
+fn is_url(uri: &str) -> bool {
+    let is_absolute = ["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme));
+    is_absolute && uri.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -150,6 +177,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap(), WHOLE);
         assert_eq!(Keeper::new(&path).err().unwrap().exit_code(), USAGE, "nothing is written over");
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_they_are() {
+        let read = answer(
+            201,
+            r#"{"client_id": "c-1", "registrationAccessToken": "s3cr3t", "registration_client_uri": "/r",
+            "more": [{"Client-Secret": ["s3cr3t"]}]}"#,
+        );
+        assert_eq!(read.secrets.len(), 2, "{:?}", read.secrets);
+        assert!(!read.shown.contains("s3cr3t"), "{}", read.shown);
+        assert!(read.is_registered() && read.registration_uri.is_none(), "the client_id counts all the same");
+        let other = answer(201, "client_secret=s3cr3t");
+        assert!(!other.secrets.is_empty() && !other.shown.contains("s3cr3t"), "kept, and not shown");
     }
 
     #[test]

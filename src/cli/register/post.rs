@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     answer::{Answer, Keeper},
-    endpoint, printable,
+    endpoint, printable, printable_lines,
 };
 use crate::{
     cli::{
@@ -49,21 +49,39 @@ pub(super) async fn run(
     let bearer = args.initial_access_token.as_deref().map(read_secret).transpose()?;
     let verifier = Verifier::new(args.ca.as_deref()).map_err(|error| Failure::new(error.to_string()))?;
     let url = endpoint::find(&verifier, facts, args.url.as_deref()).await?;
-    if bearer.is_some() && is_exposed(&url) {
-        let text = "nothing is sent: with plain http others could read the initial access token";
-        return Err(Failure::new(text).hint("name an https URL: --url").with_exit_code(USAGE));
-    }
+    refuse_exposed(&url)?;
     if consent == Consent::ToAsk {
         ask(&told(&url, &said(&form)?, application, bearer.is_some()))?;
     }
     let (answer, kept) = send(hallmark, args, &url, &form, &verifier, bearer.as_ref()).await?;
     if !answer.is_registered() {
-        return Err(answer.refusal(facts.profile));
+        return Err(with_file(answer.refusal(facts.profile), &kept));
     }
     // First of all Hallmark knows; then it is said where secrets are, or that they could not be kept.
-    let advice = record(hallmark, args, &url, &answer).await?;
+    let advice = record(hallmark, args, &url, &answer).await.map_err(|failure| with_file(failure, &kept))?;
     let done = Done { url, answer, kept: kept?, advice };
     if json { Output::json(&done.as_json(&args.client)) } else { done.as_text(&args.client) }.print()
+}
+
+/// Others could read the secrets that come back, and change what is registered.
+fn refuse_exposed(url: &str) -> Result<(), Failure> {
+    if !is_exposed(url) {
+        return Ok(());
+    }
+    let text = "nothing is sent: with plain http others could read the secrets, and change what is registered";
+    Err(Failure::new(text).hint("name an https URL: --url").with_exit_code(USAGE))
+}
+
+/// Says where the answer is, or why it is nowhere.
+fn with_file(failure: Failure, kept: &Result<Option<PathBuf>, Failure>) -> Failure {
+    match kept {
+        Ok(None) => failure,
+        Ok(Some(path)) => {
+            let path = path.display().to_string();
+            failure.note(format!("the whole answer is in `{path}`, for you alone")).detail("kept_in", path)
+        }
+        Err(why) => failure.note(why.render(false)),
+    }
 }
 
 /// Gives the answer, and the file that has all of it where there are secrets in it.
@@ -154,9 +172,6 @@ fn told(url: &str, document: &Value, application: &Application, with_token: bool
     if with_token {
         told += "with the initial access token\n";
     }
-    if is_exposed(url) {
-        told += "over plain http: others can read and change it on its way\n";
-    }
     told.extend(application.remarks.iter().map(|remark| format!("note: {remark}\n")));
     told
 }
@@ -216,7 +231,7 @@ impl Done {
         stderr.extend(self.advice.iter().map(|advice| format!("{advice}\n")));
         stderr +=
             &format!("hint: try it, once people there have done their part: hallmark token {client} --scope SCOPE\n");
-        Output { stdout: format!("{shown}\n"), stderr }
+        Output { stdout: format!("{shown}\n"), stderr: printable_lines(&stderr) }
     }
 
     fn as_json(&self, client: &str) -> Value {
@@ -251,6 +266,18 @@ mod tests {
         let document = json!({ "client_name": "clinic" });
         application.handouts.push(("newer versions", Handed::Document(document.clone())));
         assert_eq!(said(&form(&application)), Ok(document));
+    }
+
+    #[test]
+    fn plain_http_goes_no_further_than_this_machine() {
+        assert_eq!(refuse_exposed("http://as.example/r").unwrap_err().exit_code(), USAGE);
+        assert!(refuse_exposed("http://127.0.0.1:8/r").is_ok() && refuse_exposed("https://as.example/r").is_ok());
+    }
+
+    #[test]
+    fn a_failure_names_the_file_of_the_answer() {
+        let failed = with_file(Failure::new("not recorded"), &Ok(Some(PathBuf::from("c.registration.json"))));
+        assert!([true, false].iter().all(|json| failed.render(*json).contains("c.registration.json")), "{failed:?}");
     }
 
     #[test]
