@@ -1,6 +1,9 @@
 //! Operators move keys: over gRPC, and by command; and nobody else does.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use hallmark_proto::v1::{
     DestroyKeyRequest, Key, KeyChange, KeyState, ListKeysRequest, PlanRotationRequest, RevokeKeyRequest,
@@ -9,7 +12,7 @@ use hallmark_proto::v1::{
 use serde_json::Value;
 use tonic::Code;
 
-use crate::support::{Caller, Dev, HALLMARK, Refusal, Site};
+use crate::support::{Caller, Dev, HALLMARK, Refusal, Site, eventually};
 
 async fn keys(ops: &Caller, client: &str) -> Vec<Key> {
     let request = ListKeysRequest { client: client.to_owned(), ..Default::default() };
@@ -200,3 +203,33 @@ fn a_bad_rotation_is_taken_back_by_command() {
     let (text, said) = (String::from_utf8_lossy(&drawn.stdout), String::from_utf8_lossy(&drawn.stderr));
     assert!(drawn.status.success() && text.contains(&signing[0][..8]), "{text}{said}");
 }
+
+/// Where the configuration demands it, no key signs that nobody saw from outside.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_signs_that_was_not_rehearsed() {
+    let mut site = Site::new();
+    site.append("\n[rotation]\nrequire_rehearsal = true\n\n[unsafe_testing]\nsweep_every = \"100ms\"\nlead = \"1s\"\n");
+    let server = site.start_with(|command| _ = command.arg("--unsafe-testing"));
+    server.ready().await;
+    let ops = server.ops();
+    let before = server.app().sign_for("demo").await.unwrap().kid;
+    let mut tries = 0;
+    eventually("nothing but the rehearsal is missing", PATIENCE, async || {
+        tries += 1;
+        let refused = rotated(&ops, rotate(&format!("r{tries}"), false)).await.unwrap_err();
+        refused.message.contains("was not seen at the public JWKS URL").then_some(())
+    })
+    .await;
+    assert_eq!(server.app().sign_for("demo").await.unwrap().kid, before);
+
+    site.connections(&server);
+    let connection = site.folder().join("ops.toml");
+    let rehearse = ["rotation", "rehearse", "demo", "--json"];
+    let rehearsed = Command::new(HALLMARK).args(rehearse).env("HALLMARK_CONNECTION", connection).output().unwrap();
+    assert_eq!(json(&rehearsed)["ok"], true);
+    eventually("the rehearsed key may sign", PATIENCE, async || rotated(&ops, rotate("rehearsed", false)).await.ok())
+        .await;
+    assert_ne!(server.app().sign_for("demo").await.unwrap().kid, before);
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
