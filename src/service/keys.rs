@@ -3,7 +3,7 @@
 //! - `create`: what an operator asks for;
 //! - `custody`: the HSMs' own keys;
 //! - `acts`: what the sweep has done on HSMs;
-//! - `alter`, `adopt`, `revoke`, `inventory`: as they say;
+//! - `alter`, `adopt`, `revoke`, `inventory`: as they say; `alteration`: what can be altered;
 //! - `looks`: what each HSM was last seen to hold;
 //! - `certificates`: certificates of keys, and software statements;
 //! - `registration`: what registering a client gave;
@@ -14,6 +14,7 @@
 mod acts;
 mod adopt;
 mod alter;
+mod alteration;
 mod birth;
 mod certificates;
 mod change;
@@ -43,7 +44,8 @@ use tokio::sync::Mutex;
 pub(in crate::service) use self::acts::line_of;
 pub use self::{
     adopt::{AdoptRequest, ObjectRef},
-    alter::{AlterRequest, Alteration},
+    alter::AlterRequest,
+    alteration::Alteration,
     certificates::{CsrRequest, InstallRequest, SelfSignRequest, SignedStatement, StatementRequest, WantedNames},
     choice::KeyChoice,
     create::CreateRequest,

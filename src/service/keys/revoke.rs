@@ -13,7 +13,7 @@ use hallmark_core::{
 
 use super::{
     Changed, Keys, OWN_NAME,
-    alter::Alteration,
+    alteration::Alteration,
     change::{describe, updates},
     no_such_key, store_error,
 };
