@@ -1,6 +1,7 @@
 //! The only door to an HSM: worker threads that own its sessions, behind a bounded queue that knows deadlines.
 //!
-//! One pool serves one HSM, so that a slow one never holds up a fast one. These parts share [`state::Shared`]:
+//! One pool serves one HSM, so that a slow one never holds up a fast one. These parts share [`state::Shared`], where the
+//! [`job`]s wait:
 //!
 //! - the async side, here: puts jobs into the queue and awaits their replies;
 //! - [`worker`]s: each owns a session, takes jobs, reacts to what a call returned, and verifies each signature;
@@ -11,6 +12,7 @@
 //! bytes.
 
 mod busy;
+mod job;
 mod judge;
 mod keeper;
 mod reaction;
@@ -37,7 +39,10 @@ use hallmark_core::{
 };
 use tokio::sync::oneshot;
 
-use self::state::{Caller, Job, Shared, SignJob, TaskJob};
+use self::{
+    job::{Caller, Job, SignJob, TaskJob},
+    state::Shared,
+};
 
 /// How a pool behaves.
 #[derive(Clone, Debug)]

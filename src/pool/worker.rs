@@ -13,8 +13,9 @@ use hallmark_core::{
 
 use super::{
     Signed, Timing,
+    job::{Job, SignJob, TaskJob},
     reaction::{self, Reaction, reaction},
-    state::{Job, Shared, SignJob, TaskJob, deadline_passed, quarantined},
+    state::{Shared, deadline_passed, quarantined},
 };
 
 pub(super) struct Worker {
