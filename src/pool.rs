@@ -149,7 +149,9 @@ impl PoolKey {
     }
 
     fn key_ref(&self) -> KeyRef<'_> {
-        KeyRef { cka_id: &self.cka_id, label: &self.label, public: &self.public, custody: self.custody }
+        // An attestation is checked against roots that the token does not know: before the key gets here.
+        let custody = self.custody.max(Custody::Local);
+        KeyRef { cka_id: &self.cka_id, label: &self.label, public: &self.public, custody }
     }
 }
 

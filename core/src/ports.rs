@@ -67,6 +67,18 @@ pub struct TokenFacts {
     /// How many sessions it can give to workers at once; `None` where it does not say.
     pub max_sessions: Option<usize>,
     pub algs: Vec<Alg>,
+    pub about: TokenAbout,
+}
+
+/// What else a token and the library below it say of themselves, for [`Evidence`]; empty where they say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenAbout {
+    pub manufacturer: String,
+    /// Versions, as `major.minor`, and of a YubiKey `major.minor.patch`.
+    pub firmware: String,
+    pub hardware: String,
+    /// What it is reached through: a PKCS#11 library and its version, or PC/SC.
+    pub module: String,
 }
 
 /// A session that one thread owns.
@@ -84,7 +96,8 @@ pub trait HsmSession: Send {
     /// Destroys both objects of the pair.
     fn destroy(&mut self, key: &KeyRef<'_>) -> Result<(), HsmFault>;
 
-    /// What the token says of the key's birth and protection.
+    /// What the token says of the key's birth and protection, and its maker's attestation where it gives one. Judges
+    /// nothing: neither `key.custody` nor the attestation.
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault>;
 }
 
@@ -102,7 +115,8 @@ pub struct KeyRef<'a> {
     pub cka_id: &'a [u8],
     pub label: &'a str,
     pub public: &'a PublicKey,
-    /// The least that it must show of its birth.
+    /// The least that the token itself must say of its birth: never [`Custody::Attested`], which is not for the token to
+    /// judge.
     pub custody: Custody,
 }
 
@@ -116,7 +130,7 @@ pub struct HsmObject {
     pub has_private: bool,
 }
 
-/// Attributes of the private object (PKCS#11 §4.9); `None` where the module does not know one.
+/// Attributes of the private object (PKCS#11 §4.9), or what amounts to them; `None` where the module does not know one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     pub local: Option<bool>,
@@ -125,10 +139,13 @@ pub struct Evidence {
     pub extractable: Option<bool>,
     pub never_extractable: Option<bool>,
     pub key_gen_mechanism: Option<String>,
+    /// DER certificates: one that the token made for this key with its attestation key, then that of the attestation key
+    /// (on a YubiKey slot f9), and what else leads to the maker's root. Empty where the token attests nothing.
+    pub attestation: Vec<Vec<u8>>,
 }
 
 impl Evidence {
-    /// The strongest custody that the attributes show, or why even [`Custody::Imported`] is not met.
+    /// The strongest custody that the attributes show, whatever the attestation says, or why even [`Custody::Imported`] is not met.
     pub fn custody(&self) -> Result<Custody, &'static str> {
         if self.extractable != Some(false) {
             return Err("it can be extracted (CKA_EXTRACTABLE is not false)");

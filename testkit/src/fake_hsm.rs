@@ -168,6 +168,7 @@ impl FakeToken {
             extractable: Some(extractable),
             never_extractable: Some(false),
             key_gen_mechanism: None,
+            attestation: Vec::new(),
         };
         self.state().objects.push(Object {
             cka_id: cka_id.to_vec(),

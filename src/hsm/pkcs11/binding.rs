@@ -157,10 +157,7 @@ fn sufficient(key: &KeyRef<'_>, evidence: &Evidence) -> Result<Custody, HsmFault
     if shown <= key.custody {
         return Ok(shown);
     }
-    Err(too_weak(match key.custody {
-        Custody::Attested => "it is not attested by the HSM's maker",
-        _ => "it was not generated on this token, or could be read or extracted once",
-    }))
+    Err(too_weak("it was not generated on this token, or could be read or extracted once"))
 }
 
 fn absent(key: &KeyRef<'_>, what: impl std::fmt::Display) -> HsmFault {

@@ -5,8 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cryptoki::slot::{Limit, Slot};
-use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenFacts};
+use cryptoki::{
+    context::Pkcs11,
+    slot::{Limit, Slot, TokenInfo},
+};
+use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenAbout, TokenFacts};
 
 use super::{
     binding::Bindings,
@@ -112,6 +115,7 @@ impl Pkcs11Token {
             model: found.info.as_ref().map(|info| info.model().to_owned()).unwrap_or_default(),
             max_sessions: found.info.as_ref().and_then(|info| sessions_for_workers(info.max_session_count())),
             algs: mechanisms.algs(),
+            about: about(inside.context(), &self.module, found.info.as_ref()),
         };
         let life = self.epochs.begin(&self.module, inside);
         let keeper = inside.context().open_ro_session_no_drop(found.slot).map_err(fault)?;
@@ -209,6 +213,22 @@ impl Epoch {
         self.bindings.clear();
         self.logged_in.store(true, Ordering::Release);
         Ok(())
+    }
+}
+
+/// What token and library say of themselves; nobody is kept from signing by a module that does not say.
+fn about(context: &Pkcs11, module: &Module, token: Option<&TokenInfo>) -> TokenAbout {
+    let library = context.get_library_info().ok();
+    let path = module.path().display();
+    let version = |version: cryptoki::types::Version| format!("{}.{}", version.major(), version.minor());
+    TokenAbout {
+        manufacturer: token.map(|info| info.manufacturer_id().to_owned()).unwrap_or_default(),
+        firmware: token.map(|info| version(info.firmware_version())).unwrap_or_default(),
+        hardware: token.map(|info| version(info.hardware_version())).unwrap_or_default(),
+        module: library.map_or_else(
+            || path.to_string(),
+            |info| format!("{path} ({} {})", info.library_description(), version(info.library_version())),
+        ),
     }
 }
 

@@ -7,7 +7,10 @@ use std::sync::{
 
 use hallmark_core::{
     key::Alg,
-    ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, PinLedgerRefusal, PinVerdict, ResetRefused, TokenFacts},
+    ports::{
+        FaultClass, Hsm, HsmFault, HsmSession, PinLedger, PinLedgerRefusal, PinVerdict, ResetRefused, TokenAbout,
+        TokenFacts,
+    },
 };
 
 use super::{Call, FakeToken, fail, session::FakeSession};
@@ -78,6 +81,7 @@ impl Hsm for FakeHsm {
             model: "fake".into(),
             max_sessions: state.max_sessions,
             algs: Alg::ALL.to_vec(),
+            about: TokenAbout { module: "fake".into(), ..TokenAbout::default() },
         })
     }
 

@@ -75,6 +75,7 @@ impl HsmSession for FakeSession {
             extractable: Some(state.leaky),
             never_extractable: Some(!state.leaky),
             key_gen_mechanism: Some("fake".into()),
+            attestation: Vec::new(),
         };
         let half = state.halving.pop_front();
         state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence, half });
