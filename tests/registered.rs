@@ -40,6 +40,7 @@ fn recording(request_id: &str, client_id: &str) -> RecordRegistrationRequest {
         client: "demo".to_owned(),
         client_id: client_id.to_owned(),
         registration_uri: "https://as.example/register/1".to_owned(),
+        force: false,
     }
 }
 
@@ -108,6 +109,15 @@ async fn a_registration_that_is_posted_leads_to_an_access_token() {
     let again = hallmark(&site, &server, &post);
     assert_eq!(again.status.code(), Some(64), "{}", err(&again));
     assert!(err(&again).contains("--again"), "{}", err(&again));
+    // It would be registered there, and Hallmark would not take it.
+    let again = hallmark(&site, &server, &[&post[..], &["--again", "--answer", "second.json"]].concat());
+    assert_eq!(again.status.code(), Some(64), "{}", err(&again));
+    assert!(err(&again).contains("nothing is sent") && err(&again).contains("--force"), "{}", err(&again));
+    assert_eq!(client(&server.ops()).await.client_id, client_id);
+    let forced = [&post[..], &["--again", "--force", "--answer", "second.json"]].concat();
+    let forced = hallmark(&site, &server, &forced);
+    assert!(forced.status.success(), "{}", err(&forced));
+    assert_ne!(client(&server.ops()).await.client_id, client_id);
 }
 
 /// What people were given is recorded by command; the configuration wins, and a difference is an alarm.
@@ -171,9 +181,49 @@ async fn only_operators_record_and_only_what_can_be_a_client_id() {
     assert_eq!(record(&ops, recording("r2", &long)).await.unwrap().client_id, long);
     assert_eq!(record(&ops, recording("r2", &long)).await.unwrap().client_id, long, "twice is once");
     assert_eq!(record(&ops, recording("r2", "other")).await.unwrap_err().reason, "REQUEST_ID_REUSED");
+    let elsewhere =
+        RecordRegistrationRequest { registration_uri: "https://as.example/2".to_owned(), ..recording("r2", &long) };
+    let reused = record(&ops, elsewhere).await.unwrap_err();
+    assert_eq!(reused.reason, "REQUEST_ID_REUSED", "another place is another request");
     let log = audit_log::read(&site.audit_dir(), "test");
     let outcomes = log.iter().filter(|line| line["event"] == "key-outcome" && line["action"] == "register");
     assert_eq!(outcomes.count(), 1);
+}
+
+/// All signatures would carry another `sub` at once.
+#[tokio::test]
+async fn a_client_id_that_is_in_use_is_replaced_by_force_alone() {
+    let mut site = unregistered("https://as.example/token");
+    site.replace("roles = [\"destroy\"]", "roles = [\"rotate\"]");
+    let server = site.start();
+    server.ready().await;
+    let signs_as = async || claims(&server.app().sign_for("demo").await.unwrap().assertion)["sub"].clone();
+    let ops = server.ops();
+    let record = async |request| ops.clients().record_registration(request).await.map_err(Refusal::from);
+    record(recording("r1", "in-use")).await.unwrap();
+    let refused = record(recording("r2", "typo")).await.unwrap_err();
+    assert_eq!(refused.reason, "GATE_SHUT", "{refused:?}");
+    assert!(refused.message.contains("in-use"), "{refused:?}");
+    let forced = RecordRegistrationRequest { force: true, ..recording("r3", "typo") };
+    let refused = record(forced.clone()).await.unwrap_err();
+    assert_eq!(refused.code, Code::PermissionDenied, "it takes the role `destroy`: {refused:?}");
+    assert_eq!(signs_as().await, "in-use");
+    // The same one again changes nothing that is signed.
+    record(recording("r4", "in-use")).await.unwrap();
+
+    site.replace("roles = [\"rotate\"]", "roles = [\"destroy\"]").write();
+    server.reload();
+    eventually("the operator has the role", PATIENCE, async || record(forced.clone()).await.ok()).await;
+    assert_eq!(signs_as().await, "typo");
+    let refused = hallmark(&site, &server, &["register", "demo", "--client-id", "right"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    assert!(err(&refused).contains("--force"), "{}", err(&refused));
+    let right = hallmark(&site, &server, &["register", "demo", "--client-id", "right", "--force"]);
+    assert!(right.status.success(), "{}", err(&right));
+    assert_eq!(signs_as().await, "right");
+    let log = audit_log::read(&site.audit_dir(), "test");
+    let both = |line: &&Value| line["subject"].as_str().is_some_and(|text| text.contains("right instead of typo"));
+    assert_eq!(log.iter().filter(both).count(), 2, "intent and outcome name both");
 }
 
 /// A registration that one replica recorded is what the others sign with.

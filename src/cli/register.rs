@@ -42,12 +42,17 @@ fn wishes(args: &RegisterArgs) -> Wishes {
     Wishes { name, scope, redirect_uris, contacts }
 }
 
+fn order(args: &RegisterArgs, reason: String) -> Order {
+    let order = Order::new(reason);
+    if args.force { order.force() } else { order }
+}
+
 /// Writes down what people were given.
 async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: bool) -> Result<u8, Failure> {
     let client = args.client.clone();
     let registration = Registration { client, client_id: client_id.to_owned(), registration_uri: None };
     let reason = args.reason.clone().unwrap_or_else(|| "registered by hand".to_owned());
-    let recorded = hallmark.record_registration(registration, Order::new(reason)).await;
+    let recorded = hallmark.record_registration(registration, order(args, reason)).await;
     let (now, advice) = recorded.map_err(|error| failure(&error, &args.client))?;
     if json {
         return Output::json(&json!({ "client": now.name, "client_id": now.client_id, "advice": advice })).print();

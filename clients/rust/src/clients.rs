@@ -58,17 +58,17 @@ impl Client {
         answer.client.map(OAuthClient::from).ok_or_else(|| Error::unexpected("hallmark's answer lacks `client`"))
     }
 
-    /// Writes down what registering a client gave, for an operator with the role `rotate`. Gives the client as it is then,
-    /// and what else there is to know.
+    /// Writes down what registering a client gave, for an operator with the role `rotate`. Where another `client_id` is
+    /// recorded, it takes force, and the role `destroy`. Gives the client as it is then, and what else there is to know.
     pub async fn record_registration(
         &self,
         registration: Registration,
         order: impl Into<Order>,
     ) -> Result<(OAuthClient, Vec<String>), Error> {
-        let Order { request_id, reason, force: _ } = order.into();
+        let Order { request_id, reason, force } = order.into();
         let Registration { client, client_id, registration_uri } = registration;
         let registration_uri = registration_uri.unwrap_or_default();
-        let message = v1::RecordRegistrationRequest { request_id, reason, client, client_id, registration_uri };
+        let message = v1::RecordRegistrationRequest { request_id, reason, client, client_id, registration_uri, force };
         let deadline = self.deadline(None);
         let record = |channel| {
             let request = timed(message.clone(), deadline);

@@ -34,7 +34,8 @@ pub trait KeyStore: Send + Sync + 'static {
     fn end_change<'a>(&'a self, id: &'a str, state: ChangeState, keys: &'a [KeyId]) -> Pending<'a, ()>;
 
     /// Writes down what registering a client gave, in the place of what was there for it; moves the generation by one.
-    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()>;
+    /// Holds only where the stored `client_id` is still `before`; otherwise [`StoreError::Conflict`].
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult, before: Option<&'a str>) -> Pending<'a, ()>;
 
     /// Whether there is anything new to read, and the time. Cheap: meant to be asked several times a second.
     fn pulse(&self) -> Pending<'_, Pulse>;

@@ -38,6 +38,9 @@ pub(in super::super) struct RegisterArgs {
     /// Registers a client that has a client_id already once more
     #[arg(long, requires = "post")]
     pub(in super::super) again: bool,
+    /// Puts the client_id in the place of another one that is recorded; takes role `destroy`
+    #[arg(long)]
+    pub(in super::super) force: bool,
     /// Does not ask
     #[arg(long, requires = "post")]
     pub(in super::super) yes: bool,

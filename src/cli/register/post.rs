@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     answer::{Answer, Keeper},
-    endpoint, printable, printable_lines,
+    endpoint, order, printable, printable_lines,
 };
 use crate::{
     cli::{
@@ -44,6 +44,7 @@ pub(super) async fn run(
     json: bool,
 ) -> Result<u8, Failure> {
     check(args, facts)?;
+    check_replaced(hallmark, args).await?;
     let form = form(application);
     said(&form)?;
     let bearer = args.initial_access_token.as_deref().map(read_secret).transpose()?;
@@ -123,6 +124,18 @@ fn check(args: &RegisterArgs, facts: &Facts) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Hallmark would refuse to record what comes back, and what was registered would be nobody's.
+async fn check_replaced(hallmark: &Client, args: &RegisterArgs) -> Result<(), Failure> {
+    if args.force || !args.again {
+        return Ok(());
+    }
+    let known = hallmark.oauth_client(&args.client).await.map_err(|error| failure(&error, &args.client))?;
+    let Some(id) = known.recorded_client_id else { return Ok(()) };
+    let text =
+        format!("nothing is sent: `{}` is recorded as `{id}`, and would sign as another client at once", known.name);
+    Err(Failure::new(text).hint("if it is to: --again --force, with role `destroy`").with_exit_code(USAGE))
+}
+
 /// What is sent: what the profile asks for, or what it has for versions that need nobody's hands.
 fn form(application: &Application) -> Form {
     let handed = application.handouts.iter().find_map(|(_, handed)| match handed {
@@ -198,11 +211,12 @@ async fn record(hallmark: &Client, args: &RegisterArgs, url: &str, answer: &Answ
         client_id: client_id.clone(),
         registration_uri: answer.registration_uri.clone(),
     };
-    let recorded = hallmark.record_registration(registration, Order::new(reason(args, url))).await;
+    let recorded = hallmark.record_registration(registration, order(args, reason(args, url))).await;
     let (_, advice) = recorded.map_err(|error| {
         let text = format!("it is registered, as `{client_id}`, and that could not be recorded");
         let cause = failure(&error, &args.client).render(false);
-        let hint = format!("hallmark register {} --client-id {}", quoted(&args.client), quoted(&client_id));
+        let force = if args.force { " --force" } else { "" };
+        let hint = format!("hallmark register {} --client-id {}{force}", quoted(&args.client), quoted(&client_id));
         Failure::new(text).because(cause).hint(hint).detail("client_id", client_id.clone())
     })?;
     Ok(advice)

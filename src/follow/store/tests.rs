@@ -50,7 +50,7 @@ impl KeyStore for Told {
         unreachable!("it only reads")
     }
 
-    fn record_registration<'a>(&'a self, _: &'a RegistrationResult) -> Pending<'a, ()> {
+    fn record_registration<'a>(&'a self, _: &'a RegistrationResult, _: Option<&'a str>) -> Pending<'a, ()> {
         unreachable!("it only reads")
     }
 

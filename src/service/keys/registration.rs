@@ -22,6 +22,23 @@ pub struct RegistrationRequest {
     pub client: ClientName,
     pub client_id: String,
     pub registration_uri: Option<String>,
+    /// In the place of another `client_id`; with both, in the audit log.
+    pub force: bool,
+}
+
+impl RegistrationRequest {
+    fn role(&self) -> OperatorRole {
+        if self.force { OperatorRole::Destroy } else { OperatorRole::Rotate }
+    }
+
+    /// Tells a repeated request from another one with the same id. No part has a line break in it.
+    fn describe(&self) -> String {
+        let mut text = format!("register {}", self.client_id);
+        if let Some(uri) = &self.registration_uri {
+            text += &format!("\nat {uri}");
+        }
+        text + if self.force { "\nforce" } else { "" }
+    }
 }
 
 impl Keys {
@@ -32,12 +49,11 @@ impl Keys {
         caller: &Caller,
         request: RegistrationRequest,
     ) -> Result<Vec<String>, Error> {
-        self.authorise(caller, OperatorRole::Rotate)?;
+        self.authorise(caller, request.role())?;
         check_request_id(&request.request_id)?;
         self.check_registration(&request)?;
-        let RegistrationRequest { request_id, reason, client, client_id, .. } = &request;
-        let what = format!("register {client_id}");
-        let change = self.new_change(caller, client.clone(), request_id, reason, what);
+        let RegistrationRequest { request_id, reason, client, .. } = &request;
+        let change = self.new_change(caller, client.clone(), request_id, reason, request.describe());
         let this = self.clone();
         // It goes on where the caller hangs up.
         let work = async move { this.record_once(request, change).await };
@@ -68,20 +84,9 @@ impl Keys {
         let who = change.operator.clone();
         let Begun::Go(change) = self.begin(change).await? else { return Ok(self.registration_advice(&request)) };
         let author = Author { who: &who, change: &change.id, reason: &change.reason };
-        let subject = format!("{} as {}", request.client, request.client_id);
-        let result = RegistrationResult {
-            client: request.client.clone(),
-            client_id: request.client_id.clone(),
-            registration_uri: request.registration_uri.clone(),
-            recorded: self.now(),
-        };
-        let store = self.context.keyring.store();
-        let recorded = self
-            .audited(&author, "register", &subject, async {
-                store.record_registration(&result).await.map_err(store_error)
-            })
-            .await;
+        let recorded = self.write_registration(&request, &author).await;
         let state = if recorded.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
+        let store = self.context.keyring.store();
         let ended = store.end_change(&change.id, state, &[]).await.map_err(store_error);
         recorded?;
         ended?;
@@ -91,9 +96,51 @@ impl Keys {
         Ok(self.registration_advice(&request))
     }
 
+    async fn write_registration(&self, request: &RegistrationRequest, author: &Author<'_>) -> Result<(), Error> {
+        // What another replica recorded counts too; what comes in between, the store refuses.
+        self.reload().await?;
+        let before = self.registration(&request.client).map(|result| result.client_id);
+        self.check_replaced(request, before.as_deref())?;
+        let mut subject = format!("{} as {}", request.client, request.client_id);
+        if let Some(before) = before.as_ref().filter(|before| **before != request.client_id) {
+            subject += &format!(" instead of {before}");
+        }
+        let result = RegistrationResult {
+            client: request.client.clone(),
+            client_id: request.client_id.clone(),
+            registration_uri: request.registration_uri.clone(),
+            recorded: self.now(),
+        };
+        let store = self.context.keyring.store();
+        self.audited(author, "register", &subject, async {
+            store.record_registration(&result, before.as_deref()).await.map_err(store_error)
+        })
+        .await
+    }
+
+    /// Another `client_id` than the one in use makes every assertion of the client another's at once.
+    fn check_replaced(&self, request: &RegistrationRequest, before: Option<&str>) -> Result<(), Error> {
+        let Some(before) = before.filter(|before| *before != request.client_id && !request.force) else {
+            return Ok(());
+        };
+        // What the configuration has is what it signs with already.
+        if self.configured_client_id(&request.client).as_deref() == Some(request.client_id.as_str()) {
+            return Ok(());
+        }
+        let text = format!(
+            "`{}` is recorded as `{}`, and would sign as another client at once; `--force` goes through",
+            request.client,
+            shortened(before)
+        );
+        Err(Error::new(Reason::GateShut, text))
+    }
+
+    fn configured_client_id(&self, client: &ClientName) -> Option<String> {
+        self.context.registry.load().clients.get(client).and_then(|client| client.client_id.clone())
+    }
+
     fn registration_advice(&self, request: &RegistrationRequest) -> Vec<String> {
-        let registered = self.context.registry.load();
-        let configured = registered.clients.get(&request.client).and_then(|client| client.client_id.as_deref());
+        let configured = self.configured_client_id(&request.client);
         let Some(configured) = configured.filter(|configured| *configured != request.client_id) else {
             return Vec::new();
         };
@@ -102,4 +149,10 @@ impl Keys {
             request.client
         )]
     }
+}
+
+/// Some have kilobytes, and an error's text has its bound.
+fn shortened(client_id: &str) -> String {
+    let short: String = client_id.chars().take(80).collect();
+    if short.len() < client_id.len() { short + "…" } else { short }
 }

@@ -56,8 +56,8 @@ impl KeyStore for HeldStore {
         self.inner.end_change(id, state, keys)
     }
 
-    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
-        self.inner.record_registration(result)
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult, before: Option<&'a str>) -> Pending<'a, ()> {
+        self.inner.record_registration(result, before)
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {

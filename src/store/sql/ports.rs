@@ -46,8 +46,8 @@ impl KeyStore for Store {
         call!(self, connection => changes::end(connection, id, state, keys))
     }
 
-    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
-        call!(self, connection => registrations::write(connection, result))
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult, before: Option<&'a str>) -> Pending<'a, ()> {
+        call!(self, connection => registrations::write(connection, result, before))
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {

@@ -20,12 +20,23 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Vec<Registration
     all.map_err(|e| unavailable(&e))?.into_iter().map(result).collect()
 }
 
-/// Puts `result` in the place of what was there for its client.
-pub(super) async fn write(connection: &mut Connection, result: &RegistrationResult) -> Result<(), StoreError> {
+/// Puts `result` in the place of what was there for its client, if that is still the client_id `before`.
+pub(super) async fn write(
+    connection: &mut Connection,
+    result: &RegistrationResult,
+    before: Option<&str>,
+) -> Result<(), StoreError> {
     let mut tx = connection.begin_with(BEGIN_WRITE).await.map_err(|e| unavailable(&e))?;
     // First, as with every change of records.
     let moved = sqlx::query("UPDATE store_state SET generation = generation + 1").execute(&mut *tx).await;
     moved.map_err(|e| unavailable(&e))?;
+    // Nobody else writes one before this transaction ends: it has the row that changes queue for.
+    let there = sqlx::query_scalar::<_, String>("SELECT client_id FROM registrations WHERE client = $1");
+    let there = there.bind(result.client.as_str()).fetch_optional(&mut *tx).await.map_err(|e| unavailable(&e))?;
+    if there.as_deref() != before {
+        let text = format!("another client_id was recorded for `{}` meanwhile", result.client);
+        return Err(StoreError::Conflict(text));
+    }
     let write = sqlx::query(
         "INSERT INTO registrations (client, client_id, registration_uri, recorded) VALUES ($1, $2, $3, $4)
          ON CONFLICT (client) DO UPDATE SET client_id = excluded.client_id,

@@ -54,6 +54,7 @@ impl Operation for v1::RecordRegistrationRequest {
             client: name("client", &self.client)?,
             client_id: self.client_id,
             registration_uri: text("registration_uri", self.registration_uri)?,
+            force: self.force,
         })
     }
 }

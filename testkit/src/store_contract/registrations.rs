@@ -12,19 +12,23 @@ pub(super) async fn the_last_registration_holds(store: &impl KeyStore) {
     assert_eq!(kept().await, []);
     let [b, a] = [of("b", "id of b"), of("a", &"é\"'".repeat(2000))];
     let a = RegistrationResult { registration_uri: None, ..a };
-    store.record_registration(&b).await.unwrap();
+    store.record_registration(&b, None).await.unwrap();
     assert_eq!(generation().await, first + 1, "others must see it");
-    store.record_registration(&a).await.unwrap();
+    store.record_registration(&a, None).await.unwrap();
     assert_eq!(kept().await, [a.clone(), b.clone()], "registrations come by client, byte for byte");
     let again = RegistrationResult { recorded: Timestamp::from_millis(8), ..of("a", "id of a") };
-    store.record_registration(&again).await.unwrap();
+    for other in [None, Some("id of b")] {
+        let refused = store.record_registration(&again, other).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "nobody replaces what he did not see: {refused:?}");
+    }
+    store.record_registration(&again, Some(&a.client_id)).await.unwrap();
     assert_eq!(kept().await, [again, b], "a client has one registration: the last");
     assert_eq!(generation().await, first + 3);
 }
 
 pub(super) async fn survive<S: KeyStore>(store: S, reopen: impl AsyncFn(S) -> S) -> Result<S, StoreError> {
     let result = of("c", "id of c");
-    store.record_registration(&result).await?;
+    store.record_registration(&result, None).await?;
     let store = reopen(store).await;
     assert_eq!(store.records().await?.registrations, [result], "registrations must survive");
     Ok(store)

@@ -167,8 +167,8 @@ impl KeyStore for TestStore {
         Box::pin(self.write(self.inner.end_change(id, state, keys)))
     }
 
-    fn record_registration<'a>(&'a self, result: &'a RegistrationResult) -> Pending<'a, ()> {
-        Box::pin(self.write(self.inner.record_registration(result)))
+    fn record_registration<'a>(&'a self, result: &'a RegistrationResult, before: Option<&'a str>) -> Pending<'a, ()> {
+        Box::pin(self.write(self.inner.record_registration(result, before)))
     }
 
     fn pulse(&self) -> Pending<'_, Pulse> {
