@@ -1,4 +1,5 @@
-//! The only door to an HSM: worker threads that own its sessions, behind a bounded queue that knows deadlines.
+//! The only door to an HSM: worker threads that own its sessions, behind a bounded queue that knows
+//! deadlines, and that is fair between workloads.
 //!
 //! One pool serves one HSM, so that a slow one never holds up a fast one. These parts share [`state::Shared`], where the
 //! [`job`]s wait:
@@ -15,6 +16,7 @@ mod busy;
 mod job;
 mod judge;
 mod keeper;
+mod queue;
 mod reaction;
 mod state;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod watchdog;
 mod worker;
 
 use std::{
+    hash::Hash,
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -43,6 +46,8 @@ use self::{
     job::{Caller, Job, SignJob, TaskJob},
     state::Shared,
 };
+
+pub use self::queue::Flow;
 
 /// How a pool behaves.
 #[derive(Clone, Debug)]
@@ -77,6 +82,21 @@ impl Settings {
             give_up_after: Duration::from_secs(300),
         }
     }
+}
+
+impl Settings {
+    /// How many signatures may wait.
+    fn places(&self) -> usize {
+        self.queue_per_worker * self.workers
+    }
+}
+
+/// What waits before an HSM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    pub jobs: usize,
+    /// Workloads that they are of; Hallmark's own count as one.
+    pub flows: usize,
 }
 
 /// Sees what happens in a pool; for metrics. Called from the pool's threads, so it must not block.
@@ -217,19 +237,26 @@ impl Pool {
         Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
-    /// Signs `input` with `key`, verifies the signature with the published public key, and gives both back.
+    /// The line in which what `who` asks for waits: the same for the same, as long as this pool lives.
+    pub fn flow(&self, who: impl Hash) -> Flow {
+        self.shared.flow(who)
+    }
+
+    /// Signs `input` with `key` for Hallmark itself, verifies the signature with the published public key, and gives
+    /// both back.
     ///
     /// Refuses at once what can't be done by `deadline`, and what an HSM that is down can't do at all.
     pub async fn sign(&self, key: Arc<PoolKey>, input: SigningInput, deadline: Instant) -> Result<Signed, Error> {
         // Nobody waits any more where this fails.
-        self.sign_then(key, input, deadline, |result, answer| drop(answer.send(result))).await
+        self.sign_then(Flow::HOUSE, key, input, deadline, |result, answer| drop(answer.send(result))).await
     }
 
-    /// As [`Pool::sign`], with `then` called on the worker's thread: it makes the answer of the result, then or later
+    /// As [`Pool::sign`], in the line of `flow`, and with `then` called on the worker's thread: it makes the answer of the result, then or later
     /// and wherever it likes, so that the caller is woken once. It is called for every input (on this thread where
     /// the HSM can't do it at all), and must not block.
     pub async fn sign_then<T: Send + 'static>(
         &self,
+        flow: Flow,
         key: Arc<PoolKey>,
         input: SigningInput,
         deadline: Instant,
@@ -240,7 +267,7 @@ impl Pool {
         }
         let (answer, answered) = oneshot::channel();
         let reply = Box::new(Caller { answer, then });
-        self.shared.submit(Job::Sign(SignJob { key, input, deadline, queued_at: Instant::now(), reply }));
+        self.shared.submit(Job::Sign(SignJob { flow, key, input, deadline, queued_at: Instant::now(), reply }));
         tokio::select! {
             biased;
             answer = answered => answer.map_err(|_| Error::internal("a worker dropped its job"))?,
@@ -256,7 +283,17 @@ impl Pool {
 
     /// Refuses what [`Pool::sign`] would refuse at once, as far as can be known before. Changes nothing.
     pub fn check(&self, key: &PoolKey, deadline: Instant) -> Result<(), Error> {
-        self.shared.check(key.id, deadline)
+        self.check_for(Flow::HOUSE, key, deadline)
+    }
+
+    /// The same for [`Pool::sign_then`].
+    pub fn check_for(&self, flow: Flow, key: &PoolKey, deadline: Instant) -> Result<(), Error> {
+        self.shared.check(flow, key.id, deadline)
+    }
+
+    /// What waits now.
+    pub fn waiting(&self) -> Waiting {
+        self.shared.waiting()
     }
 
     /// Makes a key pair on the HSM. RSA takes seconds.
@@ -341,7 +378,8 @@ impl Pool {
         run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.shared.submit(Job::Task(TaskJob::new(run, reply)));
+        let deadline = Instant::now() + self.shared.settings.task_limit;
+        self.shared.submit(Job::Task(TaskJob::new(run, reply, deadline)));
         tokio::select! {
             answer = answer => answer.map_err(|_| Error::internal("a worker dropped its task"))?,
             () = tokio::time::sleep(self.shared.settings.task_limit) => Err(state::task_overdue()),

@@ -12,15 +12,16 @@ use hallmark_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Answer, PoolKey, Signed, state::lock};
+use super::{Answer, PoolKey, Signed, queue::Flow, state::lock};
 
-#[expect(clippy::large_enum_variant, reason = "nearly every job is a signature: a box would cost each an allocation")]
+/// Not in a box: nearly every job is a signature, and it would cost each an allocation.
 pub(super) enum Job {
     Sign(SignJob),
     Task(TaskJob),
 }
 
 pub(super) struct SignJob {
+    pub(super) flow: Flow,
     pub(super) key: Arc<PoolKey>,
     pub(super) input: SigningInput,
     pub(super) deadline: Instant,
@@ -56,6 +57,8 @@ type TaskRun = Box<dyn FnMut(&mut dyn HsmSession) -> Result<(), HsmFault> + Send
 
 /// Anything but a signature. `run` may be called twice and keeps its own result.
 pub(super) struct TaskJob {
+    /// When nobody waits for it any more; orders it behind probes.
+    pub(super) deadline: Instant,
     pub(super) run: TaskRun,
     pub(super) finish: Box<dyn FnOnce(Result<(), Error>) + Send>,
 }
@@ -64,10 +67,12 @@ impl TaskJob {
     pub(super) fn new<T: Send + 'static>(
         mut run: impl FnMut(&mut dyn HsmSession) -> Result<T, HsmFault> + Send + 'static,
         reply: oneshot::Sender<Result<T, Error>>,
+        deadline: Instant,
     ) -> Self {
         let slot = Arc::new(Mutex::new(None));
         let filled = slot.clone();
         Self {
+            deadline,
             run: Box::new(move |session| {
                 let value = run(session)?;
                 *lock(&filled) = Some(value);
@@ -84,6 +89,14 @@ impl TaskJob {
 }
 
 impl Job {
+    /// Whose line it waits in, and until when at most.
+    pub(super) fn place(&self) -> (Flow, Instant) {
+        match self {
+            Self::Sign(job) => (job.flow, job.deadline),
+            Self::Task(job) => (Flow::HOUSE, job.deadline),
+        }
+    }
+
     pub(super) fn fail(self, error: Error) {
         match self {
             Self::Sign(job) => job.reply.finish(Err(error)),

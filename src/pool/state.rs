@@ -1,7 +1,7 @@
 //! What the threads of a pool share: the queue, whether the HSM is up, and the verdicts on faults.
 
 use std::{
-    collections::VecDeque,
+    hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -18,10 +18,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Observer, Settings,
+    Observer, Settings, Waiting,
     busy::{Busy, InCall},
     job::Job,
     judge::{Judge, Verdict},
+    queue::{Flow, Queue},
     reaction,
 };
 
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) observer: Arc<dyn Observer>,
     inner: Mutex<Inner>,
+    flows: RandomState,
     /// Wakes a worker with a session: a job, the loss of the HSM, or the end.
     work: Condvar,
     /// Wakes workers without one: the HSM came up, or the end.
@@ -46,7 +48,7 @@ pub(super) struct Shared {
 }
 
 struct Inner {
-    queue: VecDeque<Job>,
+    queue: Queue<Job>,
     phase: Phase,
     /// Goes up with each loss; what belongs to an older one is dropped.
     epoch: u64,
@@ -69,13 +71,14 @@ impl Shared {
             settings,
             observer,
             inner: Mutex::new(Inner {
-                queue: VecDeque::new(),
+                queue: Queue::default(),
                 phase: Phase::Down(reaction::unavailable(Duration::from_secs(1)).with_detail("not connected yet")),
                 epoch: 0,
                 facts: None,
                 service_time: Duration::ZERO,
                 idle: 0,
             }),
+            flows: RandomState::new(),
             work: Condvar::new(),
             came_up: Condvar::new(),
             keeper: Condvar::new(),
@@ -90,56 +93,98 @@ impl Shared {
 
     // The async side.
 
+    /// The line in which what `who` asks for waits.
+    pub(super) fn flow(&self, who: impl Hash) -> Flow {
+        Flow::of_hash(self.flows.hash_one(who))
+    }
+
     /// Queues a job. One that can't be done fails at once.
     pub(super) fn submit(&self, job: Job) {
         let mut inner = match self.admit(&job) {
             Ok(inner) => inner,
             Err(error) => return job.fail(error),
         };
-        inner.queue.push_back(job);
+        let (flow, deadline) = job.place();
+        let too_many = matches!(job, Job::Sign(_)) && inner.queue.len() >= self.settings.places();
+        let pushed_out = if too_many { inner.queue.push_out(flow) } else { None };
+        let refusal = pushed_out.map(|job| (job, overloaded(self.time_for(&inner, inner.queue.len()))));
+        inner.queue.push(flow, deadline, job);
         let wake = inner.idle > 0;
         drop(inner);
         if wake {
             self.work.notify_one();
         }
+        if let Some((job, error)) = refusal {
+            job.fail(error);
+        }
     }
 
     fn admit(&self, job: &Job) -> Result<MutexGuard<'_, Inner>, Error> {
         if let Job::Sign(job) = job {
-            return self.admit_signature(job.key.id, job.deadline);
+            return self.admit_signature(job.flow, job.key.id, job.deadline);
         }
         let inner = lock(&self.inner);
         inner.check_up()?;
+        if inner.queue.len_of(Flow::HOUSE) >= self.settings.places() {
+            return Err(overloaded(self.time_for(&inner, inner.queue.len())));
+        }
         Ok(inner)
     }
 
-    fn admit_signature(&self, key: KeyId, deadline: Instant) -> Result<MutexGuard<'_, Inner>, Error> {
+    fn admit_signature(&self, flow: Flow, key: KeyId, deadline: Instant) -> Result<MutexGuard<'_, Inner>, Error> {
         self.check_quarantine(key)?;
         let inner = lock(&self.inner);
         inner.check_up()?;
-        self.check_room(&inner, deadline)?;
+        self.check_room(&inner, flow, deadline)?;
         Ok(inner)
     }
 
     /// What [`Shared::submit`] would say to a signature.
-    pub(super) fn check(&self, key: KeyId, deadline: Instant) -> Result<(), Error> {
-        self.admit_signature(key, deadline).map(drop)
+    pub(super) fn check(&self, flow: Flow, key: KeyId, deadline: Instant) -> Result<(), Error> {
+        self.admit_signature(flow, key, deadline).map(drop)
     }
 
-    /// Refuses early what would only time out in the queue.
-    fn check_room(&self, inner: &Inner, deadline: Instant) -> Result<(), Error> {
-        let now = Instant::now();
+    /// Refuses early what would only time out in the queue, and who has a fair share of a full one.
+    fn check_room(&self, inner: &Inner, flow: Flow, deadline: Instant) -> Result<(), Error> {
+        let (now, waiting) = (Instant::now(), inner.queue.len());
         if deadline <= now {
             return Err(deadline_passed());
         }
-        let waiting = u32::try_from(inner.queue.len()).unwrap_or(u32::MAX);
-        let workers = u32::try_from(self.sessions().max(1)).unwrap_or(1);
-        let wait = inner.service_time.saturating_mul(waiting) / workers;
-        if inner.queue.len() >= self.settings.queue_per_worker * self.settings.workers || now + wait > deadline {
-            let text = format!("the queue before the HSM is too long for the deadline: about {} ms", wait.as_millis());
-            return Err(Error::new(Reason::Overloaded, text).retry_after(wait.max(Duration::from_millis(20))));
+        let full = waiting >= self.settings.places();
+        // Lines are only looked at where it may matter.
+        if !full && now + self.time_for(inner, waiting) * 4 <= deadline {
+            return Ok(());
+        }
+        let wait = self.wait(inner, flow, deadline);
+        if (full && !inner.queue.can_push_out(flow)) || now + Self::patience_for(inner, wait) > deadline {
+            return Err(overloaded(wait));
         }
         Ok(())
+    }
+
+    /// How long one more of `flow` would wait: by who is served before it, and by how fast its line moved lately.
+    fn wait(&self, inner: &Inner, flow: Flow, deadline: Instant) -> Duration {
+        let queue = &inner.queue;
+        self.time_for(inner, queue.ahead(flow, deadline)).max(queue.wait_of(flow, deadline))
+    }
+
+    /// How long the workers need for so many jobs, by what they needed lately.
+    fn time_for(&self, inner: &Inner, jobs: usize) -> Duration {
+        let workers = u32::try_from(self.sessions().max(1)).unwrap_or(1);
+        inner.service_time.saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX)) / workers
+    }
+
+    /// How far the deadline of a job must be that waits so long. Under a flood all that are let in only just fit: without
+    /// some slack half of them would be signed for nobody. One that need not wait is always let in, or an HSM that was
+    /// slow once would never be seen to be fast again.
+    fn patience_for(inner: &Inner, wait: Duration) -> Duration {
+        if wait.is_zero() { wait } else { wait + wait / 8 + inner.service_time }
+    }
+
+    /// How many jobs wait, and of how many workloads.
+    pub(super) fn waiting(&self) -> Waiting {
+        let inner = lock(&self.inner);
+        Waiting { jobs: inner.queue.len(), flows: inner.queue.flows() }
     }
 
     fn check_quarantine(&self, key: KeyId) -> Result<(), Error> {
@@ -217,7 +262,7 @@ impl Shared {
             if inner.epoch != epoch {
                 return None;
             }
-            if let Some(job) = inner.queue.pop_front() {
+            if let Some(job) = inner.queue.pop() {
                 return Some(job);
             }
             inner.idle += 1;
@@ -383,6 +428,12 @@ impl Inner {
 /// Locks, whatever became of the thread that held it last: what is inside is consistent between statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says to come back when those are done who would be served before.
+fn overloaded(wait: Duration) -> Error {
+    let text = format!("the queue before the HSM is too long for the deadline: about {} ms", wait.as_millis());
+    Error::new(Reason::Overloaded, text).retry_after(wait.max(Duration::from_millis(20)))
 }
 
 pub(super) fn deadline_passed() -> Error {

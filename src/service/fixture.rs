@@ -121,7 +121,7 @@ pub(super) fn client(hsms: &[HsmName]) -> Client {
     }
 }
 
-fn workload() -> Workload {
+pub(super) fn workload() -> Workload {
     Workload {
         id: "dns:w.example".parse().unwrap(),
         clients: vec!["c".parse().unwrap()],
@@ -137,7 +137,7 @@ fn operator(id: &str) -> (Identity, Vec<OperatorRole>) {
 }
 
 #[derive(Debug)]
-struct StillClock;
+pub(super) struct StillClock;
 
 impl Clock for StillClock {
     fn now(&self) -> Timestamp {
@@ -145,7 +145,7 @@ impl Clock for StillClock {
     }
 }
 
-struct Blind;
+pub(super) struct Blind;
 
 impl Observer for Blind {
     fn fault(&self, _: &HsmName, _: &HsmFault) {}

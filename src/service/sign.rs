@@ -77,12 +77,12 @@ impl Sign {
         let (line, key, pool) = self.choose(client, alg, &keys)?;
         drop(keys);
         certificate::check(client, key.validity(), context.clock.now())?;
-        let who = grant.identity().to_string();
+        let (flow, who) = (pool.flow(grant.identity()), grant.identity().to_string());
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
         let input = assertion::prepare(grant, client, key.header())?;
 
         // Nothing that the pool would not even queue is recorded as about to be done: an outage must not fill the disk.
-        pool.check(&key, deadline).inspect_err(|error| {
+        pool.check_for(flow, &key, deadline).inspect_err(|error| {
             self.refusals.record(&Refused { request: request_id, who: &who, client: client.name.as_str() }, error);
         })?;
         let signing = Signing {
@@ -98,7 +98,7 @@ impl Sign {
         let waiting = Waiting(intent.clone());
         let job = Job { context: context.clone(), intent, line: line.clone(), key: key.clone() };
         let signed =
-            pool.sign_then(key.clone(), input, deadline, move |signed, answer| job.finish(signed, answer)).await;
+            pool.sign_then(flow, key.clone(), input, deadline, move |signed, answer| job.finish(signed, answer)).await;
         if let (Err(error), Some(intent)) = (&signed, waiting.0.take()) {
             // The job has not ended yet, and what comes of it is not given out.
             context.audit.append(intent.outcome(Err(error))).map_err(audit_unavailable)?;

@@ -1,3 +1,5 @@
+mod fair;
+
 use std::sync::atomic::Ordering;
 
 use hallmark_core::{policy::Claims, ports::FaultClass};
