@@ -19,6 +19,8 @@ impl Dev {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start("dev", folder.path(), HALLMARK, |command| {
             command.args(["dev", "--ephemeral", "--json", "--exit-with-stdin"]).args(options);
+            // Its own folder goes there: it can't remove it when it is killed, as it is at the end of most tests.
+            command.env("TMPDIR", folder.path());
         });
         let line = process.line();
         let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
