@@ -222,38 +222,16 @@ async fn what_is_refused_leaves_nothing_on_the_token() {
     let p12 = clinic.pack("one", &[]);
     let file = ["--pkcs12", p12.as_str()];
 
+    let with_other = |clinic: &Clinic| {
+        let words = ["keys", "import", "ec", "--config", "hallmark.toml", "--hsm", "soft", "--password-file", "other"];
+        clinic.hallmark(&[&words[..], &file, &["--yes"]].concat())
+    };
     clinic.secret("other", "Haselkätzchen");
-    let wrong = clinic.hallmark(&[
-        "keys",
-        "import",
-        "ec",
-        "--pkcs12",
-        &p12,
-        "--config",
-        "hallmark.toml",
-        "--hsm",
-        "soft",
-        "--password-file",
-        "other",
-        "--yes",
-    ]);
+    let wrong = with_other(&clinic);
     let wrong = String::from_utf8(wrong.stderr).unwrap();
     assert!(wrong.contains("the passphrase does not open it") && !wrong.contains("Hasel"), "{wrong}");
     fs::set_permissions(clinic.path("other"), fs::Permissions::from_mode(0o644)).unwrap();
-    let open = clinic.hallmark(&[
-        "keys",
-        "import",
-        "ec",
-        "--pkcs12",
-        &p12,
-        "--config",
-        "hallmark.toml",
-        "--hsm",
-        "soft",
-        "--password-file",
-        "other",
-        "--yes",
-    ]);
+    let open = with_other(&clinic);
     assert!(String::from_utf8_lossy(&open.stderr).contains("hint: chmod 600"), "{open:?}");
 
     let local = clinic.refused("demo", file, &["--yes"]);
