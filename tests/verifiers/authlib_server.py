@@ -1,11 +1,7 @@
 """A real authorization server (Authlib on Flask) on loopback. README.md has the contract."""
 
-import argparse
 import json
 import os
-import signal
-import sys
-import threading
 import urllib.request
 from dataclasses import dataclass
 
@@ -16,35 +12,20 @@ from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidScopeError
 from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
-from flask import Flask, g, jsonify, request
+from flask import g, jsonify, request
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from werkzeug.serving import WSGIRequestHandler, make_server
+
+from serving import emit, serve
 
 # Authlib's own choice is RS256 and ES256; the other two are admitted per client.
 ALGORITHMS = ["RS256", "RS384", "ES256", "ES384"]
-STDOUT = threading.Lock()
 AUTH_METHOD = JWTBearerClientAssertion.CLIENT_AUTH_METHOD
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="default: the system chooses")
-    parser.add_argument("--watch-stdin", action="store_true", help="exit when standard input closes")
-    options = parser.parse_args()
-
-    app = Flask(__name__)
-    server = make_server("127.0.0.1", options.port, app, threaded=True, request_handler=QuietHandler)
-    issuer = f"http://127.0.0.1:{server.server_port}"
-    add_routes(app, issuer)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
-    if options.watch_stdin:
-        threading.Thread(target=exit_at_end_of_stdin, daemon=True).start()
-    emit({"issuer": issuer, "token_endpoint": f"{issuer}/token", "control": f"{issuer}/control"})
-    server.serve_forever()
+    serve(__doc__, add_routes)
 
 
 @dataclass
@@ -108,12 +89,8 @@ class Grant(ClientCredentialsGrant):
             raise InvalidScopeError()
 
 
-class QuietHandler(WSGIRequestHandler):
-    def log_request(self, *_):
-        """Requests are reported as events; an access log would only repeat them."""
-
-
 def add_routes(app, issuer):
+    """At the root: the issuer is the origin."""
     clients = {}
     server = AuthorizationServer(app, query_client=clients.get, save_token=lambda token, request: None)
     server.register_client_auth_method(AUTH_METHOD, Assertion(issuer))
@@ -140,6 +117,8 @@ def add_routes(app, issuer):
         clients[client.client_id] = client
         return jsonify(client_id=client.client_id), 201
 
+    return {"issuer": issuer, "token_endpoint": f"{issuer}/token", "control": f"{issuer}/control"}
+
 
 def fetch_jwks(url):
     """Fetched anew for each token request: nothing is cached here."""
@@ -151,17 +130,6 @@ def fetch_jwks(url):
         raise InvalidClientError(description=f"cannot fetch the client's JWKS: {error}") from error
     emit({"event": "jwks_fetch", "url": url, "status": 200})
     return keys
-
-
-def emit(value):
-    """Prints one line of JSON, whole even when two requests end at the same time."""
-    with STDOUT:
-        print(json.dumps(value), flush=True)
-
-
-def exit_at_end_of_stdin():
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

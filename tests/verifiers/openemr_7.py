@@ -5,21 +5,16 @@ each token request, takes the first RSA key of it whatever the `kid` says, and t
 to verify.
 """
 
-import argparse
 import json
-import os
 import secrets
-import signal
-import sys
-import threading
 import urllib.request
 
 import jwt
-from flask import Flask, jsonify, request
-from werkzeug.serving import WSGIRequestHandler, make_server
+from flask import jsonify, request
+
+from serving import emit, serve
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-STDOUT = threading.Lock()
 # LooseValidAt's leeway, in seconds.
 LEEWAY = 60
 # The column in jwt_grant_history.
@@ -27,23 +22,13 @@ LONGEST_JTI = 100
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="default: the system chooses")
-    parser.add_argument("--watch-stdin", action="store_true", help="exit when standard input closes")
-    options = parser.parse_args()
+    serve(__doc__, add_routes)
 
-    app = Flask(__name__)
-    server = make_server("127.0.0.1", options.port, app, threaded=True, request_handler=QuietHandler)
-    issuer = f"http://127.0.0.1:{server.server_port}/oauth2/default"
+
+def add_routes(app, origin):
+    issuer = f"{origin}/oauth2/default"
     OpenEmr(f"{issuer}/token").add_routes(app)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
-    if options.watch_stdin:
-        threading.Thread(target=exit_at_end_of_stdin, daemon=True).start()
-    control = f"http://127.0.0.1:{server.server_port}/control"
-    emit({"issuer": issuer, "token_endpoint": f"{issuer}/token", "control": control})
-    server.serve_forever()
+    return {"issuer": issuer, "token_endpoint": f"{issuer}/token", "control": f"{origin}/control"}
 
 
 class Refused(Exception):
@@ -116,22 +101,6 @@ def first_rsa_key(url):
         if key["kty"] == "RSA":
             return jwt.PyJWK(key, algorithm="RS384").key
     raise Refused("no RSA key in the JWKS")
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_request(self, *_):
-        """Requests are reported as events; an access log would only repeat them."""
-
-
-def emit(value):
-    """Prints one line of JSON, whole even when two requests end at the same time."""
-    with STDOUT:
-        print(json.dumps(value), flush=True)
-
-
-def exit_at_end_of_stdin():
-    sys.stdin.buffer.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":
