@@ -132,4 +132,5 @@ fn attributes(session: &Session, handle: ObjectHandle, wanted: &[AttributeType])
 }
 
 /// How many handles one `C_FindObjects` asks for: a network HSM takes a round trip for each.
+// Unwrap safety: 256 is not zero, and the compiler evaluates it.
 const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
