@@ -1,15 +1,25 @@
 //! A look at the store from beside the server that has it: takes no lock, changes nothing.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use hallmark_core::ports::StoreError;
 use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::time::timeout;
 
 use super::{PostgresOptions, postgres, unavailable};
 
 /// Whether the PIN of `source` was tried on `token` and not accepted, or its try is under way: see
 /// [`PinLedger`](hallmark_core::ports::PinLedger).
 pub async fn pin_is_marked(store: &PostgresOptions, token: &str, source: &str) -> Result<bool, StoreError> {
+    within(LONGEST_LOOK, look(store, token, source)).await
+}
+
+async fn within<T>(limit: Duration, look: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable(format!("no answer within {limit:?}"));
+    timeout(limit, look).await.map_err(late)?
+}
+
+async fn look(store: &PostgresOptions, token: &str, source: &str) -> Result<bool, StoreError> {
     let marked = if store.url.starts_with("sqlite:") {
         let options = SqliteConnectOptions::from_str(&store.url).map_err(|e| unavailable(&e))?;
         let options = options.read_only(true).create_if_missing(false).disable_statement_logging();
@@ -24,3 +34,21 @@ pub async fn pin_is_marked(store: &PostgresOptions, token: &str, source: &str) -
 }
 
 const MARKED: &str = "SELECT count(*) FROM login_attempts WHERE token = $1 AND source = $2 AND marked = 1";
+/// A database that takes the connection and then says nothing would be waited for without end.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As behind a proxy whose database is gone.
+    #[tokio::test]
+    async fn a_silent_database_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://hallmark@{}/hallmark?sslmode=disable", listener.local_addr().unwrap());
+        let options = PostgresOptions { url, password_file: None, instance: String::new(), lease: LONGEST_LOOK };
+        let limit = Duration::from_millis(50);
+        let why = within(limit, look(&options, "serial", "source")).await.unwrap_err().to_string();
+        assert!(why.contains("no answer within 50ms"), "{why}");
+    }
+}

@@ -1,5 +1,7 @@
 //! What can be seen from here: the JWKS URL, and what the authorization server's host says of itself.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use hallmark_client::{Client, OAuthClient};
 use hallmark_core::{
@@ -8,7 +10,7 @@ use hallmark_core::{
     time::Timestamp,
 };
 use serde_json::Value;
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, time::timeout};
 
 use super::timestamp;
 use crate::{
@@ -120,7 +122,9 @@ async fn private(url: &str) -> Option<std::net::IpAddr> {
         (false, "https") => format!("{authority}:443"),
         (false, _) => format!("{authority}:80"),
     };
-    let addresses: Vec<_> = lookup_host(with_port).await.ok()?.map(|address| address.ip()).collect();
+    // A name server that says nothing keeps the system asking for half a minute, and it is a doubt alone.
+    let found = timeout(LONGEST_LOOKUP, lookup_host(with_port)).await.ok()?.ok()?;
+    let addresses: Vec<_> = found.map(|address| address.ip()).collect();
     addresses.iter().find(|address| !is_private(address)).map_or(addresses.first().copied(), |_| None)
 }
 
@@ -163,6 +167,8 @@ fn next(error: &Unseen, client: &str) -> String {
 
 const KINDS: [Kind; 3] = [Kind::Smart, Kind::OpenId, Kind::OAuth];
 const MOST_BASES: usize = 4;
+/// Of one name.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(5);
 /// As `hallmark discover` reads them, but for the CapabilityStatement.
 const LIMITS: Limits = Limits { bytes: 1024 * 1024, redirects: 3, accept: "application/json" };
 
