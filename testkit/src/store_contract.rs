@@ -35,6 +35,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
     certificates::a_confirmation_is_of_the_certificate_that_was_read(&fresh().await).await;
     certificates::an_installation_takes_the_place_of_what_was_read(&fresh().await).await;
     certificates::moves_leave_what_was_confirmed(&fresh().await).await;
+    certificates::two_confirmations_at_once_both_hold(&fresh().await).await;
     records::updates_hold_only_from_the_expected_state(&fresh().await).await;
     records::all_or_nothing(&fresh().await).await;
     records::one_active_key_per_line(&fresh().await).await;

@@ -23,7 +23,8 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Observed time never goes back, for the copy that an update was made from may be older than the last
     /// [`Lead::observe`]: the stored value stays where it is larger. Only `kept_for_ms` is written as given where the
     /// state changes. For the same reason what operators confirmed (`registered`, `rehearsed`) is written only where the
-    /// state stays, and certificates only where the update brings them.
+    /// state stays, and certificates only where the update brings them. Of two confirmations that were made from one
+    /// copy both hold; `registered` goes back to `None` only with new certificates.
     fn apply<'a>(&'a self, insert: &'a [KeyRecord], update: &'a [RecordUpdate]) -> Pending<'a, ()>;
 
     /// Starts an operator's change, or finds the one that came with the same `request_id`. One that was running on a

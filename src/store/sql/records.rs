@@ -75,7 +75,7 @@ pub(super) async fn apply(
 
 async fn overwrite(tx: &mut Connection, update: &RecordUpdate) -> Result<(), StoreError> {
     let RecordUpdate { from, record, chain } = update;
-    let written = bind(sqlx::query(UPDATE), record).bind(from.as_str()).execute(&mut *tx).await;
+    let written = bind(sqlx::query(UPDATE), record).bind(from.as_str()).bind(chain.is_some()).execute(&mut *tx).await;
     if written.map_err(|e| refused(&e, &format!("key `{}`", record.id)))?.rows_affected() == 0 {
         return Err(why_not(tx, update).await?);
     }
@@ -129,15 +129,16 @@ const INSERT: &str = "INSERT INTO keys (id, client, alg, hsm, purpose, cka_id, l
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
 
 /// A `kid` is fixed at birth and never pointed at another key, whatever the new version of the record says. Nor does
-/// observed time go back, unless it starts anew with another state. What operators confirmed is no move's to say.
+/// observed time go back, unless it starts anew with another state. What operators confirmed is no move's to say, and one
+/// confirmation takes back no other that came in meanwhile; new certificates ($24) are registered nowhere.
 const UPDATE: &str = "UPDATE keys SET client = $2, alg = $3, hsm = $4, purpose = $5, cka_id = $6, label = $7,
     kid = $8, spki = $9, state = $10,
     served_for_ms = CASE WHEN served_for_ms > $11 THEN served_for_ms ELSE $11 END,
     created = $12, published = $13, activated = $14, deactivated = $15, retired = $16, compromised = $17,
     destroyed = $18, origin = $19,
     kept_for_ms = CASE WHEN state = $10 AND kept_for_ms > $20 THEN kept_for_ms ELSE $20 END,
-    registered = CASE WHEN state = $10 THEN $21 ELSE registered END,
-    rehearsed = CASE WHEN state = $10 THEN $22 ELSE rehearsed END
+    registered = CASE WHEN state <> $10 THEN registered WHEN $24 THEN $21 ELSE COALESCE($21, registered) END,
+    rehearsed = CASE WHEN state = $10 THEN COALESCE($22, rehearsed) ELSE rehearsed END
     WHERE id = $1 AND state = $23 AND (kid IS NULL OR (kid = $8 AND spki = $9))";
 
 type Sql<'q> = Query<'q, Database, <Database as sqlx::Database>::Arguments>;

@@ -1,7 +1,7 @@
 //! Certificates, which one replica installs while another goes by an older reading.
 
 use hallmark_core::{
-    key::{KeyRecord, KeyState},
+    key::{KeyRecord, KeyState, KeyTimes},
     ports::{KeyStore, RecordUpdate, StoreError},
     time::Timestamp,
 };
@@ -56,6 +56,20 @@ pub(super) async fn moves_leave_what_was_confirmed(store: &impl KeyStore) {
     let moved = |record: &KeyRecord| KeyRecord { state: KeyState::Active, ..record.clone() };
     update(store, KeyState::PreActive, &moved(&read_before)).await.unwrap();
     assert_eq!(read(store).await, [moved(&confirmed(&read_before))], "a move must leave what operators confirmed");
+}
+
+pub(super) async fn two_confirmations_at_once_both_hold(store: &impl KeyStore) {
+    let read_before = KeyRecord { public: Some(public()), certificate_chain: old(), ..record(1) };
+    store.apply(std::slice::from_ref(&read_before), &[]).await.unwrap();
+    let both = confirmed(&read_before);
+    for (registered, rehearsed) in [(both.times.registered, None), (None, both.times.rehearsed)] {
+        let times = KeyTimes { registered, rehearsed, ..read_before.times };
+        update(store, KeyState::PreActive, &KeyRecord { times, ..read_before.clone() }).await.unwrap();
+    }
+    assert_eq!(read(store).await, std::slice::from_ref(&both), "the second replica must not undo what the first did");
+    let installed = install(store, &read_before, new()).await.unwrap();
+    let times = KeyTimes { rehearsed: both.times.rehearsed, ..installed.times };
+    assert_eq!(read(store).await, [KeyRecord { times, ..installed }], "new certificates are registered nowhere");
 }
 
 /// What the record is then.
