@@ -218,7 +218,10 @@ async fn a_client_id_that_is_in_use_is_replaced_by_force_alone() {
     let refused = hallmark(&site, &server, &["register", "demo", "--client-id", "right"]);
     assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
     assert!(err(&refused).contains("--force"), "{}", err(&refused));
-    let right = hallmark(&site, &server, &["register", "demo", "--client-id", "right", "--force"]);
+    let force = ["register", "demo", "--client-id", "right", "--force", "--yes"];
+    let asked = hallmark(&site, &server, &force[..5]);
+    assert_eq!(asked.status.code(), Some(64), "nobody to ask: {}", err(&asked));
+    let right = hallmark(&site, &server, &force);
     assert!(right.status.success(), "{}", err(&right));
     assert_eq!(signs_as().await, "right");
     let log = audit_log::read(&site.audit_dir(), "test");

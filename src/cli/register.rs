@@ -13,6 +13,7 @@ use super::{
     Failure,
     args::RegisterArgs,
     connect::{As, connect, failure},
+    consent::{Consent, ask, quoted},
     output::{Output, inert, printable, printable_lines},
 };
 
@@ -42,6 +43,18 @@ fn wishes(args: &RegisterArgs) -> Wishes {
     Wishes { name, scope, redirect_uris, contacts }
 }
 
+/// All signatures carry the new one at once.
+async fn agreed(hallmark: &Client, args: &RegisterArgs, client_id: &str) -> Result<(), Failure> {
+    let command = format!("hallmark register {} --client-id {} --force", quoted(&args.client), quoted(client_id));
+    if Consent::find(args.yes, &command)? == Consent::Given {
+        return Ok(());
+    }
+    let known = hallmark.oauth_client(&args.client).await.map_err(|error| failure(&error, &args.client))?;
+    let before = known.recorded_client_id.as_deref().unwrap_or("nothing");
+    let told = format!("`{}` is recorded as `{before}`; from now on: `{client_id}`\n", known.name);
+    ask(&printable_lines(&told))
+}
+
 fn order(args: &RegisterArgs, reason: String) -> Order {
     let order = Order::new(reason);
     if args.force { order.force() } else { order }
@@ -49,6 +62,9 @@ fn order(args: &RegisterArgs, reason: String) -> Order {
 
 /// Writes down what people were given.
 async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: bool) -> Result<u8, Failure> {
+    if args.force {
+        agreed(hallmark, args, client_id).await?;
+    }
     let client = args.client.clone();
     let registration = Registration { client, client_id: client_id.to_owned(), registration_uri: None };
     let reason = args.reason.clone().unwrap_or_else(|| "registered by hand".to_owned());

@@ -42,7 +42,7 @@ pub(in super::super) struct RegisterArgs {
     #[arg(long)]
     pub(in super::super) force: bool,
     /// Does not ask
-    #[arg(long, requires = "post")]
+    #[arg(long)]
     pub(in super::super) yes: bool,
     /// Sends nothing: records the client_id that was given to you
     #[arg(long, value_name = "ID")]

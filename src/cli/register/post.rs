@@ -215,7 +215,7 @@ async fn record(hallmark: &Client, args: &RegisterArgs, url: &str, answer: &Answ
     let (_, advice) = recorded.map_err(|error| {
         let text = format!("it is registered, as `{client_id}`, and that could not be recorded");
         let cause = failure(&error, &args.client).render(false);
-        let force = if args.force { " --force" } else { "" };
+        let force = if args.force { " --force --yes" } else { "" };
         let hint = format!("hallmark register {} --client-id {}{force}", quoted(&args.client), quoted(&client_id));
         Failure::new(text).because(cause).hint(hint).detail("client_id", client_id.clone())
     })?;
