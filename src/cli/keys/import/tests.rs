@@ -18,6 +18,10 @@ fn certificate(pair: &rcgen::KeyPair) -> Vec<u8> {
 
 /// With few rounds, for a test opens thousands.
 fn pkcs12(keys: &[&rcgen::KeyPair], algorithm: EncryptionAlgorithm) -> Vec<u8> {
+    pkcs12_of(keys, algorithm, 10)
+}
+
+fn pkcs12_of(keys: &[&rcgen::KeyPair], algorithm: EncryptionAlgorithm, rounds: u32) -> Vec<u8> {
     let mut store = KeyStore::new();
     for (number, pair) in keys.iter().enumerate() {
         let key = PrivateKey::from_der(&pair.serialize_der()).unwrap();
@@ -25,8 +29,8 @@ fn pkcs12(keys: &[&rcgen::KeyPair], algorithm: EncryptionAlgorithm) -> Vec<u8> {
         let chain = PrivateKeyChain::new(vec![u8::try_from(number).unwrap()], key, [leaf]);
         store.add_entry(&format!("key {number}"), KeyStoreEntry::PrivateKeyChain(chain));
     }
-    let writer = store.writer(PASSPHRASE).encryption_algorithm(algorithm).encryption_iterations(10);
-    writer.mac_algorithm(MacAlgorithm::HmacSha256).mac_iterations(10).write().unwrap()
+    let writer = store.writer(PASSPHRASE).encryption_algorithm(algorithm).encryption_iterations(rounds);
+    writer.mac_algorithm(MacAlgorithm::HmacSha256).mac_iterations(rounds).write().unwrap()
 }
 
 fn pem_of(label: &str, der: &[u8]) -> String {
@@ -139,6 +143,16 @@ fn work_is_bounded() {
     let der = [&[0x30, u8::try_from(scheme.len() + 18).unwrap()], scheme.as_slice(), &[4, 16], &[0; 16]].concat();
     let said = from_pem(&pem_of("ENCRYPTED PRIVATE KEY", &der));
     assert!(said.contains("ten million rounds"), "{said}");
+}
+
+/// The library takes them as one round. Those of a bag inside an encrypted part can't be seen before it is opened.
+#[test]
+fn counts_below_one_neither_hang_nor_panic() {
+    for rounds in [0, u32::MAX] {
+        let file = pkcs12_of(&[&key()], EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc, rounds);
+        let taken = said(pkcs12::contents(&file, PASSPHRASE));
+        assert!(taken.starts_with("taken: the P-256 key"), "{taken}");
+    }
 }
 
 /// Changes some bytes, or cuts the end off.
