@@ -17,6 +17,7 @@ use crate::{
     certificate::{self, request},
     client::Client,
     error::{Error, Reason},
+    evidence,
     key::{Alg, Kid, Purpose},
     policy::{Claims, Grant},
     profile::{Iss, Makes},
@@ -27,8 +28,8 @@ use crate::{
 /// Everything that an HSM is ever asked to sign. Only this crate can make one, and no RPC signs bytes.
 ///
 /// Most verifiers ignore `typ`, so any JWS under a client's key could pass for an assertion. What is signed with one is an
-/// assertion; a software statement, whose audience is not one of assertions; or DER, which is no JOSE input. The pool
-/// holds each input to its [`SigningInput::purpose`].
+/// assertion; a software statement, whose audience is not one of assertions; DER or proof of possession, which are no JOSE
+/// input. Evidence and probes are signed with custody keys, which are in no client's JWKS. The pool holds each input to its [`SigningInput::purpose`].
 #[derive(Debug)]
 pub enum SigningInput {
     /// A client assertion (RFC 7523 §2.2), under the client's key.
@@ -39,6 +40,10 @@ pub enum SigningInput {
     CertificateRequest(request::Request),
     /// A certificate that signs itself (RFC 5280), under the key that it is for.
     Certificate(request::SelfSigned),
+    /// Proof that a key is at hand, under that key. No JOSE input.
+    Possession(evidence::Possession),
+    /// Evidence of a key's custody, under the custody key.
+    Evidence(evidence::Draft),
     /// Proof that the HSM still signs, under the custody key.
     Probe(Probe),
 }
@@ -158,6 +163,8 @@ impl SigningInput {
             Self::SoftwareStatement(_) => "software-statement",
             Self::CertificateRequest(_) => "certificate-request",
             Self::Certificate(_) => "certificate",
+            Self::Possession(_) => "possession",
+            Self::Evidence(_) => "evidence",
             Self::Probe(_) => "probe",
         }
     }
@@ -168,7 +175,8 @@ impl SigningInput {
             Self::Assertion(_) | Self::SoftwareStatement(_) | Self::CertificateRequest(_) | Self::Certificate(_) => {
                 Purpose::Assertion
             }
-            Self::Probe(_) => Purpose::Custody,
+            Self::Possession(possession) => possession.purpose(),
+            Self::Evidence(_) | Self::Probe(_) => Purpose::Custody,
         }
     }
 
@@ -180,6 +188,8 @@ impl SigningInput {
             Self::SoftwareStatement(draft) => return draft.encode(now, jti),
             Self::CertificateRequest(request) => request.content().to_vec(),
             Self::Certificate(certificate) => certificate.encode(now, random)?,
+            Self::Possession(possession) => possession.message().to_vec(),
+            Self::Evidence(draft) => return draft.encode(now, jti),
             Self::Probe(_) => format!("hallmark-probe-v1\0{jti}").into_bytes(),
         };
         Ok(ToBeSigned { bytes, stamp: Stamp { jti, issued_at: now, expires_at: now } })

@@ -27,7 +27,7 @@ use crate::{
     time::Timestamp,
 };
 
-mod algorithm;
+pub(crate) mod algorithm;
 pub mod chain;
 pub mod request;
 
@@ -102,7 +102,7 @@ impl Validity {
         decode(chain.first()?).ok().map(|leaf| Self::of(&leaf))
     }
 
-    fn of(decoded: &x509_cert::Certificate) -> Self {
+    pub(crate) fn of(decoded: &x509_cert::Certificate) -> Self {
         let validity = decoded.tbs_certificate().validity();
         let secs = |time: &Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
         Self {
@@ -192,12 +192,12 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-fn decode(der: &[u8]) -> Result<x509_cert::Certificate, InvalidCertificate> {
+pub(crate) fn decode(der: &[u8]) -> Result<x509_cert::Certificate, InvalidCertificate> {
     x509_cert::Certificate::from_der(der).map_err(|error| InvalidCertificate(error.to_string()))
 }
 
 /// The public key in a certificate, where it is of a kind that Hallmark signs with.
-fn public_key(decoded: &x509_cert::Certificate) -> Option<PublicKey> {
+pub(crate) fn public_key(decoded: &x509_cert::Certificate) -> Option<PublicKey> {
     let spki = der::Encode::to_der(decoded.tbs_certificate().subject_public_key_info()).ok()?;
     PublicKey::from_spki(&spki).ok()
 }

@@ -134,6 +134,17 @@ pub enum Custody {
     Imported,
 }
 
+impl Custody {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attested => "attested",
+            Self::Local => "local",
+            Self::Imported => "imported",
+        }
+    }
+}
+
 /// Who answers at a client's JWKS URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

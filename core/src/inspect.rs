@@ -22,6 +22,7 @@ mod keyset;
 mod signature;
 mod text;
 
+pub(crate) use self::keyset::public as public_key_of;
 pub use self::{
     compact::Part,
     keyset::{KeySet, LARGEST_JWKS},

@@ -78,7 +78,7 @@ impl Jwk {
         &self.kid
     }
 
-    fn new(key: &PublicKey, kid: Kid, alg: Alg, chain: &[Vec<u8>]) -> Self {
+    pub(crate) fn new(key: &PublicKey, kid: Kid, alg: Alg, chain: &[Vec<u8>]) -> Self {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let numbers = match key.numbers() {
             Numbers::Rsa { n, e } => JwkNumbers::Rsa { n: b64(n), e: b64(e) },

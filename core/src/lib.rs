@@ -9,6 +9,7 @@
 //! - [`policy`]: who may sign for which client; its [`policy::Grant`] is the only way to
 //! - [`assertion`]: build what is signed;
 //! - [`certificate`] and [`software_statement`]: what else is signed with a client's key;
+//! - [`evidence`]: where a key was born, signed with a custody key;
 //! - [`public_key`] and [`jwk`]: public keys as SPKI, JWK and RFC 7638 thumbprint; [`known_keys`]: those that are no secret;
 //! - [`inspect`]: everything that is wrong with a JWT;
 //! - [`audit`]: what is recorded, and the hash chain over it;
@@ -24,6 +25,7 @@ pub mod client;
 pub mod diagnosis;
 pub mod discovery;
 pub mod error;
+pub mod evidence;
 pub mod inspect;
 pub mod jwk;
 pub mod key;

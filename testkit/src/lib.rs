@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
 
+pub mod attestation;
 pub mod child;
 pub mod fake_hsm;
 pub mod hsm_contract;

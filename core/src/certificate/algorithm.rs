@@ -64,7 +64,7 @@ struct Signed<'a> {
 
 /// As [`Signed`], to be looked at.
 #[derive(der::Sequence)]
-pub(super) struct SignedRef<'a> {
+pub(crate) struct SignedRef<'a> {
     pub(super) content: AnyRef<'a>,
     pub(super) algorithm: AlgorithmIdentifierOwned,
     pub(super) signature: BitStringRef<'a>,
@@ -112,7 +112,7 @@ pub(super) fn join(content: &[u8], alg: Alg, signature: &[u8]) -> Result<Vec<u8>
 }
 
 /// Whether `signed` has a signature of the key in `issuer`; `Err` where such a signature can't be checked.
-pub(super) fn is_signed_by(
+pub(crate) fn is_signed_by(
     signed: &SignedRef<'_>,
     issuer: &SubjectPublicKeyInfoOwned,
 ) -> Result<bool, UnknownSignature> {
@@ -125,7 +125,7 @@ pub(super) fn is_signed_by(
 
 /// A signature by an algorithm that is too weak, or that is not known.
 #[derive(Debug)]
-pub(super) struct UnknownSignature(pub(super) ObjectIdentifier);
+pub(crate) struct UnknownSignature(pub(crate) ObjectIdentifier);
 
 fn signature_bytes<'a>(signed: &SignedRef<'a>) -> &'a [u8] {
     // All of these are whole bytes; what is not does not verify.

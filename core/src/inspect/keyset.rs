@@ -207,7 +207,8 @@ fn rsa_bits(key: &PublicKey) -> Option<usize> {
     }
 }
 
-fn public(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
+/// The key of a JWK, read as leniently as verifiers do.
+pub(crate) fn public(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     let text =
         |name: &str| jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` is missing or no string"));
     let number = |name: &str| {
