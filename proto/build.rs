@@ -2,10 +2,11 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "hallmark/v1/assertion.proto",
     "hallmark/v1/clients.proto",
     "hallmark/v1/keys.proto",
+    "hallmark/v1/policy.proto",
     "hallmark/v1/rotation.proto",
     "hallmark/v1/jwks.proto",
 ];

@@ -36,6 +36,7 @@ mod real_verifiers;
 mod registered;
 mod renewal;
 mod replicas;
+mod roles;
 mod rotation;
 mod shutdown;
 mod soak;

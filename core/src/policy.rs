@@ -16,6 +16,17 @@ use crate::{
     time::Timestamp,
 };
 
+mod acts;
+mod book;
+mod explain;
+pub mod lint;
+
+pub use self::{
+    acts::Act,
+    book::{Book, Line, OperatorLines, Scope, Voucher, WorkloadLines},
+    explain::{Explanation, Question},
+};
+
 /// Who is calling, as the transport established it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -153,6 +164,18 @@ pub enum OperatorRole {
     Destroy,
 }
 
+impl OperatorRole {
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Follow => "follow",
+            Self::View => "view",
+            Self::Rotate => "rotate",
+            Self::Destroy => "destroy",
+        }
+    }
+}
+
 /// What a workload asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionRequest {
@@ -194,6 +217,23 @@ impl Grant {
     pub fn request(&self) -> &AssertionRequest {
         &self.request
     }
+}
+
+/// What of the policy decides about a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// Whether the caller is a workload at all.
+    Workload,
+    /// Its `clients`.
+    Clients,
+    /// The client's own audience.
+    OwnAudience,
+    /// Its `audiences`.
+    Audiences,
+    /// Its `claims`.
+    Claims,
+    /// What the client's profile allows.
+    Lifetime,
 }
 
 /// Claims that Hallmark sets itself, or that would change what verifiers check (RFC 7519 §4.1, RFC 7800).
@@ -238,13 +278,26 @@ impl Policy {
         client: Option<&Client>,
         now: Timestamp,
     ) -> Result<Grant, Error> {
-        let Known { workload, clients } = self.workload(caller, now)?;
-        let client = client.filter(|client| client.name == request.client && clients.contains(&client.name));
-        let client = client.ok_or_else(|| not_permitted(&request.client))?;
-        check_audience(workload, client, request.audience.as_deref())?;
-        check_claims(workload, &request.claims)?;
-        check_lifetime(client, request.lifetime)?;
+        self.decide(caller, &request, client, now).map_err(|(_, error)| error)?;
         Ok(Grant { identity: caller.identity.clone(), request })
+    }
+
+    /// Says yes or no, and what of the policy decides.
+    fn decide(
+        &self,
+        caller: &Caller,
+        request: &AssertionRequest,
+        client: Option<&Client>,
+        now: Timestamp,
+    ) -> Result<Rule, (Rule, Error)> {
+        let Known { workload, clients } = self.workload(caller, now).map_err(|error| (Rule::Workload, error))?;
+        let client = client.filter(|client| client.name == request.client && clients.contains(&client.name));
+        let client = client.ok_or_else(|| (Rule::Clients, not_permitted(&request.client)))?;
+        let rule = check_audience(workload, client, request.audience.as_deref());
+        let rule = rule.map_err(|error| (Rule::Audiences, error))?;
+        check_claims(workload, &request.claims).map_err(|error| (Rule::Claims, error))?;
+        check_lifetime(client, request.lifetime).map_err(|error| (Rule::Lifetime, error))?;
+        Ok(rule)
     }
 
     /// Whether `caller` may see `client`'s JWKS and the like: one of its workloads, or an operator.
@@ -263,8 +316,8 @@ impl Policy {
         if roles.is_some_and(|roles| roles.iter().any(contains)) {
             return Ok(());
         }
-        let role = serde_json::to_string(&role).unwrap_or_default();
-        let text = format!("`{}` is no operator with role {role} here; see [[operator]]", caller.identity);
+        let text =
+            format!("`{}` is no operator with role \"{}\" here; see [[operator]]", caller.identity, role.as_str());
         Err(Error::new(Reason::NotAnOperator, text))
     }
 
@@ -291,18 +344,17 @@ fn not_permitted(client: &ClientName) -> Error {
     Error::new(Reason::ClientNotPermitted, text)
 }
 
-fn check_audience(workload: &Workload, client: &Client, audience: Option<&str>) -> Result<(), Error> {
+/// Gives the rule that lets it through.
+fn check_audience(workload: &Workload, client: &Client, audience: Option<&str>) -> Result<Rule, Error> {
     match audience {
-        Some(audience)
-            if audience != client.token_endpoint
-                && audience != client.audience()
-                && !workload.audiences.iter().any(|a| a == audience) =>
-        {
+        None => Ok(Rule::Clients),
+        Some(audience) if audience == client.token_endpoint || audience == client.audience() => Ok(Rule::OwnAudience),
+        Some(audience) if workload.audiences.iter().any(|listed| listed == audience) => Ok(Rule::Audiences),
+        Some(_) => {
             let text = "the audience is neither the client's token endpoint nor in `audiences` of the workload; \
                         they are compared byte for byte";
             Err(Error::new(Reason::AudienceNotPermitted, text))
         }
-        _ => Ok(()),
     }
 }
 

@@ -295,7 +295,8 @@ pub(super) fn open_token(
 /// Clients, workloads and operators, as the configuration has them.
 pub(super) fn registered(config: &Config) -> Registered {
     let (clients, workloads) = (config.clients.clone(), config.workloads.clone());
-    Registered::new(clients, workloads, config.operators.clone()).with_rotation(config.rotate.clone())
+    let registered = Registered::new(clients, workloads, config.operators.clone());
+    registered.with_rotation(config.rotate.clone()).with_book(config.book.clone(), config.lint())
 }
 
 /// What the configuration says of all clients alike.

@@ -12,7 +12,7 @@ use super::{
     observe::ServerHealth,
 };
 use crate::{
-    config::{self, Config, TlsFiles, TrustScope},
+    config::{self, Config, TlsFiles},
     service::{refusals::Refusals, sign::Sign},
     telemetry::Metrics,
     transport::{
@@ -22,7 +22,7 @@ use crate::{
             jwks::{self, Jwks},
             metrics::{self as metrics_http, Observatory},
         },
-        identity::{Scope, TrustSpec, Trusts},
+        identity::{TrustSpec, Trusts},
         listener::{Callers, Limits, Listener, Protocol, Socket},
         reload::{Reload, Reloading, watch_files},
         tls::{self, PeerCertificates, TlsSpec},
@@ -124,10 +124,7 @@ fn trusts(
 ) -> Result<Arc<Reloading<Trusts>>, StartError> {
     let spec = |trust: &config::Trust| TrustSpec {
         bundle: trust.bundle.clone(),
-        scope: match &trust.scope {
-            TrustScope::TrustDomain(domain) => Scope::TrustDomain(domain.clone()),
-            TrustScope::DnsSuffixes(suffixes) => Scope::DnsSuffixes(suffixes.clone()),
-        },
+        scope: trust.scope.clone(),
         roles: trust.roles,
     };
     let specs: Vec<_> = config.trusts.iter().map(spec).collect();

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 mod certificates;
 mod inspect;
 mod keys;
+mod policy;
 mod profiles;
 mod register;
 mod rotation;
@@ -20,6 +21,7 @@ pub(super) use self::{
         AdoptArgs, AllKeysCommand, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs,
         RevokeArgs, RotateArgs,
     },
+    policy::{ExplainArgs, FailOn, LintArgs, PolicyCommand},
     profiles::{ProfilesCommand, ShowProfileArgs},
     register::RegisterArgs,
     rotation::{PlanArgs, RehearseArgs, RotationCommand},
@@ -46,6 +48,11 @@ pub(super) enum Command {
     Rotation {
         #[command(subcommand)]
         command: RotationCommand,
+    },
+    /// Says what the policy lets whom do, and by which line; finds what in it is hardly meant
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
     },
     /// Reads what an authorization server says of itself, and prints a section for the configuration
     Discover(DiscoverArgs),

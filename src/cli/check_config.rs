@@ -145,6 +145,11 @@ fn bad_json(error: &ConfigError) -> Value {
     json!({ "ok": false, "problems": error.problems, "warnings": [], "clients": [] })
 }
 
+/// What is wrong, for programs.
+pub(super) fn problems(error: &ConfigError) -> Value {
+    json!(error.problems)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

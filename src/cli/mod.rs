@@ -18,6 +18,7 @@ mod inspect;
 mod jwks;
 mod keys;
 mod output;
+mod policy;
 mod profiles;
 mod register;
 mod rehearse;
@@ -78,6 +79,9 @@ impl Cli {
             }
             Command::Rotation { command } => {
                 Ok(Prepared::new(async move || rotation::run(command, connection, json).await))
+            }
+            Command::Policy { command } => {
+                Ok(Prepared::new(async move || policy::run(command, connection, json).await))
             }
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
             Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),

@@ -7,11 +7,14 @@ use std::{
 
 use hallmark_core::{
     key::ClientName,
-    policy::{Identity, OperatorRole, Rate, Roles, Workload, is_reserved_claim},
+    policy::{
+        Book, Identity, Line, OperatorLines, OperatorRole, Rate, Roles, Scope, Voucher, Workload, WorkloadLines,
+        is_reserved_claim,
+    },
 };
 
 use super::{
-    Grpc, Trust, TrustScope,
+    Grpc, Trust,
     client::Clients,
     defaults,
     problem::{At, Place, Problems},
@@ -25,6 +28,7 @@ pub(super) struct Access {
     pub(super) trusts: Vec<Trust>,
     pub(super) workloads: Vec<Workload>,
     pub(super) operators: Vec<(Identity, Vec<OperatorRole>)>,
+    pub(super) book: Book,
     workload_places: HashMap<Identity, Place>,
     operator_places: HashMap<Identity, Place>,
     /// Checked when all files are read: a workload may name a client of a later one.
@@ -33,12 +37,25 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn read_trusts_and_operators(&mut self, root: &Section<'_>) {
-        root.tables("trust", |s| self.trusts.extend(trust(s)));
+        root.tables("trust", |s| {
+            let Some(trust) = trust(s) else { return };
+            let (scope, authority) = (trust.scope.clone(), trust.bundle.display().to_string());
+            self.book.vouchers.push(Voucher {
+                scope,
+                roles: trust.roles,
+                line: line(s.place(), "[[trust]]"),
+                authority,
+            });
+            self.trusts.push(trust);
+        });
         root.tables("operator", |s| {
             let id = s.required::<Identity>("id", ID_EXAMPLE);
             let roles = s.some_of::<OperatorRole>("roles", "[\"view\"]");
             let Some(id) = id else { return };
             note(s, "operators", &mut self.operator_places, &id);
+            let section = line(s.place(), "[[operator]]");
+            let roles_line = line(&s.place_of("roles"), "roles in [[operator]]");
+            self.book.operators.insert(id.value.clone(), OperatorLines { section, roles: roles_line });
             self.operators.push((id.value, roles.map(|roles| roles.value).unwrap_or_default()));
         });
     }
@@ -65,9 +82,21 @@ impl Access {
             });
             let Some(id) = id else { return };
             note(s, "workloads", &mut self.workload_places, &id);
+            self.book.workloads.insert(id.value.clone(), workload_lines(s));
             let concurrency = concurrency.map(|limit| limit.value);
             self.workloads.push(Workload { id: id.value, clients, audiences, claims, rate, concurrency });
         });
+    }
+
+    /// Adds what stands elsewhere: clients, and the Unix socket, whose peers may be whatever is listed.
+    pub(super) fn complete_book(&mut self, clients: &Clients, grpc: Option<&Grpc>, socket: Option<&Place>) {
+        let client = |(name, place): (&ClientName, &Place)| (name.clone(), line(place, "[[client]]"));
+        self.book.clients = clients.names.iter().map(client).collect();
+        if let (Some(path), Some(place)) = (grpc.and_then(|grpc| grpc.unix.as_ref()), socket) {
+            let roles = Roles { workload: true, operator: true };
+            let (line, authority) = (line(place, "unix in [grpc]"), path.display().to_string());
+            self.book.vouchers.push(Voucher { scope: Scope::Socket, roles, line, authority });
+        }
     }
 
     /// Whoever is said to serve the key sets must be let in, or no new key would ever sign.
@@ -82,7 +111,7 @@ impl Access {
     }
 
     /// What can be judged only when all sections of all files are known.
-    pub(super) fn check(&self, clients: &Clients, grpc: Option<&Grpc>, main: &Path, problems: &Problems) {
+    pub(super) fn check(&self, clients: &Clients, main: &Path, problems: &Problems) {
         let known: Vec<_> = clients.names.keys().map(ClientName::as_str).collect();
         for At { value: name, place } in &self.references {
             let Some(client) = clients.names.get(name) else {
@@ -104,35 +133,11 @@ impl Access {
                 problems.warn(place, what, "name it in `clients` of a [[workload]]");
             }
         }
-        let has_unix = grpc.is_some_and(|grpc| grpc.unix.is_some());
-        let unreachable = |id: &Identity, role: fn(&Roles) -> bool| match id {
-            Identity::Spiffe(_) | Identity::Dns(_) => {
-                !self.trusts.iter().any(|trust| role(&trust.roles) && trust.scope.covers(id))
-            }
-            Identity::Uid(_) => !has_unix,
-            Identity::Jwt { .. } => true,
-        };
+        let unreachable = |id: &Identity, role: fn(&Roles) -> bool| !role(&self.book.roles_of(id));
         let workloads = self.workload_places.iter().filter(|(id, _)| unreachable(id, |roles| roles.workload));
         let operators = self.operator_places.iter().filter(|(id, _)| unreachable(id, |roles| roles.operator));
         for (role, (id, place)) in workloads.map(|at| ("workload", at)).chain(operators.map(|at| ("operator", at))) {
             problems.warn(place, format!("nothing can vouch for {role} `{id}`"), vouch_hint(id, role));
-        }
-    }
-}
-
-impl TrustScope {
-    /// Whether an identity is one that this scope may vouch for.
-    fn covers(&self, id: &Identity) -> bool {
-        match (self, id) {
-            (Self::TrustDomain(domain), Identity::Spiffe(id)) => {
-                let rest = id.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(domain.as_str()));
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-            (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| {
-                let rest = name.strip_suffix(suffix.as_str());
-                rest.is_some_and(|rest| suffix.starts_with('.') || rest.is_empty() || rest.ends_with('.'))
-            }),
-            _ => false,
         }
     }
 }
@@ -144,6 +149,17 @@ fn vouch_hint(id: &Identity, role: &str) -> String {
         Identity::Uid(_) => "add `unix = \"/run/hallmark/hallmark.sock\"` to [grpc]".to_owned(),
         Identity::Jwt { .. } => "bearer JWTs are not supported by this version; use a certificate".to_owned(),
     }
+}
+
+fn workload_lines(s: &Section<'_>) -> WorkloadLines {
+    let at = |key: &str| line(&s.place_of(key), &format!("{key} in [[workload]]"));
+    let section = line(s.place(), "[[workload]]");
+    let audiences = if s.has("audiences") { at("audiences") } else { section.clone() };
+    WorkloadLines { clients: at("clients"), audiences, section }
+}
+
+fn line(place: &Place, section: &str) -> Line {
+    Line { file: place.file.display().to_string(), line: place.line, section: section.to_owned() }
 }
 
 /// One section for each identity: two would leave open which one holds.
@@ -187,16 +203,16 @@ fn roles(s: &Section<'_>) -> Roles {
 }
 
 /// SPIFFE ID §2.1: lower-case letters, digits, dots, dashes and underscores.
-fn trust_domain(s: &Section<'_>, At { value: domain, place }: At<String>) -> TrustScope {
+fn trust_domain(s: &Section<'_>, At { value: domain, place }: At<String>) -> Scope {
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
     if domain.is_empty() || domain.len() > 255 || !domain.bytes().all(valid) {
         let hint = "write the part between `spiffe://` and the next slash, in lower case: `prod.example`";
         s.error(&place, format!("not a trust domain: `{domain}`"), hint);
     }
-    TrustScope::TrustDomain(domain)
+    Scope::TrustDomain(domain)
 }
 
-fn dns_suffixes(s: &Section<'_>, At { value: list, place }: At<Vec<String>>) -> TrustScope {
+fn dns_suffixes(s: &Section<'_>, At { value: list, place }: At<Vec<String>>) -> Scope {
     let label = |label: &str| {
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         (1..=63).contains(&label.len()) && label.bytes().all(valid)
@@ -210,7 +226,7 @@ fn dns_suffixes(s: &Section<'_>, At { value: list, place }: At<Vec<String>>) -> 
             s.error(&place, format!("not a DNS suffix: `{suffix}`"), hint);
         }
     }
-    TrustScope::DnsSuffixes(list.iter().map(|suffix| suffix.to_ascii_lowercase()).collect())
+    Scope::DnsSuffixes(list.iter().map(|suffix| suffix.to_ascii_lowercase()).collect())
 }
 
 fn claims(s: &Section<'_>) -> Vec<String> {

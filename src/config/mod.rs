@@ -14,7 +14,7 @@ use std::{
 use hallmark_core::{
     client::Client,
     key::{Alg, ClientName, HsmName},
-    policy::{Identity, OperatorRole, Roles, Workload},
+    policy::{Book, Explanation, Identity, OperatorRole, Policy, Question, Roles, Scope, Workload, lint},
 };
 
 mod access;
@@ -83,6 +83,8 @@ pub struct Config {
     pub rotate: BTreeMap<(ClientName, Alg), Duration>,
     pub workloads: Vec<Workload>,
     pub operators: Vec<(Identity, Vec<OperatorRole>)>,
+    /// Where all of these stand, and who vouches for whom.
+    pub book: Book,
     /// `serve` refuses a configuration that has it, unless it is started with `--unsafe-testing`.
     pub unsafe_testing: Option<UnsafeTesting>,
     pub warnings: Vec<Problem>,
@@ -94,6 +96,22 @@ impl Config {
     pub fn module_env(&self) -> BTreeMap<&str, &str> {
         let all = self.hsms.iter().flat_map(|hsm| &hsm.module_env);
         all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// What is allowed in the policy and hardly meant.
+    pub fn lint(&self) -> Vec<lint::Finding> {
+        let Self { clients, workloads, operators, book, .. } = self;
+        lint::lint(lint::Facts { clients, workloads, operators, book })
+    }
+
+    /// Answers by core's own decision, as the server would.
+    pub fn explain(&self, question: &Question) -> Explanation {
+        let policy = Policy::new(self.workloads.iter().cloned(), self.operators.iter().cloned());
+        let client = match question {
+            Question::Sign { client, .. } => self.clients.iter().find(|known| known.name == *client),
+            Question::Operate { .. } => None,
+        };
+        policy.explain(&self.book, question, client)
     }
 
     /// The URL under which an authorization server finds the client's keys.
@@ -188,18 +206,8 @@ pub struct Rotation {
 pub struct Trust {
     /// CA certificates, PEM.
     pub bundle: PathBuf,
-    pub scope: TrustScope,
+    pub scope: Scope,
     pub roles: Roles,
-}
-
-/// The identities that a trust may vouch for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustScope {
-    /// SPIFFE IDs of this trust domain.
-    TrustDomain(String),
-    /// DNS names below one of these, and the one itself where it does not begin with a dot. In lower case; an ending
-    /// counts only at the border of a label: `corp.example` covers `a.corp.example` and never `evilcorp.example`.
-    DnsSuffixes(Vec<String>),
 }
 
 /// `[[hsm]]`: a PKCS#11 token.
@@ -270,6 +278,7 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         rotate: clients.rotation,
         workloads: access.workloads,
         operators: access.operators,
+        book: access.book,
         unsafe_testing: server.unsafe_testing,
         warnings: Vec::new(),
     })
@@ -305,7 +314,8 @@ fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, H
     }
     let server = server?;
     if role == Role::All {
-        access.check(&clients, server.grpc.as_ref(), sources[0].path(), problems);
+        access.complete_book(&clients, server.grpc.as_ref(), server.socket_place.as_ref());
+        access.check(&clients, sources[0].path(), problems);
         if let (Some(store), Some(jwks)) = (&server.store, &server.jwks) {
             clients.check_single_writer(store, jwks, problems);
         }

@@ -7,7 +7,11 @@ use hallmark_core::policy::Identity;
 
 use super::{
     Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting, defaults, follow,
-    problem::At, section::Section, store, url::Url, value::Mismatch,
+    problem::{At, Place},
+    section::Section,
+    store,
+    url::Url,
+    value::Mismatch,
 };
 
 /// What stands in the main file once. A field is `None` where its section is absent or (reported) wrong.
@@ -20,6 +24,8 @@ pub(super) struct Server {
     pub(super) store: Option<Store>,
     pub(super) audit: Option<Audit>,
     pub(super) follow: Option<Follow>,
+    /// Where `[grpc] unix` stands.
+    pub(super) socket_place: Option<Place>,
     /// Each of `[jwks] followers`, with the place of the list.
     pub(super) follower_places: Vec<At<Identity>>,
     /// Whether `[jwks] public_url` was written down.
@@ -31,14 +37,17 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn read(root: &Section<'_>, role: Role) -> Self {
         let (mut listeners, mut follower_places) = (Listeners::default(), Vec::new());
-        let mut has_public_url = false;
+        let (mut has_public_url, mut socket_place) = (false, None);
         if role == Role::All && root.has("follow") {
             let what = "[follow] is for `serve --role jwks`: this server publishes what it manages itself";
             root.warn(&root.place_of("follow"), what, "take the section out, or serve with `--role jwks`");
         }
         Self {
             instance: needed(root, role, "instance", instance).flatten(),
-            grpc: needed(root, role, "grpc", |s| grpc(s, &mut listeners)),
+            grpc: needed(root, role, "grpc", |s| {
+                socket_place = s.has("unix").then(|| s.place_of("unix"));
+                grpc(s, &mut listeners)
+            }),
             jwks: root
                 .table_or_empty("jwks", |s| {
                     has_public_url = s.has("public_url");
@@ -51,6 +60,7 @@ impl Server {
             rotation: root.table("rotation", rotation).unwrap_or_else(defaults::rotation),
             follow: root.table("follow", follow::read).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
+            socket_place,
             follower_places,
             has_public_url,
         }

@@ -35,7 +35,7 @@ use std::{
 use hallmark_core::{
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyLine, KeyRecord},
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller, OperatorRole},
     ports::{KeyChange, StoreError},
     time::Timestamp,
 };
@@ -107,7 +107,7 @@ impl Keys {
 
     /// The records of `client`, or all.
     pub fn list(&self, caller: &Caller, client: Option<&ClientName>) -> Result<Vec<KeyRecord>, Error> {
-        self.authorise(caller, OperatorRole::View)?;
+        self.authorise(caller, Act::ListKeys.role(false))?;
         let keys = self.context.keyring.keys();
         let mut records = match client {
             Some(client) => keys.of(client).to_vec(),
@@ -120,7 +120,7 @@ impl Keys {
 
     /// The record with that `kid`.
     pub fn get(&self, caller: &Caller, kid: &str) -> Result<KeyRecord, Error> {
-        self.authorise(caller, OperatorRole::View)?;
+        self.authorise(caller, Act::ShowKey.role(false))?;
         let keys = self.context.keyring.keys();
         keys.by_kid(kid).cloned().ok_or_else(|| no_such_key(kid))
     }

@@ -4,6 +4,7 @@
 //! - [`keys`]: an operator lists and makes keys;
 //! - [`rotation`]: the sweep, which does what is due with nobody's help;
 //! - [`rules`]: what the rules are asked with, by the sweep and by operators;
+//! - [`policy`]: why somebody may do something, or not;
 //! - [`publish`]: the JWKS documents, in memory;
 //! - [`followers`]: who serves those documents elsewhere, and which generation of them;
 //! - [`readiness`]: whether signatures are made and verified lately;
@@ -19,6 +20,7 @@ mod intent;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
+pub mod policy;
 pub mod publish;
 pub mod readiness;
 pub mod refusals;

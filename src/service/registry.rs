@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use hallmark_core::{
     client::Client,
     key::{Alg, ClientName},
-    policy::{Identity, OperatorRole, Policy, Workload},
+    policy::{Book, Identity, OperatorRole, Policy, Workload, lint},
 };
 
 use super::limits::Limits;
@@ -26,6 +26,10 @@ pub struct Registered {
     pub policy: Policy,
     pub limits: Limits,
     rotation: BTreeMap<(ClientName, Alg), Duration>,
+    /// Where it all stands in the configuration.
+    pub book: Book,
+    /// What is allowed there and hardly meant.
+    pub findings: Vec<lint::Finding>,
 }
 
 impl Registered {
@@ -36,7 +40,15 @@ impl Registered {
             limits: Limits::new(&workloads),
             policy: Policy::new(workloads, operators),
             rotation: BTreeMap::new(),
+            book: Book::default(),
+            findings: Vec::new(),
         }
+    }
+
+    /// With where it stands in the configuration, and what is hardly meant there.
+    #[must_use]
+    pub fn with_book(self, book: Book, findings: Vec<lint::Finding>) -> Self {
+        Self { book, findings, ..self }
     }
 
     /// With how often each client's keys of an algorithm are replaced.

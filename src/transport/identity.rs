@@ -15,6 +15,8 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 mod names;
 
+pub use hallmark_core::policy::Scope;
+
 /// One `[[trust]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustSpec {
@@ -23,15 +25,6 @@ pub struct TrustSpec {
     pub scope: Scope,
     /// What those that it vouches for may be.
     pub roles: Roles,
-}
-
-/// Whom an authority may vouch for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// SPIFFE IDs of this trust domain.
-    TrustDomain(String),
-    /// DNS names that are one of these or below one; with a leading dot, only names below it.
-    DnsSuffixes(Vec<String>),
 }
 
 /// Every `[[trust]]`, its bundle read.
@@ -144,31 +137,6 @@ impl Trust {
         let now = UnixTime::since_unix_epoch(now.since(Timestamp::from_millis(0)));
         let algs = webpki::ALL_VERIFICATION_ALGS;
         leaf.verify_for_usage(algs, &self.anchors, intermediates, now, KeyUsage::client_auth(), None, None)
-    }
-}
-
-impl Scope {
-    /// Whether `identity` lies within. DNS names compare without case, SPIFFE trust domains are lower-case anyway.
-    fn covers(&self, identity: &Identity) -> bool {
-        match (self, identity) {
-            (Self::TrustDomain(domain), Identity::Spiffe(id)) => names::trust_domain(id) == Some(domain),
-            (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| is_within(name, suffix)),
-            _ => false,
-        }
-    }
-}
-
-/// `name` is in lower case.
-fn is_within(name: &str, suffix: &str) -> bool {
-    let suffix = suffix.to_ascii_lowercase();
-    let (suffix, only_below) = match suffix.strip_prefix('.') {
-        Some(rest) => (rest, true),
-        None => (suffix.as_str(), false),
-    };
-    match name.strip_suffix(suffix) {
-        Some("") => !only_below && !suffix.is_empty(),
-        Some(rest) => rest.ends_with('.') && !suffix.is_empty(),
-        None => false,
     }
 }
 

@@ -23,6 +23,7 @@ mod connection;
 mod error;
 mod health;
 mod keys;
+mod policy;
 mod retry;
 mod sign;
 #[cfg(feature = "testing")]
@@ -38,6 +39,7 @@ pub use keys::{
     Adoption, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks, Key,
     KeyAction, KeyChange, KeyChoice, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray, UpcomingStep,
 };
+pub use policy::{PolicyAnswer, PolicyFinding, PolicyLine, PolicyQuestion};
 pub use sign::{FormField, SignRequest, SignedAssertion, SignedStream, Streamed, TokenRequest};
 pub use token::AccessToken;
 pub use watch::{DocumentKind, JwksUpdate, JwksWatch, PublishedDocument};

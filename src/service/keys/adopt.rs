@@ -7,7 +7,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Kid, Origin, PublicPart, Purpose},
     known_keys, lifecycle,
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     ports::{ChangeState, HsmObject, KeyChange},
     public_key::PublicKey,
 };
@@ -45,7 +45,7 @@ pub struct AdoptRequest {
 impl Keys {
     /// Takes a key pair in that no record knows: as the standby of its line, or as the first key of one that never had any.
     pub async fn adopt(&self, caller: &Caller, request: AdoptRequest) -> Result<Changed, Error> {
-        self.authorise(caller, OperatorRole::Rotate)?;
+        self.authorise(caller, Act::Adopt.role(false))?;
         check_request_id(&request.request_id)?;
         let registered = self.context.registry.load_full();
         let client = registered.clients.get(&request.client).cloned().ok_or_else(|| {

@@ -30,7 +30,7 @@ pub struct AlterRequest {
 impl Keys {
     /// Does what an operator asks for, once for each `request_id`.
     pub async fn alter(&self, caller: &Caller, request: AlterRequest) -> Result<Changed, Error> {
-        self.authorise(caller, request.what.role(request.force))?;
+        self.authorise(caller, request.what.act().role(request.force))?;
         check_request_id(&request.request_id)?;
         let client = match &request.what {
             Alteration::Rotate { client, .. } => client.clone(),

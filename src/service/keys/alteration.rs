@@ -2,7 +2,7 @@
 
 use hallmark_core::{
     key::{Alg, ClientName, KeyRecord, KeyState, Kid},
-    policy::OperatorRole,
+    policy::Act,
 };
 
 /// What is to become of which keys.
@@ -70,8 +70,16 @@ impl Alteration {
         }
     }
 
-    pub(super) fn role(&self, force: bool) -> OperatorRole {
-        if force || matches!(self, Self::Destroy { .. }) { OperatorRole::Destroy } else { OperatorRole::Rotate }
+    pub(super) fn act(&self) -> Act {
+        match self {
+            Self::Rotate { .. } => Act::Rotate,
+            Self::Activate { .. } => Act::Activate,
+            Self::Deactivate { .. } => Act::Deactivate,
+            Self::Revoke { .. } => Act::Revoke,
+            Self::Retire { .. } => Act::Retire,
+            Self::Destroy { .. } => Act::Destroy,
+            Self::ConfirmRegistered { .. } | Self::ConfirmRehearsed { .. } => Act::Confirm,
+        }
     }
 
     /// Tells a repeated request from another one with the same id.

@@ -12,7 +12,7 @@ use hallmark_core::{
     client::Client,
     error::{Error, Reason},
     key::{ClientName, KeyId, KeyRecord, KeyState, Kid},
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     ports::{ChangeState, KeyChange, RecordUpdate},
     profile::Binding,
     software_statement::{self, Statement},
@@ -103,7 +103,7 @@ impl Keys {
         request: CsrRequest,
     ) -> Result<(Vec<u8>, KeyRecord), Error> {
         let CsrRequest { request_id, reason, key, names } = request;
-        let chosen = self.choose(caller, &key, OperatorRole::Rotate)?;
+        let chosen = self.choose(caller, &key, Act::RequestCertificate.role(false))?;
         let input = request::request(&names.parse(&key.client)?, &chosen.public.key)?;
         let who = caller.identity.to_string();
         let author = Author { who: &who, change: &request_id, reason: &reason };
@@ -115,7 +115,7 @@ impl Keys {
     /// Puts a chain beside its key.
     pub async fn install_certificate(&self, caller: &Caller, request: InstallRequest) -> Result<Changed, Error> {
         let InstallRequest { request_id, reason, key, chain, force } = request;
-        self.authorise(caller, if force { OperatorRole::Destroy } else { OperatorRole::Rotate })?;
+        self.authorise(caller, Act::InstallCertificate.role(force))?;
         let chosen = self.of_leaf(caller, &key, &chain)?;
         let shown = chain::check(&chain, &chosen.public.key, self.now())?;
         let text = format!("install-certificate {} {}", chosen.public.kid, shown.thumbprints.x5t_s256());
@@ -126,8 +126,7 @@ impl Keys {
     /// Makes a certificate that the key signs itself, and installs it.
     pub async fn self_sign_certificate(&self, caller: &Caller, request: SelfSignRequest) -> Result<Changed, Error> {
         let SelfSignRequest { request_id, reason, key, names, lifetime, force } = request;
-        let role = if force { OperatorRole::Destroy } else { OperatorRole::Rotate };
-        let chosen = self.choose(caller, &key, role)?;
+        let chosen = self.choose(caller, &key, Act::SelfSign.role(force))?;
         let text = format!("self-sign {} {} {names:?}", chosen.public.kid, lifetime.as_secs());
         let names = names.parse(&key.client)?;
         let alg = chosen.record.alg;
@@ -153,7 +152,7 @@ impl Keys {
         request: StatementRequest,
     ) -> Result<SignedStatement, Error> {
         let StatementRequest { request_id, reason, key, statement } = request;
-        let chosen = self.choose(caller, &key, OperatorRole::Rotate)?;
+        let chosen = self.choose(caller, &key, Act::SignStatement.role(false))?;
         let key = chosen.pool_key()?;
         certificate::check(&chosen.client, key.validity(), self.now())?;
         let audience = statement.registration_endpoint.clone();

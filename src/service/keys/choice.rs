@@ -5,7 +5,7 @@ use hallmark_core::{
     client::Client,
     error::{Error, Reason},
     key::{ClientName, KeyRecord, KeyState, Kid, PublicPart},
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller, OperatorRole},
 };
 
 use super::{Keys, no_such_key};
@@ -52,7 +52,7 @@ impl Keys {
         let found = reading.of(&choice.client).iter().find(is_for).filter(|_| choice.kid.is_none());
         match found {
             Some(record) => Chosen::new(self.configured(&choice.client)?, record),
-            None => self.choose(caller, choice, OperatorRole::Rotate),
+            None => self.choose(caller, choice, Act::InstallCertificate.role(false)),
         }
     }
 

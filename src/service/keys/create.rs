@@ -5,7 +5,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{Alg, ClientName, KeyId, KeyLine, KeyRecord, KeySpec},
     lifecycle,
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     ports::{ChangeState, KeyChange},
 };
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub struct CreateRequest {
 impl Keys {
     /// Makes the first keys of a client's lines: one active and one standby each.
     pub async fn create(&self, caller: &Caller, request: CreateRequest) -> Result<Changed, Error> {
-        self.authorise(caller, OperatorRole::Rotate)?;
+        self.authorise(caller, Act::Create.role(false))?;
         check_request_id(&request.request_id)?;
         let registered = self.context.registry.load_full();
         let client = registered.clients.get(&request.client).ok_or_else(|| {

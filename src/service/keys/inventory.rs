@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use hallmark_core::{
     error::{Error, Reason},
     key::{HsmName, KeyId, KeyState, Kid},
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     time::Timestamp,
 };
 
@@ -44,7 +44,7 @@ pub struct Inventory {
 impl Keys {
     /// What was seen at the last look at each HSM. `fresh` has all that answer looked at now, unless that was a moment ago.
     pub async fn inventory(&self, caller: &Caller, fresh: bool) -> Result<Inventory, Error> {
-        self.authorise(caller, if fresh { OperatorRole::Rotate } else { OperatorRole::View })?;
+        self.authorise(caller, if fresh { Act::LookAtHsms } else { Act::ListKeys }.role(false))?;
         let pools = &self.context.pools;
         if fresh {
             join_all(pools.keys().map(|hsm| self.look_again(hsm))).await;

@@ -4,7 +4,7 @@ use hallmark_core::{
     client::is_client_id,
     error::{Error, Reason},
     key::ClientName,
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     ports::{ChangeState, KeyChange, RegistrationResult},
 };
 
@@ -27,10 +27,6 @@ pub struct RegistrationRequest {
 }
 
 impl RegistrationRequest {
-    fn role(&self) -> OperatorRole {
-        if self.force { OperatorRole::Destroy } else { OperatorRole::Rotate }
-    }
-
     /// Tells a repeated request from another one with the same id. No part has a line break in it.
     fn describe(&self) -> String {
         let mut text = format!("register {}", self.client_id);
@@ -49,7 +45,7 @@ impl Keys {
         caller: &Caller,
         request: RegistrationRequest,
     ) -> Result<Vec<String>, Error> {
-        self.authorise(caller, request.role())?;
+        self.authorise(caller, Act::Register.role(request.force))?;
         check_request_id(&request.request_id)?;
         self.check_registration(&request)?;
         let RegistrationRequest { request_id, reason, client, .. } = &request;

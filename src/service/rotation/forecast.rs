@@ -6,7 +6,7 @@ use hallmark_core::{
     error::Error,
     key::{ClientName, KeyId, KeyLine, KeyRecord, KeyState, Kid},
     lifecycle::{self, Now, Planned, Step},
-    policy::{Caller, OperatorRole},
+    policy::{Act, Caller},
     time::Timestamp,
 };
 
@@ -38,7 +38,7 @@ impl Rotation {
     /// What will happen to the keys of `client`, or of all, until then.
     pub fn plan(&self, caller: &Caller, client: Option<&ClientName>, until: Timestamp) -> Result<Vec<Upcoming>, Error> {
         let Parts { context, rules, .. } = &self.0.parts;
-        context.registry.load().policy.operator(caller, OperatorRole::View, context.clock.now())?;
+        context.registry.load().policy.operator(caller, Act::PlanRotation.role(false), context.clock.now())?;
         let (reading, policies) = (context.keyring.keys().clone(), rules.policies(&context.registry));
         let now = rules.now(context);
         let all = policies.configured().map(|policy| &policy.client);

@@ -6,7 +6,7 @@ use hallmark_core::{
     client::{Client, pem_path},
     error::{Error, Reason},
     key::ClientName,
-    policy::OperatorRole,
+    policy::Act,
     ports::Clock,
 };
 use hallmark_proto::v1::{
@@ -42,7 +42,7 @@ impl Clients {
 
     fn list(&self, call: &Call, message: &ListClientsRequest) -> Result<ListClientsResponse, Error> {
         let registered = self.registry.load();
-        registered.policy.operator(&call.caller, OperatorRole::View, self.clock.now())?;
+        registered.policy.operator(&call.caller, Act::ListClients.role(false), self.clock.now())?;
         let asked = usize::try_from(message.page_size).unwrap_or(MOST);
         let size = if asked == 0 { MOST } else { asked.min(MOST) };
         let mut clients: Vec<_> =

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use hallmark_core::{
     error::{Error, Reason},
     key::ClientName,
-    policy::OperatorRole,
+    policy::Act,
     ports::Clock,
 };
 use hallmark_proto::v1::{
@@ -49,7 +49,7 @@ impl PublicKeys {
     }
 
     fn may_follow(&self, call: &Call) -> Result<(), Error> {
-        self.registry.load().policy.operator(&call.caller, OperatorRole::Follow, self.clock.now())
+        self.registry.load().policy.operator(&call.caller, Act::Follow.role(false), self.clock.now())
     }
 }
 

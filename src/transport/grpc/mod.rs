@@ -11,6 +11,7 @@ mod convert;
 mod jwks;
 mod keys;
 mod operation;
+mod policy;
 mod rotation;
 mod status;
 
@@ -20,15 +21,15 @@ use hallmark_core::{error::Error, policy::OperatorRole, ports::Clock};
 use hallmark_proto::v1::{
     assertion_service_server::AssertionServiceServer, client_service_server::ClientServiceServer,
     jwks_service_server::JwksServiceServer, key_service_server::KeyServiceServer,
-    rotation_service_server::RotationServiceServer,
+    policy_service_server::PolicyServiceServer, rotation_service_server::RotationServiceServer,
 };
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
 use uuid::Uuid;
 
 use self::call::{caller, refuse, refuse_unidentified};
 use crate::service::{
-    followers::Followers, keys::Keys, publish::Publisher, refusals::Refusals, registry::Registry, rotation::Rotation,
-    sign::Sign,
+    followers::Followers, keys::Keys, policy::PolicyDesk, publish::Publisher, refusals::Refusals, registry::Registry,
+    rotation::Rotation, sign::Sign,
 };
 
 pub use self::status::to_status;
@@ -67,6 +68,7 @@ impl HealthReporter {
             "hallmark.v1.ClientService",
             "hallmark.v1.KeyService",
             "hallmark.v1.RotationService",
+            "hallmark.v1.PolicyService",
             "hallmark.v1.JwksService",
         ] {
             self.0.set_service_status(name, Serving).await;
@@ -85,6 +87,10 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     let assertions = assertion::Assertions::new(services.sign, services.refusals.clone());
     let plans = rotation::Plans::new(services.rotation.clone(), services.refusals.clone());
     let keys = keys::KeyManagement::new(services.keys.clone(), services.rotation, services.refusals.clone());
+    let policy = policy::Explanations {
+        desk: PolicyDesk::new(services.registry.clone(), services.clock.clone()),
+        refusals: services.refusals.clone(),
+    };
     let clients = clients::Clients {
         keys: services.keys.clone(),
         publisher: services.publisher.clone(),
@@ -109,6 +115,7 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         .add_service(ClientServiceServer::new(clients).max_decoding_message_size(MAX_MESSAGE))
         .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
         .add_service(RotationServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(PolicyServiceServer::new(policy).max_decoding_message_size(MAX_MESSAGE))
         .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InterceptedService::new(reflection, operators_only))
         .add_service(health);

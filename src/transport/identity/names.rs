@@ -45,11 +45,6 @@ pub(super) fn identity(leaf: &CertificateDer<'_>) -> Result<Identity, Error> {
     }
 }
 
-/// The trust domain of a valid SPIFFE ID.
-pub(super) fn trust_domain(id: &str) -> Option<&str> {
-    id.strip_prefix("spiffe://")?.split('/').next()
-}
-
 /// When the first certificate of `path` expires. The trust anchor's own time does not count (RFC 5280 §6.1.1).
 pub(super) fn not_after(path: &VerifiedPath<'_>) -> Result<Timestamp, Error> {
     let mut end = end_of(&path.end_entity().der())?;

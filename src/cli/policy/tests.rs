@@ -1,0 +1,58 @@
+use super::*;
+
+fn asked(arguments: &[&str]) -> ExplainArgs {
+    use clap::Parser;
+    #[derive(Debug, clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+    Typed::try_parse_from(std::iter::once(&"explain").chain(arguments)).unwrap().args
+}
+
+fn advanced() -> Config {
+    read("hsm-config/advanced.toml".as_ref()).unwrap()
+}
+
+fn whole(output: Output) -> String {
+    let text = format!("{}--- stderr\n{}", output.stdout, output.stderr);
+    text.replace(env!("CARGO_MANIFEST_DIR"), "/repo")
+}
+
+#[test]
+fn an_answer_names_its_line() {
+    let config = advanced();
+    let ask = |arguments: &[&str]| whole(answer_as_text(&shown(config.explain(&question(&asked(arguments)).unwrap()))));
+    let workload = config.workloads[0].id.to_string();
+    let client = config.workloads[0].clients[0].to_string();
+    insta::assert_snapshot!(
+        ask(&["--workload", &workload, "--client", &client])
+            + &ask(&["--workload", &workload, "--client", "no-such"])
+            + &ask(&["--workload", "dns:stranger.example", "--client", &client])
+            + &ask(&["--operator", &config.operators[0].0.to_string(), "--act", "destroy", "--force"])
+    );
+}
+
+#[test]
+fn for_programs() {
+    let config = advanced();
+    let workload = config.workloads[0].id.to_string();
+    let args = asked(&["--workload", &workload, "--client", "no-such"]);
+    insta::assert_snapshot!(format!("{:#}", answer_as_json(&shown(config.explain(&question(&args).unwrap())))));
+}
+
+#[test]
+fn findings_say_where() {
+    let mut config = advanced();
+    config.workloads.clear();
+    let findings: Vec<_> = config.lint().into_iter().map(Found::from).collect();
+    insta::assert_snapshot!(whole(findings_as_text(&findings)));
+    assert_eq!(findings_as_json(&[], false)["ok"], true);
+}
+
+#[test]
+fn a_question_is_of_one_kind_and_well_formed() {
+    assert!(question(&asked(&["--workload", "billing", "--client", "a"])).is_err());
+    let unknown = question(&asked(&["--operator", "uid:1", "--act", "dance"])).unwrap_err();
+    assert!(unknown.contains("list-keys"), "{unknown}");
+}
