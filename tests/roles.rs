@@ -108,6 +108,8 @@ async fn the_policy_in_force_is_explained_to_operators() {
 }
 
 /// A request that is well formed and harmless; `None` where there is nothing to force.
+#[expect(clippy::needless_update, reason = "some of the messages have all their fields named")]
+#[expect(clippy::too_many_lines, reason = "one line for each call")]
 fn message(act: Act, force: bool) -> Option<Vec<u8>> {
     let text = str::to_owned;
     let (request_id, reason) = (format!("{act}-{force}-{}", uuid::Uuid::new_v4()), text("test"));
