@@ -31,6 +31,7 @@ const CRATES: &[(&str, &[&str])] =
 /// Libraries that only one room may know.
 const OWNERS: &[(&str, &[&str])] = &[
     ("cryptoki", &["hsm"]),
+    ("pcsc", &["hsm"]),
     ("sqlx", &["store"]),
     ("tonic", &["transport"]),
     ("hyper", &["transport"]),

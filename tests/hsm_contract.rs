@@ -2,6 +2,7 @@
 
 mod harness;
 mod pkcs11_faults;
+mod yubikey;
 
 use std::{collections::BTreeSet, fs, sync::Arc};
 
@@ -16,6 +17,7 @@ use hallmark_testkit::{
     p11_kit::P11Kit,
     softhsm::SoftHsm,
     software_key::SoftwareKey,
+    virtual_yubikey::Firmware,
 };
 
 use self::harness::Pkcs11Subject;
@@ -25,6 +27,8 @@ const RUNS: &[(&str, &str)] = &[
     ("fake", "hsm_contract::fake_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_behind_p11_kit_keeps_the_contract"),
+    ("yubikey", "hsm_contract::yubikey_of_5_4_keeps_the_contract"),
+    ("yubikey", "hsm_contract::yubikey_of_5_7_keeps_the_contract"),
 ];
 
 #[test]
@@ -47,6 +51,16 @@ fn softhsm_behind_p11_kit_keeps_the_contract() {
         server.start();
         hsm_contract::run(&Pkcs11Subject::behind_a_line(&P11Kit::module(), SoftHsm::from_env(), harness::P11_KIT_ALGS));
     });
+}
+
+#[test]
+fn yubikey_of_5_4_keeps_the_contract() {
+    yubikey::in_child_with(RUNS[3].1, Firmware::V5_4, |subject| hsm_contract::run(subject));
+}
+
+#[test]
+fn yubikey_of_5_7_keeps_the_contract() {
+    yubikey::in_child_with(RUNS[4].1, Firmware::V5_7, |subject| hsm_contract::run(subject));
 }
 
 /// A backend that nobody asked to keep the contract does not keep it.

@@ -11,7 +11,7 @@ use std::{
 
 use hallmark_core::{
     client::{Client, default_jwks_path},
-    ports::{AuditSink, Clock, PinLedger, PublishedPath, StoreError, SweepStore},
+    ports::{AuditSink, Clock, Hsm, PinLedger, PublishedPath, StoreError, SweepStore},
 };
 use tokio::runtime::Handle;
 
@@ -25,10 +25,11 @@ use super::{
 };
 use crate::{
     audit::{AuditLog, AuditOptions},
-    config::{self, Config, UnsafeTesting},
+    config::{self, Config, Device, UnsafeTesting},
     hsm::{
-        pin::PinSource,
+        pin::{PinError, PinSource},
         pkcs11::{self, Modules, Pkcs11Token},
+        yubikey::{Access, Slot, YubikeyHsm},
     },
     pool::{Pool, Settings},
     service::{
@@ -264,7 +265,10 @@ fn open_pools(
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let mut pools = HashMap::new();
     for hsm in &config.hsms {
-        let token = Arc::new(open_token(hsm, &modules, credentials.as_deref(), ledger)?);
+        let token: Arc<dyn Hsm> = match &hsm.device {
+            Device::Pkcs11(pkcs11) => Arc::new(open_token(hsm, pkcs11, &modules, credentials.as_deref(), ledger)?),
+            Device::Yubikey(yubikey) => Arc::new(open_yubikey(hsm, yubikey, credentials.as_deref(), ledger)?),
+        };
         let settings = Settings::new(hsm.name.clone(), hsm.workers);
         let pool = Pool::start(token, settings, clock.clone(), observer.clone());
         let pool = pool.map_err(|error| StartError::new(format!("HSM `{}`", hsm.name), error))?;
@@ -276,20 +280,43 @@ fn open_pools(
 /// The token of a `[[hsm]]` section, not connected.
 pub(super) fn open_token(
     hsm: &config::Hsm,
+    pkcs11: &config::Pkcs11,
     modules: &Modules,
     credentials: Option<&Path>,
     ledger: &Arc<dyn PinLedger>,
 ) -> Result<Pkcs11Token, StartError> {
     let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
-    let module = modules.load(&hsm.module).map_err(|error| failed(&error))?;
-    let pin = PinSource::parse(&hsm.pin_source, credentials).map_err(|error| failed(&error))?;
-    // A PIN file that anyone can read is refused now, not at the first login.
-    drop(pin.read().map_err(|error| failed(&error))?);
-    let selector = match &hsm.token {
+    let module = modules.load(&pkcs11.module).map_err(|error| failed(&error))?;
+    let pin = readable(&hsm.pin_source, credentials).map_err(|error| failed(&error))?;
+    let selector = match &pkcs11.token {
         config::TokenSelector::Serial(serial) => pkcs11::TokenSelector::Serial(serial.clone()),
         config::TokenSelector::Label(label) => pkcs11::TokenSelector::Label(label.clone()),
     };
     Ok(Pkcs11Token::new(module, selector, pin, ledger.clone()))
+}
+
+/// The YubiKey of a `[[hsm]]` section, not connected.
+fn open_yubikey(
+    hsm: &config::Hsm,
+    yubikey: &config::Yubikey,
+    credentials: Option<&Path>,
+    ledger: &Arc<dyn PinLedger>,
+) -> Result<YubikeyHsm, StartError> {
+    let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
+    let pin = readable(&hsm.pin_source, credentials).map_err(|error| failed(&error))?;
+    let management_key = readable(&yubikey.management_key_source, credentials);
+    let management_key = management_key.map_err(|error| failed(&format_args!("management key: {error}")))?;
+    let slots = |numbers: &[u8]| numbers.iter().filter_map(|number| Slot::new(*number)).collect();
+    let (slots, overwrite) = (slots(&yubikey.slots), slots(&yubikey.overwrite));
+    let access = Access { serial: yubikey.serial, slots, overwrite };
+    Ok(YubikeyHsm::new(access, pin, management_key, ledger.clone()))
+}
+
+/// A file that anyone can read is refused now, not at the first login.
+fn readable(source: &str, credentials: Option<&Path>) -> Result<PinSource, PinError> {
+    let source = PinSource::parse(source, credentials)?;
+    drop(source.read()?);
+    Ok(source)
 }
 
 /// Clients, workloads and operators, as the configuration has them.

@@ -6,7 +6,9 @@ use hallmark_core::client::Client;
 use serde_json::{Value, json};
 
 use super::{args::Role, failure};
-use crate::config::{self, Config, ConfigError, FollowedSource, Jwks, MAX_JWKS_KEYS, published_keys};
+use crate::config::{
+    self, Config, ConfigError, Device, FollowedSource, Hsm, Jwks, MAX_JWKS_KEYS, published_keys, slots_needed,
+};
 
 /// What to print, and how to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,10 +99,7 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("metrics", metrics));
     lines.push(("store", config.store.url.clone()));
     lines.push(("audit", config.audit.dir.display().to_string()));
-    lines.extend(config.hsms.iter().map(|hsm| {
-        let module = hsm.module.display();
-        ("HSM", format!("{}: {module}, {} workers", hsm.name, hsm.workers))
-    }));
+    lines.extend(config.hsms.iter().map(|hsm| ("HSM", hsm_line(config, hsm))));
     lines.extend(config.hsms_elsewhere.iter().map(|hsm| ("HSM", format!("{hsm}: another replica's"))));
     lines.extend(config.clients.iter().map(|client| ("client", client_line(config, client))));
     lines.extend(config.workloads.iter().map(|workload| {
@@ -109,6 +108,17 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
     }));
     lines.extend(config.operators.iter().map(|(id, _)| ("operator", id.to_string())));
     lines
+}
+
+fn hsm_line(config: &Config, hsm: &Hsm) -> String {
+    match &hsm.device {
+        Device::Pkcs11(pkcs11) => format!("{}: {}, {} workers", hsm.name, pkcs11.module.display(), hsm.workers),
+        Device::Yubikey(yubikey) => {
+            let which = yubikey.serial.map_or("the only one".to_owned(), |serial| serial.to_string());
+            let (needs, has) = (slots_needed(&hsm.name, &config.clients), yubikey.slots.len());
+            format!("{}: YubiKey {which}, up to {needs} of {has} slots", hsm.name)
+        }
+    }
 }
 
 fn how(jwks: &Jwks) -> &'static str {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::{self, Running},
     config::{self, Config},
-    hsm::pkcs11,
+    hsm::pkcs11::{Modules, provision_token},
 };
 
 /// gRPC, JWKS and metrics of a folder that is kept; an ephemeral one takes what is free.
@@ -110,9 +110,10 @@ impl Dev {
         let hsm = self.config.hsms.first().ok_or_else(|| Failure::new("the configuration has no [[hsm]]"))?;
         let io = |error: io::Error| failed("can't set up the SoftHSM token", &error);
         let (so_pin, pin) = (self.sandbox.so_pin().map_err(io)?.into(), self.sandbox.pin().map_err(io)?.into());
-        let module = pkcs11::Modules::default().load(&hsm.module);
+        let pkcs11 = hsm.pkcs11().ok_or_else(|| Failure::new("the [[hsm]] is no PKCS#11 token"))?;
+        let module = Modules::default().load(&pkcs11.module);
         let module = module.map_err(|error| failed("can't load SoftHSM", &error))?;
-        let serial = pkcs11::provision_token(&module, TOKEN_LABEL, &so_pin, &pin);
+        let serial = provision_token(&module, TOKEN_LABEL, &so_pin, &pin);
         let serial = serial.map_err(|error| failed("can't make a SoftHSM token", &error))?;
         std::fs::write(marker, serial + "\n").map_err(io)
     }

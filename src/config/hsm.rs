@@ -8,10 +8,12 @@ use std::{
 use hallmark_core::key::HsmName;
 
 use super::{
-    Hsm, TokenSelector, defaults,
+    Device, Hsm, Pkcs11, TokenSelector, defaults,
     problem::{At, Place, Problems},
+    reference::{self, What},
     section::Section,
-    value::{Kind, Mismatch},
+    value::Kind,
+    yubikey::Yubikeys,
 };
 
 /// The HSMs so far, and what no two of them may share.
@@ -25,6 +27,7 @@ pub(super) struct Hsms {
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
     names: HashMap<HsmName, Place>,
     tokens: HashMap<(PathBuf, TokenSelector), Place>,
+    pub(super) yubikeys: Yubikeys,
     env: HashMap<String, (String, Place)>,
 }
 
@@ -46,9 +49,13 @@ impl Hsms {
         self.elsewhere || self.names.contains_key(name)
     }
 
-    /// The files that hold PINs.
+    /// The files that hold PINs and management keys.
     pub(super) fn pin_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.list.iter().filter_map(|hsm| hsm.pin_source.strip_prefix("file:")).map(PathBuf::from)
+        let sources = self.list.iter().flat_map(|hsm| match &hsm.device {
+            Device::Pkcs11(_) => vec![&hsm.pin_source],
+            Device::Yubikey(yubikey) => vec![&hsm.pin_source, &yubikey.management_key_source],
+        });
+        sources.filter_map(|source| source.strip_prefix("file:")).map(PathBuf::from)
     }
 
     fn read_one(&mut self, s: &Section<'_>) -> Option<Hsm> {
@@ -59,40 +66,41 @@ impl Hsms {
             s.error(place, format!("two HSMs of one name: `{value}`"), format!("rename this one or that at {other}"));
         }
         let kind = s.get::<Kind>("kind").map_or_else(defaults::kind, |kind| kind.value);
-        if kind == Kind::Elsewhere {
-            for key in ["module", "module_env", "token_serial", "token_label", "pin_source", "workers"] {
-                let what = "is for an HSM of this replica, and `kind` is \"elsewhere\"";
-                s.refuse(key, what, "leave it out: the replica that has the HSM says so in its own configuration");
+        let device = match kind {
+            Kind::Elsewhere => {
+                refuse_elsewhere(s);
+                self.others.extend(name.map(|name| (name.value, s.place_of("kind"))));
+                return None;
             }
-            self.others.extend(name.map(|name| (name.value, s.place_of("kind"))));
-            return None;
-        }
-        let module = match kind {
-            Kind::Pkcs11 => s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\""),
-            Kind::Yubikey => {
-                let what = "`kind = \"yubikey\"` is not supported by this version";
-                s.error(&s.place_of("kind"), what, "use `kind = \"pkcs11\"` and the `module` of a PKCS#11 token");
-                s.get::<PathBuf>("module")
-            }
-            Kind::Elsewhere => None,
+            Kind::Pkcs11 => self.pkcs11(s).map(Device::Pkcs11),
+            Kind::Yubikey => self.yubikeys.read(s, name.as_ref().map(|name| &name.value)).map(Device::Yubikey),
         };
+        refuse_pins(s);
+        let pin_source = reference::required(s, "pin_source", "\"file:/etc/hallmark/main.pin\"", What::Pin);
+        // A YubiKey does one thing at a time.
+        let workers = if kind == Kind::Yubikey { 1 } else { s.within("workers", defaults::workers(), &(1..=256)) };
+        Some(Hsm {
+            name: name?.value,
+            device: device?,
+            pin_source: pin_source?,
+            workers: usize::try_from(workers).ok()?,
+        })
+    }
+
+    fn pkcs11(&mut self, s: &Section<'_>) -> Option<Pkcs11> {
+        for key in ["serial", "management_key_source", "slots", "overwrite"] {
+            let what = "is for a YubiKey, and `kind` is \"pkcs11\"";
+            s.refuse(key, what, "leave it out, or write `kind = \"yubikey\"`");
+        }
+        let module = s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\"");
         let module_env = s.texts("module_env");
         let token = token(s);
-        let pin_source = pin_source(s);
-        let workers = s.within("workers", defaults::workers(), &(1..=256));
         if let Some(env) = &module_env {
             self.check_env(s, env);
         }
         let (module, token) = (module?.value, token?);
         self.check_token(s, &module, &token);
-        Some(Hsm {
-            name: name?.value,
-            module,
-            module_env: module_env.map(|env| env.value).unwrap_or_default(),
-            token,
-            pin_source: pin_source?,
-            workers: usize::try_from(workers).ok()?,
-        })
+        Some(Pkcs11 { module, module_env: module_env.map(|env| env.value).unwrap_or_default(), token })
     }
 
     /// Replicas meet in a store that they share.
@@ -155,7 +163,26 @@ fn token(s: &Section<'_>) -> Option<TokenSelector> {
     }
 }
 
-fn pin_source(s: &Section<'_>) -> Option<String> {
+fn refuse_elsewhere(s: &Section<'_>) {
+    const KEYS: [&str; 10] = [
+        "module",
+        "module_env",
+        "token_serial",
+        "token_label",
+        "pin_source",
+        "workers",
+        "serial",
+        "management_key_source",
+        "slots",
+        "overwrite",
+    ];
+    for key in KEYS {
+        let what = "is for an HSM of this replica, and `kind` is \"elsewhere\"";
+        s.refuse(key, what, "leave it out: the replica that has the HSM says so in its own configuration");
+    }
+}
+
+fn refuse_pins(s: &Section<'_>) {
     for key in ["pin", "user_pin", "pin_value"] {
         s.refuse(
             key,
@@ -164,37 +191,4 @@ fn pin_source(s: &Section<'_>) -> Option<String> {
              `pin_source = \"file:/etc/hallmark/main.pin\"`; then change the PIN, for this one has been seen",
         );
     }
-    let At { value, place } = s.required::<String>("pin_source", "\"file:/etc/hallmark/main.pin\"")?;
-    match resolve_pin_source(s, &value) {
-        Ok(source) => Some(source),
-        Err(Mismatch { what, hint }) => {
-            s.error(&place, format!("`pin_source` in [[hsm]]: {what}"), hint);
-            None
-        }
-    }
-}
-
-/// The source with an absolute path. What is refused is not shown: it may be the PIN itself.
-fn resolve_pin_source(s: &Section<'_>, text: &str) -> Result<String, Mismatch> {
-    let refused = || {
-        let hint = "write `file:PATH`, `credential:NAME` (systemd) or `fd:NUMBER`; a PIN never stands here";
-        Mismatch::new("not a reference to a PIN", hint)
-    };
-    let path = match text.split_once(':') {
-        Some(("credential", name)) if is_file_name(name) => return Ok(text.to_owned()),
-        Some(("fd", number)) if number.parse::<u16>().is_ok() => return Ok(text.to_owned()),
-        Some(("file", path)) => path.strip_prefix("//").unwrap_or(path),
-        // A bare word could be a PIN, so a path must look like one.
-        _ if text.contains('/') && !text.contains(':') => text,
-        _ => return Err(refused()),
-    };
-    if path.is_empty() {
-        return Err(refused());
-    }
-    let path = s.resolve(Path::new(path));
-    Ok(format!("file:{}", path.to_str().ok_or_else(refused)?))
-}
-
-fn is_file_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }

@@ -21,21 +21,26 @@ mod access;
 mod assertion;
 mod client;
 mod defaults;
+mod devices;
 mod follow;
 mod hsm;
 mod json;
 mod keys;
 mod problem;
+mod reference;
 mod section;
 mod server;
 mod source;
 mod store;
 mod url;
 mod value;
+mod yubikey;
 
 pub use client::{MAX_JWKS_KEYS, published_keys};
+pub use devices::{Device, Hsm, Pkcs11, TokenSelector, Yubikey};
 pub use follow::{Follow, Follower, Read as FollowedStore, Source as FollowedSource, load as load_follower};
 pub use problem::{ConfigError, Problem};
+pub use yubikey::slots_needed;
 
 use access::Access;
 use client::{Clients, IdFiles};
@@ -94,7 +99,7 @@ impl Config {
     /// What all HSM modules want in the environment. Read by C libraries with `getenv`, so it must be set while the
     /// process has a single thread.
     pub fn module_env(&self) -> BTreeMap<&str, &str> {
-        let all = self.hsms.iter().flat_map(|hsm| &hsm.module_env);
+        let all = self.hsms.iter().filter_map(Hsm::pkcs11).flat_map(|pkcs11| &pkcs11.module_env);
         all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
@@ -210,28 +215,6 @@ pub struct Trust {
     pub roles: Roles,
 }
 
-/// `[[hsm]]`: a PKCS#11 token.
-#[derive(Clone, Debug)]
-pub struct Hsm {
-    pub name: HsmName,
-    /// The PKCS#11 library.
-    pub module: PathBuf,
-    /// What the library wants in the environment.
-    pub module_env: BTreeMap<String, String>,
-    pub token: TokenSelector,
-    /// `file:/PATH`, `credential:NAME` or `fd:NUMBER` (RFC 7512 §2.3, `pin-source`). A reference, not the PIN.
-    pub pin_source: String,
-    /// How many sessions sign at once.
-    pub workers: usize,
-}
-
-/// How a PKCS#11 token is told from others of its module.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TokenSelector {
-    Serial(String),
-    Label(String),
-}
-
 /// `[unsafe_testing]`: what makes tests fast or faults visible, and has no place in production.
 #[derive(Clone, Debug)]
 pub struct UnsafeTesting {
@@ -324,6 +307,8 @@ fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, H
         if let Some(store) = &server.store {
             hsms.check_store(&store.url, problems);
         }
+        let destroys = server.rotation.destroy_after.is_some();
+        hsms.yubikeys.check_slots(&hsms.list, &clients.list, &clients.rotation, destroys, problems);
     }
     Some((server, hsms, clients, access))
 }

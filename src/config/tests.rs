@@ -11,6 +11,7 @@ use super::*;
 mod docs;
 mod elsewhere;
 mod follow;
+mod yubikey;
 
 /// A configuration that lacks nothing, for tests that add to it.
 const MINIMAL: &str = r#"
@@ -117,7 +118,7 @@ fn relative_paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.grpc.unix, Some(at("hallmark.sock")));
     assert_eq!(config.audit.dir, at("audit"));
     assert_eq!(config.store.url, format!("sqlite://{}", at("hallmark.db").display()));
-    assert_eq!(config.hsms[0].module, at("softhsm.so"));
+    assert_eq!(config.hsms[0].pkcs11().unwrap().module, at("softhsm.so"));
     assert_eq!(config.hsms[0].pin_source, format!("file:{}", at("main.pin").display()));
 }
 

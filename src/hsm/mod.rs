@@ -3,3 +3,4 @@
 
 pub mod pin;
 pub mod pkcs11;
+pub mod yubikey;

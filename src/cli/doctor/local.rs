@@ -7,10 +7,11 @@ use tokio::{task::spawn_blocking, time::timeout};
 use super::link::Chain;
 use crate::{
     app::pin_is_marked,
-    config::{self, Config, ConfigError, Hsm},
+    config::{self, Config, ConfigError, Device, Hsm},
     hsm::{
         pin::PinSource,
         pkcs11::{Modules, PinState, SeenToken, TokenSelector},
+        yubikey::{PinTries, SeenYubikey, look},
     },
 };
 
@@ -33,10 +34,44 @@ pub(super) async fn walk(chain: &mut Chain, path: &Path, loaded: Result<Config, 
     }
 }
 
-/// Module and token; gives its serial.
+/// What holds the keys; gives its serial.
 async fn token(chain: &mut Chain, hsm: &Hsm) -> Option<String> {
-    let (name, module) = (format!("HSM {}", hsm.name), hsm.module.clone());
-    let selector = match &hsm.token {
+    match &hsm.device {
+        Device::Pkcs11(pkcs11) => module(chain, hsm, pkcs11).await,
+        Device::Yubikey(yubikey) => self::yubikey(chain, hsm, yubikey.serial).await,
+    }
+}
+
+async fn yubikey(chain: &mut Chain, hsm: &Hsm, serial: Option<u32>) -> Option<String> {
+    let name = format!("HSM {}", hsm.name);
+    // The service for smart cards may hang.
+    match timeout(PATIENCE, spawn_blocking(move || look(serial))).await {
+        Ok(Ok(Ok(SeenYubikey { serial, firmware, reader, pin }))) => {
+            chain.good(&name, format!("`{reader}` has the YubiKey with serial `{serial}`, firmware {firmware}"));
+            let state = match pin {
+                PinTries::Left(0) => PinState::Locked,
+                PinTries::Left(1) => PinState::FinalTry,
+                PinTries::Left(_) | PinTries::InUse => PinState::Ready,
+            };
+            pin_state(chain, &format!("{name} PIN"), state);
+            Some(serial.to_string())
+        }
+        Ok(Ok(Err(fault))) => {
+            chain.failed(&name, &fault.to_string(), "ykman list");
+            None
+        }
+        Ok(Err(_)) | Err(_) => {
+            let what = format!("PC/SC did not answer within {} s", PATIENCE.as_secs());
+            chain.broken(&name, what, "systemctl restart pcscd");
+            None
+        }
+    }
+}
+
+/// Module and token.
+async fn module(chain: &mut Chain, hsm: &Hsm, pkcs11: &config::Pkcs11) -> Option<String> {
+    let (name, module) = (format!("HSM {}", hsm.name), pkcs11.module.clone());
+    let selector = match &pkcs11.token {
         config::TokenSelector::Serial(serial) => TokenSelector::Serial(serial.clone()),
         config::TokenSelector::Label(label) => TokenSelector::Label(label.clone()),
     };
@@ -45,7 +80,7 @@ async fn token(chain: &mut Chain, hsm: &Hsm) -> Option<String> {
         let module = Modules::default().load(&module).map_err(|error| error.to_string())?;
         module.look(&selector).map_err(|fault| fault.to_string())
     });
-    let path = hsm.module.display();
+    let path = pkcs11.module.display();
     match timeout(PATIENCE, looked).await {
         Ok(Ok(Ok(SeenToken { serial, label, pin }))) => {
             chain.good(&name, format!("`{path}` loads, and has the token `{label}` (serial `{serial}`)"));

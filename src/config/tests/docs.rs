@@ -62,7 +62,7 @@ fn every_sample_loads() {
 #[test]
 fn every_section_in_the_pages_loads() {
     let (server, _) = MINIMAL.split_once("[[hsm]]").unwrap();
-    for page in ["README.md", "p11-kit.md"] {
+    for page in ["README.md", "p11-kit.md", "yubikey.md"] {
         let text = fs::read_to_string(format!("{SAMPLES}/{page}")).unwrap();
         let blocks: Vec<_> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         assert!(!blocks.is_empty(), "{page} shows no section");

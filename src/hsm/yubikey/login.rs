@@ -1,0 +1,120 @@
+//! One try for a PIN, across restarts and replicas.
+
+use std::sync::Arc;
+
+use hallmark_core::ports::{FaultClass, HsmFault, PinLedger, PinLedgerRefusal, PinVerdict};
+use secrecy::ExposeSecret;
+
+use super::wire::{PinStatus, Verified, Wire};
+use crate::hsm::pin::PinSource;
+
+/// Where a YubiKey's PIN comes from, and the ledger of what was tried.
+pub(super) struct Credentials {
+    pub(super) source: PinSource,
+    pub(super) ledger: Arc<dyn PinLedger>,
+}
+
+impl Credentials {
+    /// Begins a PIN session where there is none. Tries the PIN only if neither the card nor the ledger warns of it.
+    pub(super) fn log_in(&self, wire: &mut Wire, serial: u32) -> Result<(), HsmFault> {
+        match wire.pin_status()? {
+            PinStatus::Verified => return Ok(()),
+            PinStatus::Tries(tries) => heed(serial, tries)?,
+        }
+        let pin = self.source.read().map_err(|e| refused("pin-source", e))?;
+        let token = serial.to_string();
+        if !(6..=8).contains(&pin.secret.expose_secret().len()) {
+            let why = format!("`{}` does not hold a YubiKey's PIN, which has 6 to 8 bytes", self.source);
+            return Err(refused("pin-source", format!("{why}\nhint: {}", self.source.renew_hint())));
+        }
+        self.ledger.begin(&token, &pin.source_id).map_err(|refusal| self.not_tried(refusal))?;
+
+        let answer = wire.verify(pin.secret.expose_secret());
+        let verdict = verdict(&answer);
+        if let Err(error) = self.ledger.end(&token, &pin.source_id, verdict) {
+            // The marker stays, so the PIN is not tried again: the safe side.
+            tracing::warn!(token, %error, "how the login ended could not be recorded");
+        }
+        match answer? {
+            Verified::Accepted => Ok(()),
+            Verified::Refused { tries } => Err(self.not_accepted(serial, tries)),
+        }
+    }
+
+    fn not_tried(&self, refusal: PinLedgerRefusal) -> HsmFault {
+        match refusal {
+            PinLedgerRefusal::AlreadyTried => refused(
+                "VERIFY",
+                format!(
+                    "the PIN in `{}` was tried before and not accepted\nhint: {}",
+                    self.source,
+                    self.source.renew_hint()
+                ),
+            ),
+            // Not the PIN's fault; the next connect asks again.
+            PinLedgerRefusal::Store(e) => {
+                HsmFault::new(FaultClass::Gone, "VERIFY", format!("not tried, for lack of the ledger: {e}"))
+            }
+        }
+    }
+
+    fn not_accepted(&self, serial: u32, tries: u8) -> HsmFault {
+        let (source, hint) = (&self.source, self.source.renew_hint());
+        let left = if tries == 0 { "it is blocked now".to_owned() } else { format!("{tries} tries are left") };
+        refused("VERIFY", format!("YubiKey {serial} refused the PIN in `{source}`; {left}\nhint: {hint}"))
+    }
+}
+
+/// The last try is left to a person, who can see what happens.
+fn heed(serial: u32, tries: u8) -> Result<(), HsmFault> {
+    match tries {
+        0 => Err(refused(
+            "VERIFY",
+            format!("the PIN of YubiKey {serial} is blocked\nhint: ykman --device {serial} piv access unblock-pin"),
+        )),
+        1 => Err(refused(
+            "VERIFY",
+            format!(
+                "one try is left before YubiKey {serial} blocks its PIN, and hallmark leaves it to you\n\
+                 hint: verify the PIN once by hand, which resets the count: yubico-piv-tool -a verify-pin"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn verdict(answer: &Result<Verified, HsmFault>) -> PinVerdict {
+    match answer {
+        Ok(Verified::Accepted) => PinVerdict::Accepted,
+        Ok(Verified::Refused { .. }) => PinVerdict::Refused,
+        // Reset before the command, or another application was selected: nobody looked at it.
+        Err(fault) if fault.class == FaultClass::Session => PinVerdict::NotTried,
+        Err(fault) if fault.class == FaultClass::Gone => PinVerdict::Unknown,
+        Err(_) => PinVerdict::Refused,
+    }
+}
+
+fn refused(function: &'static str, why: impl std::fmt::Display) -> HsmFault {
+    HsmFault::new(FaultClass::Pin, function, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_try_is_left_to_a_person() {
+        assert_eq!([0, 1, 2, 3].map(|tries| heed(7, tries).is_err()), [true, true, false, false]);
+        assert!(heed(7, 0).unwrap_err().code.contains("unblock-pin"));
+    }
+
+    #[test]
+    fn a_pin_is_forgiven_only_where_the_card_was_gone() {
+        let of = |class| verdict(&Err(HsmFault::new(class, "VERIFY", "")));
+        assert_eq!(of(FaultClass::Gone), PinVerdict::Unknown);
+        assert_eq!(of(FaultClass::Session), PinVerdict::NotTried);
+        assert_eq!(of(FaultClass::Unspecific), PinVerdict::Refused);
+        assert_eq!(verdict(&Ok(Verified::Refused { tries: 2 })), PinVerdict::Refused);
+        assert_eq!(verdict(&Ok(Verified::Accepted)), PinVerdict::Accepted);
+    }
+}
