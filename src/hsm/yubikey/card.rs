@@ -16,6 +16,7 @@ pub(super) struct Card {
     /// Given away when the connection ends.
     yubikey: Option<YubiKey>,
     pub(super) wire: Wire,
+    pub(super) reader: String,
     pub(super) serial: u32,
     pub(super) version: Version,
     /// As it was read last over this connection.
@@ -32,7 +33,8 @@ impl Card {
         let yubikey = same_name.next().ok_or_else(|| gone("the reader went away"))?.open();
         let yubikey = yubikey.map_err(|error| fault("SELECT", error))?;
         let version = yubikey.version();
-        let mut card = Self { yubikey: Some(yubikey), wire, serial, version, inventory: None };
+        let reader = yubikey.name().to_owned();
+        let mut card = Self { yubikey: Some(yubikey), wire, reader, serial, version, inventory: None };
         card.check()?;
         shared.credentials.log_in(&mut card.wire, serial)?;
         Ok(card)

@@ -10,7 +10,7 @@ use std::{
 
 use hallmark_core::{
     key::Alg,
-    ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenFacts},
+    ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenAbout, TokenFacts},
 };
 
 use super::{
@@ -184,5 +184,11 @@ fn facts(card: &Card) -> TokenFacts {
         model: format!("YubiKey, firmware {}", card.version),
         max_sessions: Some(1),
         algs: Alg::ALL.into_iter().filter(|alg| *alg != Alg::EdDSA).collect(),
+        about: TokenAbout {
+            manufacturer: "Yubico".to_owned(),
+            firmware: card.version.to_string(),
+            hardware: String::new(),
+            module: format!("PC/SC reader `{}`", card.reader),
+        },
     }
 }

@@ -212,6 +212,7 @@ impl Held {
         Err(HsmFault::new(FaultClass::Request, "GET METADATA", format!("{what}\nhint: {hint}")))
     }
 
+    /// What the card says of it, without its attestation.
     pub(super) fn evidence(&self) -> Evidence {
         let born_here = self.key.as_ref().is_some_and(|key| key.generated);
         Evidence {
@@ -222,6 +223,7 @@ impl Held {
             always_sensitive: Some(born_here),
             never_extractable: Some(born_here),
             key_gen_mechanism: born_here.then(|| "GENERATE ASYMMETRIC KEY PAIR".to_owned()),
+            attestation: Vec::new(),
         }
     }
 

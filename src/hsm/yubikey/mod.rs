@@ -7,9 +7,11 @@
 //! - `inventory`, `slot`, `names`: what is in the slots; a slot's numbers; the certificate in a slot that says whose key it is;
 //! - `making`: keys made and destroyed, so that a crash in between leaves nothing anonymous;
 //! - `signing`: what the card signs, which knows no hashes and no padding;
+//! - `attestation`: what the YubiKey itself certifies of a key;
 //! - `look`: whether one is there, for those who only want to know;
 //! - `wire`, `classify`: the commands that the crate lacks; what a failure means.
 
+mod attestation;
 mod card;
 mod classify;
 mod finding;

@@ -69,7 +69,7 @@ impl Object {
         if contents.is_empty() {
             return Self::Nothing;
         }
-        let parsed = tlv(contents).filter(|(tag, ..)| *tag == 0x70).map(|(_, der, _)| Certificate::from_der(der));
+        let parsed = certificate_in(contents).map(Certificate::from_der);
         let Some(Ok(certificate)) = parsed else {
             return Self::Foreign("something that can't be read".to_owned());
         };
@@ -84,6 +84,11 @@ impl Object {
     pub(super) fn names(&self, cka_id: &[u8], label: &str) -> bool {
         matches!(self, Self::Ours(named) if named.cka_id == cka_id && named.label == label)
     }
+}
+
+/// The certificate in an object's contents, DER.
+pub(super) fn certificate_in(contents: &[u8]) -> Option<&[u8]> {
+    tlv(contents).filter(|(tag, ..)| *tag == 0x70).map(|(_, der, _)| der)
 }
 
 /// A certificate for a slot, as the contents of its object. `sign` signs the DER with the key of `public`.

@@ -9,6 +9,7 @@ use hallmark_core::{
 };
 
 use super::{
+    attestation,
     card::Card,
     device::{Epoch, Shared},
     lock, making,
@@ -63,7 +64,12 @@ impl HsmSession for YubikeySession {
     }
 
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
-        self.epoch.call(|card, shared| Ok(card.inventory(shared)?.find(key)?.evidence()))
+        self.epoch.call(|card, shared| {
+            let held = card.inventory(shared)?.find(key)?;
+            let (slot, evidence) = (held.slot, held.evidence());
+            let attestation = if evidence.local == Some(true) { attestation::of(card, slot)? } else { Vec::new() };
+            Ok(Evidence { attestation, ..evidence })
+        })
     }
 }
 
