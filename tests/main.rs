@@ -25,6 +25,7 @@ mod hostile;
 mod hsm_contract;
 mod import;
 mod inspect;
+mod limits;
 mod openemr;
 mod operators;
 mod outage;

@@ -137,9 +137,9 @@ reasons! {
     /// The extra claim is not in the workload's list.
     ClaimNotPermitted = "CLAIM_NOT_PERMITTED", AskPermission;
 
-    /// The workload's rate is used up.
+    /// The workload's rate is used up, or the caller makes too many other calls.
     RateLimited = "RATE_LIMITED", RetryLater;
-    /// The workload has as many requests under way as it may.
+    /// The workload, or the caller of other methods, has as many requests under way as it may.
     ConcurrencyLimited = "CONCURRENCY_LIMITED", RetryLater;
     /// The queue before the HSM is too long for the deadline.
     Overloaded = "OVERLOADED", RetryLater;

@@ -20,7 +20,7 @@ use super::{
     clock::SystemClock,
     disk,
     fronts::bind,
-    observe::{PoolObserver, observe_audit, observe_followers, observe_keys},
+    observe::{PoolObserver, observe_audit, observe_followers, observe_keys, observe_load},
     outside::Outside,
 };
 use crate::{
@@ -125,6 +125,7 @@ impl Built {
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
         observe_keys(&metrics, &context.keyring);
+        observe_load(&metrics, &context);
         observe_followers(&metrics, &publisher, &followers);
         let fixed = fixed_part(config);
         let seen = Seen::new(&publisher, &followers);

@@ -15,7 +15,7 @@ use super::Hopeless;
 use crate::{
     audit::AuditLog,
     pool::Observer,
-    service::{followers::Followers, keyring::Keyring, publish::Publisher, readiness::Readiness},
+    service::{Context, followers::Followers, keyring::Keyring, publish::Publisher, readiness::Readiness},
     telemetry::{Metrics, metrics::AuditFigures},
     transport::http::health::Health,
 };
@@ -72,6 +72,22 @@ pub(super) fn observe_keys(metrics: &Metrics, keyring: &Arc<Keyring>) {
         let keys = keyring.keys();
         for state in KeyState::ALL {
             metrics.set_keys(state, keys.records.iter().filter(|record| record.state == state).count());
+        }
+    });
+}
+
+/// Has what waits before each HSM, and what each workload has under way, counted at each scrape.
+pub(super) fn observe_load(metrics: &Metrics, context: &Context) {
+    // Weak, as above: threads of a pool end with it.
+    let (pools, registry) = (Arc::downgrade(&context.pools), context.registry.clone());
+    metrics.on_scrape(move |metrics| {
+        let registered = registry.load_full();
+        let under_way: Vec<_> = registered.limits.under_way().map(|(id, count)| (id.to_string(), count)).collect();
+        metrics.set_under_way(under_way.iter().map(|(id, count)| (id.as_str(), *count)));
+        let Some(pools) = pools.upgrade() else { return };
+        for (hsm, pool) in &*pools {
+            let waiting = pool.waiting();
+            metrics.set_queue(hsm.as_str(), waiting.jobs, waiting.flows);
         }
     });
 }

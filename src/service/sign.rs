@@ -63,6 +63,22 @@ impl Sign {
         deadline: Instant,
         request_id: &str,
     ) -> Result<Reply, Error> {
+        let signed = self.sign_within_limits(caller, request, deadline, request_id).await;
+        signed.inspect_err(|error| {
+            // Only a workload of the configuration gets as far as to these.
+            if matches!(error.reason, Reason::RateLimited | Reason::ConcurrencyLimited | Reason::Overloaded) {
+                self.metrics.limited(&caller.identity.to_string(), error.reason);
+            }
+        })
+    }
+
+    async fn sign_within_limits(
+        &self,
+        caller: &Caller,
+        request: AssertionRequest,
+        deadline: Instant,
+        request_id: &str,
+    ) -> Result<Reply, Error> {
         let context = &self.context;
         let registered = context.registry.load_full();
         let client = registered.clients.get(&request.client);

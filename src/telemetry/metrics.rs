@@ -39,6 +39,10 @@ pub struct Metrics {
     lanes: ByName<PerAlg<[Histogram; 3]>>,
     signatures: Declared<Counter, 3>,
     refusals: Vec<Counter>,
+    limited: Declared<Counter, 2>,
+    under_way: Declared<Gauge, 1>,
+    queue_jobs: Declared<Gauge, 1>,
+    queue_workloads: Declared<Gauge, 1>,
     queue_seconds: Declared<Histogram, 2>,
     hsm_seconds: Declared<Histogram, 2>,
     verify_seconds: Declared<Histogram, 2>,
@@ -90,6 +94,10 @@ impl Metrics {
     lanes: ByName::default(),
             signatures: d.counter("signatures", "Signatures asked of an HSM, by how it ended: `done`, or a reason as in `refusals`", ["client", "alg", "outcome"]),
             refusals: Reason::ALL.iter().map(|reason| refusals.of([reason.code()])).collect(),
+            limited: d.counter("workload_limited", "Signatures refused to a workload for `RATE_LIMITED`, `CONCURRENCY_LIMITED` or `OVERLOADED`", ["workload", "reason"]),
+            under_way: d.gauge("workload_under_way", "Requests for signatures under way; a workload without any has no series", ["workload"]),
+            queue_jobs: d.gauge("queue_jobs", "Jobs that wait for a worker", ["hsm"]),
+            queue_workloads: d.gauge("queue_workloads", "Workloads that have jobs waiting, which take turns; Hallmark's own count as one", ["hsm"]),
             queue_seconds: d.seconds("queue_seconds", "Time that a job waited for a worker", ["hsm", "alg"]),
             hsm_seconds: d.seconds("hsm_seconds", "Time that the HSM took for a signature", ["hsm", "alg"]),
             verify_seconds: d.seconds("verify_seconds", "Time that the check of a signature took", ["hsm", "alg"]),
@@ -162,6 +170,25 @@ impl Metrics {
         if let Some(counter) = self.refusals.get(reason as usize) {
             counter.inc();
         }
+    }
+
+    /// Counts a signature that one of the configured workloads was refused, for a limit or for a long queue.
+    pub fn limited(&self, workload: &str, reason: Reason) {
+        self.limited.of([workload, reason.code()]).inc();
+    }
+
+    /// Sets what is under way now: of workloads that are not named, nothing.
+    pub fn set_under_way<'a>(&self, workloads: impl Iterator<Item = (&'a str, u32)>) {
+        self.under_way.clear();
+        for (workload, count) in workloads {
+            self.under_way.of([workload]).set(count.into());
+        }
+    }
+
+    /// Sets what waits before `hsm`.
+    pub fn set_queue(&self, hsm: &str, jobs: usize, workloads: usize) {
+        self.queue_jobs.of([hsm]).set(i64::try_from(jobs).unwrap_or(i64::MAX));
+        self.queue_workloads.of([hsm]).set(i64::try_from(workloads).unwrap_or(i64::MAX));
     }
 
     /// Counts a call to `hsm` that did not succeed.

@@ -41,6 +41,11 @@ impl<M: Clone, const N: usize> Declared<M, N> {
         self.family.get_or_create_owned(&labels)
     }
 
+    /// Takes all series away.
+    pub(super) fn clear(&self) {
+        self.family.clear();
+    }
+
     /// Takes the series with these values away.
     pub(super) fn remove(&self, values: [&str; N]) {
         let labels: Vec<_> = self.labels.into_iter().zip(values.map(str::to_owned)).collect();

@@ -10,6 +10,7 @@ mod clients;
 mod convert;
 mod jwks;
 mod keys;
+mod limited;
 mod operation;
 mod policy;
 mod rotation;
@@ -26,7 +27,10 @@ use hallmark_proto::v1::{
 use tonic::{Request, Status, service::Routes, service::interceptor::InterceptedService};
 use uuid::Uuid;
 
-use self::call::{caller, refuse, refuse_unidentified};
+use self::{
+    call::{caller, refuse, refuse_unidentified},
+    limited::Limiter,
+};
 use crate::service::{
     followers::Followers, keys::Keys, policy::PolicyDesk, publish::Publisher, refusals::Refusals, registry::Registry,
     rotation::Rotation, sign::Sign,
@@ -105,6 +109,7 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         clock: services.clock.clone(),
         refusals: services.refusals.clone(),
     };
+    let limiter = Limiter::new(services.refusals.clone());
     let operators_only = ReflectionGuard {
         open: services.open_reflection,
         registry: services.registry,
@@ -112,13 +117,13 @@ pub fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
         refusals: services.refusals,
     };
     let routes = Routes::new(AssertionServiceServer::new(assertions).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(ClientServiceServer::new(clients).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(RotationServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(PolicyServiceServer::new(policy).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(InterceptedService::new(reflection, operators_only))
-        .add_service(health);
+        .add_service(limiter.all(ClientServiceServer::new(clients).max_decoding_message_size(MAX_MESSAGE)))
+        .add_service(limiter.all(KeyServiceServer::new(keys).max_decoding_message_size(MAX_MESSAGE)))
+        .add_service(limiter.all(RotationServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE)))
+        .add_service(limiter.all(JwksServiceServer::new(jwks).max_decoding_message_size(MAX_MESSAGE)))
+        .add_service(limiter.all(PolicyServiceServer::new(policy).max_decoding_message_size(MAX_MESSAGE)))
+        .add_service(InterceptedService::new(limiter.all(reflection), operators_only))
+        .add_service(limiter.strangers(health));
     Ok((routes, HealthReporter(reporter)))
 }
 
