@@ -153,6 +153,11 @@ impl PoolKey {
         HeaderKey { alg: self.alg, kid: &self.kid, certificates: &self.certificates }
     }
 
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
     /// From when until when its certificate may be shown, where it has one that can be read.
     pub fn validity(&self) -> Option<Validity> {
         self.validity

@@ -17,6 +17,7 @@ mod development;
 mod discover;
 mod disk_full;
 mod doctor;
+mod evidence;
 mod exported;
 mod flood;
 mod follower;

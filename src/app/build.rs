@@ -324,7 +324,10 @@ fn readable(source: &str, credentials: Option<&Path>) -> Result<PinSource, PinEr
 pub(super) fn registered(config: &Config) -> Registered {
     let (clients, workloads) = (config.clients.clone(), config.workloads.clone());
     let registered = Registered::new(clients, workloads, config.operators.clone());
-    registered.with_rotation(config.rotate.clone()).with_book(config.book.clone(), config.lint())
+    registered
+        .with_rotation(config.rotate.clone())
+        .with_book(config.book.clone(), config.lint())
+        .with_roots(config.roots.clone())
 }
 
 /// What the configuration says of all clients alike.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 
 mod certificates;
+mod evidence;
 mod inspect;
 mod keys;
 mod policy;
@@ -16,6 +17,7 @@ mod rotation;
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
+    evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
     inspect::InspectArgs,
     keys::{
         AdoptArgs, AllKeysCommand, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs,
@@ -73,6 +75,11 @@ pub(super) enum Command {
     Profiles {
         #[command(subcommand)]
         command: ProfilesCommand,
+    },
+    /// Checks where a key was born, offline (needs no server of ours)
+    Evidence {
+        #[command(subcommand)]
+        command: EvidenceCommand,
     },
     /// Says everything that is wrong with a JWT, and sends it nowhere
     Inspect(InspectArgs),

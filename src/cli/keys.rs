@@ -9,6 +9,7 @@ use super::{
     args::{AdoptArgs, AlterArgs, ConfirmArgs, CreateArgs, KeysCommand, ListArgs, OrderArgs, RevokeArgs, RotateArgs},
     connect::{As, connect, failure},
     consent::{Consent, ask, quoted},
+    evidence,
     output::{Output, now},
 };
 
@@ -40,6 +41,8 @@ pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json:
         KeysCommand::Revoke(args) => revoke(args, connect, json).await,
         KeysCommand::Adopt(args) => adopt(args, &connect()?, json).await,
         KeysCommand::Confirm(args) => confirm(args, &connect()?, json).await,
+        KeysCommand::Evidence(args) => evidence::of_key(args, &connect()?, json).await,
+        KeysCommand::Custody(args) => evidence::custody(args, &connect()?, json).await,
     }
 }
 

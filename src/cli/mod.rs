@@ -12,6 +12,7 @@ mod dev;
 mod diagnose;
 mod discover;
 mod doctor;
+mod evidence;
 mod failure;
 mod hints;
 mod inspect;
@@ -84,6 +85,7 @@ impl Cli {
                 Ok(Prepared::new(async move || policy::run(command, connection, json).await))
             }
             Command::Discover(args) => Ok(Prepared::new(async move || discover::run(args, json).await)),
+            Command::Evidence { command } => Ok(Prepared::new(async move || evidence::run(command, json))),
             Command::Profiles { command } => Ok(Prepared::new(async move || profiles::run(command, json))),
             Command::Register(args) => Ok(Prepared::new(async move || register::run(args, connection, json).await)),
             Command::Inspect(args) => Ok(Prepared::new(async move || inspect::run(args, json).await)),

@@ -8,17 +8,20 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use hallmark_core::{
     client::Client,
+    evidence::roots::Roots,
     key::{Alg, ClientName, HsmName},
     policy::{Book, Explanation, Identity, OperatorRole, Policy, Question, Roles, Scope, Workload, lint},
 };
 
 mod access;
 mod assertion;
+mod attestation;
 mod client;
 mod defaults;
 mod devices;
@@ -52,7 +55,7 @@ use source::{PARTS, Source};
 
 /// Reads and checks the configuration at `path` and in `clients.d/*.toml` beside it.
 ///
-/// Opens no file that it names, except each `client_id_file`: whoever uses them reports them.
+/// Opens no file that it names, except `attestation_roots` and each `client_id_file`: whoever uses them reports them.
 ///
 /// # Errors
 /// Every problem of every file. What is allowed but looks unintended is in [`Config::warnings`].
@@ -90,6 +93,8 @@ pub struct Config {
     pub operators: Vec<(Identity, Vec<OperatorRole>)>,
     /// Where all of these stand, and who vouches for whom.
     pub book: Book,
+    /// Whose attestation of a key counts: Yubico's, and those of `attestation_roots`.
+    pub roots: Arc<Roots>,
     /// `serve` refuses a configuration that has it, unless it is started with `--unsafe-testing`.
     pub unsafe_testing: Option<UnsafeTesting>,
     pub warnings: Vec<Problem>,
@@ -262,6 +267,7 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         workloads: access.workloads,
         operators: access.operators,
         book: access.book,
+        roots: Arc::new(server.roots),
         unsafe_testing: server.unsafe_testing,
         warnings: Vec::new(),
     })

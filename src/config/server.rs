@@ -3,10 +3,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use hallmark_core::policy::Identity;
+use hallmark_core::{evidence::roots::Roots, policy::Identity};
 
 use super::{
-    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting, defaults, follow,
+    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting, attestation,
+    defaults, follow,
     problem::{At, Place},
     section::Section,
     store,
@@ -18,6 +19,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) instance: Option<Instance>,
+    /// Whose attestation of a key counts.
+    pub(super) roots: Roots,
     pub(super) grpc: Option<Grpc>,
     pub(super) jwks: Option<Jwks>,
     pub(super) metrics: Option<Metrics>,
@@ -42,8 +45,13 @@ impl Server {
             let what = "[follow] is for `serve --role jwks`: this server publishes what it manages itself";
             root.warn(&root.place_of("follow"), what, "take the section out, or serve with `--role jwks`");
         }
+        let mut roots = Roots::yubico();
         Self {
-            instance: needed(root, role, "instance", instance).flatten(),
+            instance: needed(root, role, "instance", |s| {
+                roots = attestation::roots(s);
+                instance(s)
+            })
+            .flatten(),
             grpc: needed(root, role, "grpc", |s| {
                 socket_place = s.has("unix").then(|| s.place_of("unix"));
                 grpc(s, &mut listeners)
@@ -61,6 +69,7 @@ impl Server {
             follow: root.table("follow", follow::read).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
             socket_place,
+            roots,
             follower_places,
             has_public_url,
         }

@@ -6,6 +6,7 @@
 //! - `alter`, `adopt`, `revoke`, `inventory`: as they say; `alteration`: what can be altered;
 //! - `looks`: what each HSM was last seen to hold;
 //! - `certificates`: certificates of keys, and software statements;
+//! - `evidence`: where a key was born, for whoever audits;
 //! - `registration`: what registering a client gave;
 //! - `birth`: from a reserved record to a key;
 //! - `choice`: which of a client's keys is meant;
@@ -21,6 +22,7 @@ mod change;
 mod choice;
 mod create;
 mod custody;
+mod evidence;
 mod inventory;
 mod locks;
 mod looks;
@@ -49,6 +51,7 @@ pub use self::{
     certificates::{CsrRequest, InstallRequest, SelfSignRequest, SignedStatement, StatementRequest, WantedNames},
     choice::KeyChoice,
     create::CreateRequest,
+    evidence::SignedEvidence,
     inventory::{Inventory, Stray},
     registration::RegistrationRequest,
 };

@@ -9,6 +9,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use hallmark_core::{
     client::Client,
+    evidence::roots::Roots,
     key::{Alg, ClientName},
     policy::{Book, Identity, OperatorRole, Policy, Workload, lint},
 };
@@ -25,6 +26,8 @@ pub struct Registered {
     pub clients: HashMap<ClientName, Client>,
     pub policy: Policy,
     pub limits: Limits,
+    /// Whose attestation of a key counts.
+    pub roots: Arc<Roots>,
     rotation: BTreeMap<(ClientName, Alg), Duration>,
     /// Where it all stands in the configuration.
     pub book: Book,
@@ -39,6 +42,7 @@ impl Registered {
             clients: clients.into_iter().map(|client| (client.name.clone(), client)).collect(),
             limits: Limits::new(&workloads),
             policy: Policy::new(workloads, operators),
+            roots: Arc::new(Roots::yubico()),
             rotation: BTreeMap::new(),
             book: Book::default(),
             findings: Vec::new(),
@@ -49,6 +53,12 @@ impl Registered {
     #[must_use]
     pub fn with_book(self, book: Book, findings: Vec<lint::Finding>) -> Self {
         Self { book, findings, ..self }
+    }
+
+    /// With whose attestation counts: Yubico's alone where nothing else is said.
+    #[must_use]
+    pub fn with_roots(self, roots: Arc<Roots>) -> Self {
+        Self { roots, ..self }
     }
 
     /// With how often each client's keys of an algorithm are replaced.

@@ -179,6 +179,14 @@ impl FakeToken {
         });
     }
 
+    /// From now on the key with that `CKA_ID` can leave the token.
+    pub fn spoil(&self, cka_id: &[u8]) {
+        let mut state = self.state();
+        for object in state.objects.iter_mut().filter(|object| object.cka_id == cka_id) {
+            object.evidence.extractable = Some(true);
+        }
+    }
+
     /// How often a wrong PIN was tried.
     pub fn wrong_tries(&self) -> usize {
         self.state().wrong_tries

@@ -83,19 +83,40 @@ pub(crate) fn pyjwt(assertion: &str, jwks: &str, audience: &str, issuer: &str) -
     verify(PYTHON, "pyjwt_verify.py", assertion, jwks, audience, issuer)
 }
 
+/// Why npm's jose does not take it.
+pub(crate) fn jose_refuses(assertion: &str, jwks: &str, audience: &str, issuer: &str) -> String {
+    refusal(&ask(NODE, "jose-verify.mjs", assertion, &["--jwks", jwks, "--audience", audience, "--issuer", issuer]))
+}
+
+/// Verifies evidence with PyPI's PyJWT, and the custody keys in the file `jwks`; gives header and payload.
+pub(crate) fn evidence(jws: &str, jwks: &str, nonce: &str) -> Value {
+    let answer = ask(PYTHON, "evidence_verify.py", jws, &["--jwks", jwks, "--nonce", nonce]);
+    assert_eq!(answer["ok"], true, "{answer}");
+    answer
+}
+
+fn refusal(answer: &Value) -> String {
+    assert_eq!(answer["ok"], false, "it was taken: {answer}");
+    answer["error"].as_str().unwrap().to_owned()
+}
+
 fn verify(interpreter: &str, script: &str, assertion: &str, jwks: &str, audience: &str, issuer: &str) -> Value {
+    let answer = ask(interpreter, script, assertion, &["--jwks", jwks, "--audience", audience, "--issuer", issuer]);
+    assert_eq!(answer["ok"], true, "{script}: {answer}");
+    answer
+}
+
+fn ask(interpreter: &str, script: &str, jwt: &str, arguments: &[&str]) -> Value {
     let mut child = Command::new(installed(interpreter))
         .arg(in_verifiers(script))
-        .args(["--jwks", jwks, "--audience", audience, "--issuer", issuer])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(assertion.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(jwt.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["ok"], true, "{script}: {answer}");
-    answer
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn in_verifiers(name: &str) -> PathBuf {

@@ -38,8 +38,10 @@ macro_rules! change {
 }
 
 mod certificates;
+mod evidence;
 
 pub use certificates::{CertificateNames, CertificateRequest, KeyChoice, SoftwareStatement};
+pub use evidence::KeyEvidence;
 
 impl Client {
     /// All keys of one client, or of all clients.

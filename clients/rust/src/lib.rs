@@ -37,7 +37,8 @@ pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, Sent, reason};
 pub use keys::{
     Adoption, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks, Key,
-    KeyAction, KeyChange, KeyChoice, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray, UpcomingStep,
+    KeyAction, KeyChange, KeyChoice, KeyEvidence, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray,
+    UpcomingStep,
 };
 pub use policy::{PolicyAnswer, PolicyFinding, PolicyLine, PolicyQuestion};
 pub use sign::{FormField, SignRequest, SignedAssertion, SignedStream, Streamed, TokenRequest};

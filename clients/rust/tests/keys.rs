@@ -67,6 +67,13 @@ impl KeyService for FakeKeys {
         Ok(Response::new(v1::CreateCertificateRequestResponse { request, key }))
     }
 
+    async fn get_key_evidence(
+        &self,
+        _: Request<v1::GetKeyEvidenceRequest>,
+    ) -> Result<Response<v1::GetKeyEvidenceResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn sign_software_statement(
         &self,
         request: Request<v1::SignSoftwareStatementRequest>,

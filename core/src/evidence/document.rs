@@ -199,7 +199,10 @@ impl Attributes {
 }
 
 /// The JWK of a key.
-pub(super) fn jwk(key: &PublicKey, kid: &Kid, alg: Alg) -> serde_json::Result<Value> {
+///
+/// # Errors
+/// Only where it has no JSON form, which none lacks.
+pub fn jwk(key: &PublicKey, kid: &Kid, alg: Alg) -> serde_json::Result<Value> {
     serde_json::to_value(Jwk::new(key, kid.clone(), alg, &[]))
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::evidence::{CustodyArgs, KeyEvidenceArgs};
+
 /// The commands that ask the server for everything, and the one that opens an HSM itself.
 #[derive(Debug, Subcommand)]
 pub(in super::super) enum AllKeysCommand {
@@ -39,6 +41,10 @@ pub(in super::super) enum KeysCommand {
     Confirm(ConfirmArgs),
     /// Draws the lives of keys
     Timeline(TimelineArgs),
+    /// Says where a key was born and what keeps it there, signed for whoever audits
+    Evidence(KeyEvidenceArgs),
+    /// Shows the keys of the HSMs that evidence is signed with
+    Custody(CustodyArgs),
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hallmark_core::{
     error::{Error, Reason},
+    evidence::Nonce,
     key::KeyRecord,
 };
 use hallmark_proto::v1::{self, ListKeysRequest, ListKeysResponse, key_service_server::KeyService};
@@ -66,6 +67,20 @@ macro_rules! changes {
                 let signed = async { self.keys.sign_software_statement(&call.caller, message.read()?).await };
                 let signed = signed.await.map(certificates::statement_response);
                 call.answer(&self.refusals, &client, signed)
+            }
+
+            async fn get_key_evidence(
+                &self,
+                request: Request<v1::GetKeyEvidenceRequest>,
+            ) -> Result<Response<v1::GetKeyEvidenceResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let v1::GetKeyEvidenceRequest { kid, nonce } = request.into_inner();
+                let made = async { self.keys.evidence(&call.caller, &kid, Nonce::new(nonce)?).await };
+                let made = made.await.map(|signed| v1::GetKeyEvidenceResponse {
+                    evidence: signed.compact,
+                    custody_kid: signed.custody_kid.to_string(),
+                });
+                call.answer(&self.refusals, "", made)
             }
 
             $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
