@@ -28,6 +28,7 @@ check: ## Checks format, lints, dependencies, documentation and scripts
 	@scripts/setup.sh check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	@scripts/virtual-yubikey.sh check
 	@scripts/deny.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	shellcheck scripts/*.sh .ci/run

@@ -8,16 +8,31 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly LOG=${CARGO_TARGET_DIR:-target}/test.log
 mkdir -p "$(dirname "$LOG")"
+readonly CARD_LOG=${LOG%.log}-virtual-yubikey.log
 : >"$LOG" # `tail` may be quicker than what writes it
 [[ ! -t 1 ]] || export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}
 
+tests=''
+trap 'kill $card $tests 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+
+# The tests' virtual YubiKey, and its own tests, beside the rest; on a first run either takes minutes.
+scripts/virtual-yubikey.sh test >"$CARD_LOG" 2>&1 </dev/null &
+card=$!
+cargo test --workspace --no-run --quiet "$@"
+card_status=0
+wait "$card" || card_status=$?
+if [[ $card_status -ne 0 ]]; then
+  cat "$CARD_LOG"
+  printf 'error: the virtual YubiKey fails; tests that need it say so\nhint: scripts/virtual-yubikey.sh test\n' >&2
+fi
+
 cargo test --workspace --no-fail-fast "$@" >"$LOG" 2>&1 </dev/null &
 tests=$!
-trap 'kill "$tests" 2>/dev/null || true' EXIT
-trap 'exit 130' INT TERM
 tail -n +1 -f -s 0.2 --pid="$tests" "$LOG"
 status=0
 wait "$tests" || status=$?
+[[ $status -ne 0 ]] || status=$card_status
 trap - EXIT
 
 awk '
@@ -29,5 +44,5 @@ awk '
     }
   }
   END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }
-' "$LOG"
+' "$LOG" "$CARD_LOG"
 exit "$status"

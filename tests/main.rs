@@ -46,4 +46,5 @@ mod streaming;
 mod support;
 mod tokens;
 mod verified;
+mod virtual_yubikey;
 mod wire;

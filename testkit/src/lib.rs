@@ -13,3 +13,4 @@ pub mod postgres;
 pub mod softhsm;
 pub mod software_key;
 pub mod store_contract;
+pub mod virtual_yubikey;
