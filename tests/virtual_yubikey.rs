@@ -3,12 +3,13 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use hallmark_testkit::virtual_yubikey::{Firmware, Key, VirtualYubiKey};
+use x509_cert::der::{Decode, Encode};
 
 use crate::support::PATIENCE;
 
@@ -57,6 +58,27 @@ fn keys_in_two_readers_do_not_wait_for_each_other_and_outlive_pcscd() {
     assert_signs(&key, "9a", &public);
     key.reader(1).insert();
     assert_eq!(serials(), [true, true]);
+}
+
+/// Wherever the power went: the slot is empty, or has a key that its own certificate fits.
+#[test]
+fn a_pull_leaves_no_half_made_key() {
+    let Some(key) = VirtualYubiKey::start(Firmware::V5_4, SERIAL) else { return };
+    for wait in [0, 20, 40].map(Duration::from_millis) {
+        let mut generating = command(&key, &["-a", "generate", "-s", "9a", "-A", "ECCP256"]);
+        let mut generating = generating.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do, and it should not be the same each time")]
+        std::thread::sleep(wait);
+        key.pull();
+        generating.wait().unwrap();
+        key.insert();
+        let attested = yubico(&key, &["-a", "attest", "-s", "9a"]);
+        if attested.status.success() {
+            let certificate = x509_cert::Certificate::from_der(&pem(&said(&attested))).unwrap();
+            let spki = certificate.tbs_certificate().subject_public_key_info().to_der().unwrap();
+            assert_signs(&key, "9a", &spki);
+        }
+    }
 }
 
 #[test]
@@ -132,9 +154,14 @@ fn sign(key: &VirtualYubiKey, slot: &str) -> Output {
 }
 
 fn yubico(key: &VirtualYubiKey, arguments: &[&str]) -> Output {
+    command(key, arguments).output().expect("yubico-piv-tool")
+}
+
+fn command(key: &VirtualYubiKey, arguments: &[&str]) -> Command {
+    let mut command = Command::new("yubico-piv-tool");
     // By the first reader's name; without it, any key would do.
-    let reader = ["-r", "OTP+FIDO+CCID 00 00"];
-    Command::new("yubico-piv-tool").args(reader).args(arguments).envs(key.env()).output().expect("yubico-piv-tool")
+    command.args(["-r", "OTP+FIDO+CCID 00 00"]).args(arguments).envs(key.env()).stdin(Stdio::null());
+    command
 }
 
 fn pkcs11(key: &VirtualYubiKey, arguments: &[&str]) -> Output {

@@ -54,6 +54,11 @@ struct Reader {
 
 impl Desk {
     fn set_up(folder: &Path, readers: usize) -> Result<Self, String> {
+        // The machine's own /run must stay what it is.
+        let namespace = |process| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        if namespace("1").is_some_and(|first| Some(first) == namespace("self")) {
+            return Err("not in a namespace of its own\nhint: start it by: unshare -rmn".into());
+        }
         let folder = folder.canonicalize().map_err(|error| format!("`{}`: {error}", folder.display()))?;
         let (run, config) = (folder.join("run"), folder.join("readers"));
         let drivers: Vec<_> = (0..readers).map(|number| folder.join(format!("driver.{number}.so"))).collect();
@@ -63,7 +68,7 @@ impl Desk {
             .map_err(|error| format!("`{}`: {error}", folder.display()))?;
         let copied = drivers.iter().try_for_each(|driver| fs::copy(DRIVER, driver).map(drop));
         copied.map_err(|error| format!("`{DRIVER}`: {error}\nhint: apt-get install vsmartcard-vpcd"))?;
-        mount_bind(&run, "/run").map_err(|error| format!("can't mount: {error}\nhint: start it by unshare -rmn"))?;
+        mount_bind(&run, "/run").map_err(|error| format!("can't mount: {error}\nhint: start it by: unshare -rmn"))?;
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         up.map_err(|error| format!("`ip` (of iproute2): {error}"))?;
         Ok(Self { folder, pcscd: None, readers: (0..readers).map(|_| Reader::default()).collect() })
