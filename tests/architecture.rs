@@ -25,8 +25,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Which crates each crate of the workspace may use of ours.
-const CRATES: &[(&str, &[&str])] =
-    &[("core", &[]), ("proto", &[]), ("clients/rust", &["hallmark-proto"]), ("testkit", &["hallmark-core"])];
+const CRATES: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("proto", &[]),
+    ("clients/rust", &["hallmark-proto"]),
+    ("testkit", &["hallmark-core", "hallmark-fault-module"]),
+    ("testkit/fault-module", &[]),
+];
 
 /// Libraries that only one room may know.
 const OWNERS: &[(&str, &[&str])] = &[

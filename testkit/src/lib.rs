@@ -6,6 +6,7 @@
 pub mod attestation;
 pub mod child;
 pub mod fake_hsm;
+pub mod fault_module;
 pub mod hsm_contract;
 pub mod p11_kit;
 pub mod pin_ledger;
