@@ -45,17 +45,30 @@ impl Judge {
         if self.faults.len() < LIMIT || sessions.len() < 2 {
             return Verdict::Wait;
         }
-        self.faults.clear();
         if keys.len() > 1 {
+            self.faults.clear();
             self.suspect = None;
             return Verdict::Gone;
         }
-        let others_sign = self.last_success.is_some_and(|(at, other)| other != key && now.duration_since(at) <= WINDOW);
+        let other = self.last_success.filter(|(_, other)| *other != key).map(|(at, _)| at);
+        // Of two tries of one job the second fails at once: what was signed before it may have been under way.
+        let last_but_one = self.faults[self.faults.len() - 2].0;
+        let others_sign = other.is_some_and(|at| at >= last_but_one);
+        if !others_sign && other.is_some_and(|at| now.duration_since(at) <= WINDOW) {
+            // They did a moment ago. The next that comes of them says whether it is the key or the HSM.
+            return Verdict::Wait;
+        }
+        self.faults.clear();
         if others_sign || self.suspect == Some(key) {
             return self.quarantine(now, key);
         }
         self.suspect = Some(key);
         Verdict::Gone
+    }
+
+    /// The HSM was connected anew: it may be that which made keys fail, so each that is set aside gets its one try now.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        self.quarantined.values_mut().for_each(|until| *until = now);
     }
 
     /// A signature with `key` verified.
@@ -122,12 +135,40 @@ mod tests {
     #[test]
     fn one_key_that_fails_while_others_sign_is_set_aside() {
         let (mut judge, now) = (Judge::default(), Instant::now());
-        judge.success(now, B);
         judge.fault(now, 1, A);
         judge.fault(now, 2, A);
+        judge.success(now, B);
         assert_eq!(judge.fault(now, 3, A), Verdict::Quarantine(A));
         assert!(judge.quarantined_for(now, A).is_some());
         assert!(judge.quarantined_for(now, B).is_none());
+    }
+
+    /// The first three faults of a sick HSM may be those of one key.
+    #[test]
+    fn a_key_that_fails_first_is_not_set_aside_for_what_others_signed_before() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        let later = |ms| now + Duration::from_millis(ms);
+        judge.success(now, B);
+        for (ms, session) in [(1, 1), (2, 2), (3, 3), (4, 4)] {
+            assert_eq!(judge.fault(later(ms), session, A), Verdict::Wait);
+        }
+        assert_eq!(judge.fault(later(5), 5, B), Verdict::Gone);
+
+        // And where the others just have nothing to do, it counts as the only key in use.
+        let quiet = now + WINDOW + Duration::from_secs(1);
+        for (session, verdict) in [(1, Verdict::Wait), (2, Verdict::Wait), (3, Verdict::Gone)] {
+            assert_eq!(judge.fault(quiet, session, A), verdict);
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_set_aside_is_tried_once_when_the_hsm_is_back() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        judge.quarantine(now, A);
+        judge.reconnected(now);
+        assert!(judge.quarantined_for(now, A).is_none());
+        assert!(judge.begin_try(now, A));
+        assert!(!judge.begin_try(now, A), "a second caller must wait for the first one's try");
     }
 
     #[test]

@@ -384,6 +384,7 @@ impl Shared {
         }
         inner.facts = Some(facts);
         inner.phase = Phase::Up;
+        lock(&self.judge).reconnected(Instant::now());
         inner.service_time = Duration::ZERO;
         // Told under the lock, so that a loss right after is told after.
         self.up.send_replace(true);
