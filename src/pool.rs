@@ -82,6 +82,14 @@ impl Settings {
             give_up_after: Duration::from_secs(300),
         }
     }
+
+    /// As if a call were stuck after so long: the limits that follow from it stand in the same proportion to it as in
+    /// production. For tests.
+    pub fn scaled_to(self, stuck_after: Duration) -> Self {
+        let scaled = |limit: Duration| limit.mul_f64(stuck_after.as_secs_f64() / self.stuck_after.as_secs_f64());
+        let (reset_patience, give_up_after) = (scaled(self.reset_patience), scaled(self.give_up_after));
+        Self { stuck_after, reset_patience, give_up_after, ..self }
+    }
 }
 
 impl Settings {

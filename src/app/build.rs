@@ -270,7 +270,10 @@ fn open_pools(
             Device::Pkcs11(pkcs11) => Arc::new(open_token(hsm, pkcs11, &modules, credentials.as_deref(), ledger)?),
             Device::Yubikey(yubikey) => Arc::new(open_yubikey(hsm, yubikey, credentials.as_deref(), ledger)?),
         };
-        let settings = Settings::new(hsm.name.clone(), hsm.workers);
+        let mut settings = Settings::new(hsm.name.clone(), hsm.workers);
+        if let Some(stuck_after) = config.unsafe_testing.as_ref().and_then(|testing| testing.hsm_stuck_after) {
+            settings = settings.scaled_to(stuck_after);
+        }
         let pool = Pool::start(token, settings, clock.clone(), observer.clone());
         let pool = pool.map_err(|error| StartError::new(format!("HSM `{}`", hsm.name), error))?;
         pools.insert(hsm.name.clone(), pool);

@@ -235,6 +235,8 @@ pub struct UnsafeTesting {
     pub keep: Option<Duration>,
     /// In place of `line_timeout` in `[rotation]`.
     pub line_timeout: Option<Duration>,
+    /// After how long a call into an HSM's library counts as stuck; the limits that follow from it shrink alike.
+    pub hsm_stuck_after: Option<Duration>,
 }
 
 /// What a process does, and so which sections it needs.

@@ -255,6 +255,7 @@ fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {
         lead: time("lead"),
         keep: time("keep"),
         line_timeout: time("line_timeout"),
+        hsm_stuck_after: time("hsm_stuck_after"),
     }
 }
 
