@@ -15,9 +15,10 @@ use cryptoki::{
 };
 use hallmark_core::key::Alg;
 
-/// What a token can do, from its mechanism list, asked for once an epoch.
+/// What a token can do, from its mechanism list: asked for once an epoch, and again where it lacks what is needed.
 #[derive(Clone, Debug)]
 pub(super) struct Mechanisms {
+    list: Vec<MechanismType>,
     recipes: Vec<(Alg, Recipe)>,
     generates: Vec<Alg>,
 }
@@ -27,6 +28,7 @@ impl Mechanisms {
         let recipe = |alg: Alg| Some((alg, Recipe::new(Scheme::of(alg), list)?));
         let generates = |alg: &Alg| list.contains(&key_pair_mechanism(*alg));
         Self {
+            list: list.to_vec(),
             recipes: Alg::ALL.into_iter().filter_map(recipe).collect(),
             generates: Alg::ALL.into_iter().filter(generates).collect(),
         }
@@ -40,6 +42,18 @@ impl Mechanisms {
     /// How to sign with `alg`; `None` where the token can't.
     pub(super) fn recipe(&self, alg: Alg) -> Option<Recipe> {
         self.recipes.iter().find(|(known, _)| *known == alg).map(|(_, recipe)| *recipe)
+    }
+
+    /// The token refuses a mechanism that it listed: what else it lists for `alg`, which is taken from now on.
+    pub(super) fn without(&mut self, alg: Alg, refused: Recipe) -> Option<Recipe> {
+        let other = Recipe { token_hashes: !refused.token_hashes, ..refused };
+        let kinds = [refused, other].map(|recipe| recipe.scheme.mechanism(recipe.token_hashes).mechanism_type());
+        self.recipes.retain(|known| *known != (alg, refused));
+        // Another thread may have been here before.
+        if self.recipe(alg).is_none() && refused.token_hashes && kinds[0] != kinds[1] && self.list.contains(&kinds[1]) {
+            self.recipes.push((alg, other));
+        }
+        self.recipe(alg)
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use cryptoki::{object::ObjectClass, session::Session};
+use cryptoki::{
+    error::{Error, RvError},
+    object::{ObjectClass, ObjectHandle},
+    session::Session,
+};
 use hallmark_core::{
     key::Alg,
     ports::{Entry, Evidence, FaultClass, ForeignKey, HsmFault, HsmObject, HsmSession, ImportSession, KeyRef, NewKey},
@@ -79,10 +83,10 @@ impl HsmSession for Pkcs11Session {
         if !key.public.suits(alg) {
             return Err(HsmFault::new(FaultClass::Request, "C_SignInit", format!("the key can't sign with `{alg}`")));
         }
-        self.call(|_, epoch, session| {
-            let recipe = recipe(epoch, alg)?;
+        self.call(|inside, epoch, session| {
+            let recipe = epoch.recipe(inside, alg)?;
             let private = epoch.bindings.private(session, key)?;
-            recipe.sign(session, private, message).map_err(fault).map_err(|e| {
+            sign_by(epoch, recipe, session, private, (alg, message)).map_err(|e| {
                 if e.class != FaultClass::Handle {
                     return e;
                 }
@@ -120,7 +124,7 @@ impl ImportSession for Pkcs11Session {
             return Err(HsmFault::new(FaultClass::Request, "C_CreateObject", why));
         }
         self.call(|inside, epoch, _| {
-            let recipe = recipe(epoch, key.alg)?;
+            let recipe = epoch.recipe(inside, key.alg)?;
             let known = inside.context().get_mechanism_list(epoch.slot()).map_err(fault)?;
             let _one = lock(epoch.life.module.making());
             let session = epoch.open_rw(inside)?;
@@ -129,11 +133,22 @@ impl ImportSession for Pkcs11Session {
     }
 }
 
-fn recipe(epoch: &Epoch, alg: Alg) -> Result<Recipe, HsmFault> {
-    epoch.mechanisms.recipe(alg).ok_or_else(|| {
-        let why = format!("the token has no mechanism for `{alg}`");
-        HsmFault::new(FaultClass::Unsupported, "C_GetMechanismList", why)
-    })
+/// Signs, by another mechanism where the token refuses one that it listed.
+fn sign_by(
+    epoch: &Epoch,
+    recipe: Recipe,
+    session: &Session,
+    private: ObjectHandle,
+    (alg, message): (Alg, &[u8]),
+) -> Result<Vec<u8>, HsmFault> {
+    let first = match recipe.sign(session, private, message) {
+        Err(first @ Error::Pkcs11(RvError::MechanismInvalid, _)) => first,
+        answer => return answer.map_err(fault),
+    };
+    match epoch.without(alg, recipe) {
+        Some(other) => other.sign(session, private, message).map_err(fault),
+        None => Err(fault(first)),
+    }
 }
 
 /// The objects of a token, by `CKA_ID`.

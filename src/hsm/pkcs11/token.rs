@@ -9,7 +9,10 @@ use cryptoki::{
     context::Pkcs11,
     slot::{Limit, Slot, TokenInfo},
 };
-use hallmark_core::ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenAbout, TokenFacts};
+use hallmark_core::{
+    key::Alg,
+    ports::{FaultClass, Hsm, HsmFault, HsmSession, PinLedger, ResetRefused, TokenAbout, TokenFacts},
+};
 
 use super::{
     binding::Bindings,
@@ -18,7 +21,7 @@ use super::{
     life::{Epochs, Life, OpenSession},
     lock,
     login::Credentials,
-    mechanisms::Mechanisms,
+    mechanisms::{Mechanisms, Recipe},
     module::{InUse, Inside, Module},
     objects,
     session::Pkcs11Session,
@@ -65,7 +68,7 @@ struct Live {
 /// What is known of the token from one `connect` to the next: slot, login, objects.
 pub(super) struct Epoch {
     pub(super) life: Life,
-    pub(super) mechanisms: Mechanisms,
+    mechanisms: RwLock<Mechanisms>,
     pub(super) bindings: Bindings,
     slot: Slot,
     serial: String,
@@ -120,7 +123,7 @@ impl Pkcs11Token {
         let life = self.epochs.begin(&self.module, inside);
         let keeper = inside.context().open_ro_session_no_drop(found.slot).map_err(fault)?;
         let epoch = Epoch {
-            mechanisms,
+            mechanisms: RwLock::new(mechanisms),
             bindings: Bindings::default(),
             slot: found.slot,
             serial: found.serial,
@@ -181,6 +184,25 @@ impl Epoch {
 
     pub(super) fn slot(&self) -> Slot {
         self.slot
+    }
+
+    /// How the token signs with `alg`. A list that lacks it is asked for again: it may have been told too early.
+    pub(super) fn recipe(&self, inside: &Inside<'_>, alg: Alg) -> Result<Recipe, HsmFault> {
+        let known = || self.mechanisms.read().unwrap_or_else(PoisonError::into_inner).recipe(alg);
+        if let Some(recipe) = known() {
+            return Ok(recipe);
+        }
+        let list = inside.context().get_mechanism_list(self.slot).map_err(fault)?;
+        *self.mechanisms.write().unwrap_or_else(PoisonError::into_inner) = Mechanisms::new(&list);
+        known().ok_or_else(|| {
+            let why = format!("the token has no mechanism for `{alg}`");
+            HsmFault::new(FaultClass::Unsupported, "C_GetMechanismList", why)
+        })
+    }
+
+    /// Another way to sign with `alg`, where the token refuses one that it listed.
+    pub(super) fn without(&self, alg: Alg, refused: Recipe) -> Option<Recipe> {
+        self.mechanisms.write().unwrap_or_else(PoisonError::into_inner).without(alg, refused)
     }
 
     /// A session that may change the token; closed as soon as it is dropped.
