@@ -138,6 +138,15 @@ impl PinSource {
         }
     }
 
+    /// As [`PinSource::renew_hint`], for a PIN that may well be right.
+    pub fn again_hint(&self) -> String {
+        match &self.kind {
+            Kind::File => format!("touch `{}`", self.path.display()),
+            Kind::Descriptor => "hand it over by a file instead".to_owned(),
+            Kind::Credential(name) => format!("give the credential another name than `{name}`"),
+        }
+    }
+
     fn check(&self, found: &Metadata) -> Result<(), PinError> {
         if !found.is_file() {
             return Err(PinError::NotAFile(self.clone()));

@@ -91,23 +91,32 @@ impl Credentials {
 
     /// Whatever it was by its return value: an operator is needed before the next try.
     fn not_accepted(&self, fault: HsmFault) -> HsmFault {
-        let may_be = if fault.class == FaultClass::Pin { "" } else { ", which may mean that it is wrong," };
-        let (hint, source) = (self.source.renew_hint(), &self.source);
-        let code = format!("{}{may_be} for the PIN in `{source}`\nhint: {hint}", fault.code);
+        let source = &self.source;
+        let code = match fault.class {
+            FaultClass::Pin => format!("{} for the PIN in `{source}`\nhint: {}", fault.code, source.renew_hint()),
+            _ => format!(
+                "{}: how the login with the PIN in `{source}` ended is not known; a try of the PIN may be spent\n\
+                 hint: see with the HSM's own tools what is wrong; where the PIN is right, {}, and it is tried once more",
+                fault.code,
+                source.again_hint()
+            ),
+        };
         HsmFault { class: FaultClass::Pin, code, ..fault }
     }
 }
 
 /// What the answer of `C_Login` says of the PIN.
 ///
-/// Some modules report a wrong PIN as a general error or with a code of their maker, so only what says that the token
-/// is gone leaves it open.
+/// Some modules report a wrong PIN as a general error or with a code of their maker, so only what says that the token or
+/// the session is gone leaves it open.
 fn verdict(answer: &Result<(), Error>) -> PinVerdict {
     match answer {
         Ok(()) => PinVerdict::Accepted,
         // Another thread was faster: the login holds, and this PIN was not looked at.
         Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => PinVerdict::NotTried,
-        Err(Error::Pkcs11(rv, _)) if class(*rv) == FaultClass::Gone => PinVerdict::Unknown,
+        Err(Error::Pkcs11(rv, _)) if [FaultClass::Gone, FaultClass::Session].contains(&class(*rv)) => {
+            PinVerdict::Unknown
+        }
         Err(_) => PinVerdict::Refused,
     }
 }
@@ -123,9 +132,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_is_forgiven_only_where_the_token_was_gone() {
+    fn a_pin_is_forgiven_only_where_the_token_or_the_session_was_gone() {
         let of = |rv| verdict(&Err(Error::Pkcs11(rv, Function::Login)));
-        for rv in [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::CryptokiNotInitialized] {
+        let gone = [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::CryptokiNotInitialized];
+        for rv in gone.into_iter().chain([RvError::SessionHandleInvalid, RvError::SessionClosed]) {
             assert_eq!(of(rv), PinVerdict::Unknown, "{rv:?}");
         }
         // Wrong PINs, as different modules report them.
