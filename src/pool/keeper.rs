@@ -25,19 +25,36 @@ impl Keeper {
     }
 
     pub(super) fn run(&self) {
+        let mut delay = FIRST_DELAY;
+        let mut connected: Option<Instant> = None;
         while self.shared.wait_for_loss() {
-            if catch_unwind(AssertUnwindSafe(|| self.bring_back())).is_err() {
+            // One that is lost before it has signed anything connects well and is of no use: without a pause it would be
+            // connected a hundred times a second, with a login each time.
+            let was_of_use = connected.is_none_or(|at| self.shared.last_signed().is_some_and(|signed| signed > at));
+            if was_of_use {
+                delay = FIRST_DELAY;
+            } else if !self.back_off(&mut delay) {
+                break;
+            }
+            if catch_unwind(AssertUnwindSafe(|| self.bring_back(&mut delay))).is_err() {
                 // Nobody else connects; without this thread the HSM stays down for good.
                 self.shared.give_up("the thread that connects it panicked");
                 return;
             }
+            connected = Some(Instant::now());
         }
         self.hsm.disconnect();
     }
 
-    fn bring_back(&self) {
+    /// Waits, the next time longer; `false` at the end.
+    fn back_off(&self, delay: &mut Duration) -> bool {
+        let goes_on = self.shared.pause(jittered(*delay));
+        *delay = (*delay * 2).min(LONGEST_DELAY);
+        goes_on
+    }
+
+    fn bring_back(&self, delay: &mut Duration) {
         let began = Instant::now();
-        let mut delay = FIRST_DELAY;
         let mut last = String::new();
         // Since when the library could not be started anew because a call into it does not return.
         let mut kept_from_reset: Option<Instant> = None;
@@ -57,10 +74,9 @@ impl Keeper {
                 self.shared.give_up("its library must be started anew, and a call into it does not return");
                 kept_from_reset = None;
             }
-            if !self.shared.pause(jittered(delay)) {
+            if !self.back_off(delay) {
                 return;
             }
-            delay = (delay * 2).min(LONGEST_DELAY);
         }
     }
 
@@ -76,7 +92,7 @@ impl Keeper {
             Err(fault) => fault,
         };
         self.hsm.disconnect();
-        let reset = self.hsm.reset();
+        let reset = self.reset();
         if reset == Err(ResetRefused::ThreadInside) {
             kept_from_reset.get_or_insert_with(Instant::now);
         } else {
@@ -96,6 +112,12 @@ impl Keeper {
         let facts = self.hsm.connect()?;
         self.hsm.open()?;
         Ok(facts)
+    }
+
+    /// `C_Finalize` and `C_Initialize` may hang as any call may.
+    fn reset(&self) -> Result<(), ResetRefused> {
+        let _inside = self.shared.keeper_enters();
+        self.hsm.reset()
     }
 
     fn note(&self, fault: &HsmFault, last: &mut String) {
