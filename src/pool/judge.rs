@@ -30,6 +30,8 @@ pub(super) struct Judge {
     last_success: Option<(Instant, KeyId)>,
     /// The key that alone made the HSM count as gone the last time; a second time it is the key.
     suspect: Option<KeyId>,
+    /// The key that found the HSM gone the last time, and when. None where it has signed since.
+    last_gone: Option<(Instant, KeyId)>,
     quarantined: HashMap<KeyId, Instant>,
 }
 
@@ -66,6 +68,17 @@ impl Judge {
         Verdict::Gone
     }
 
+    /// A signature with `key` found the HSM gone. It may be so for this key alone: it found that a moment ago too, the HSM
+    /// was connected again, and since then others have signed and it has not.
+    pub(super) fn gone(&mut self, now: Instant, key: KeyId) -> Verdict {
+        let before = self.last_gone.replace((now, key));
+        let before = before.filter(|(at, last)| *last == key && now.duration_since(*at) <= WINDOW);
+        match (before, self.last_success) {
+            (Some((before, _)), Some((signed, other))) if other != key && signed > before => self.quarantine(now, key),
+            _ => Verdict::Gone,
+        }
+    }
+
     /// The HSM was connected anew: it may be that which made keys fail, so each that is set aside gets its one try now.
     pub(super) fn reconnected(&mut self, now: Instant) {
         self.quarantined.values_mut().for_each(|until| *until = now);
@@ -77,6 +90,7 @@ impl Judge {
         if self.suspect == Some(key) {
             self.suspect = None;
         }
+        self.last_gone = self.last_gone.filter(|(_, last)| *last != key);
         self.quarantined.remove(&key);
     }
 
@@ -159,6 +173,26 @@ mod tests {
         for (session, verdict) in [(1, Verdict::Wait), (2, Verdict::Wait), (3, Verdict::Gone)] {
             assert_eq!(judge.fault(quiet, session, A), verdict);
         }
+    }
+
+    #[test]
+    fn a_key_that_alone_finds_the_hsm_gone_is_set_aside_the_second_time() {
+        let (mut judge, now) = (Judge::default(), Instant::now());
+        let later = |ms| now + Duration::from_millis(ms);
+        judge.success(now, B);
+        assert_eq!(judge.gone(later(1), A), Verdict::Gone);
+        assert_eq!(judge.gone(later(2), A), Verdict::Gone, "nothing was signed since");
+        judge.success(later(3), B);
+        assert_eq!(judge.gone(later(4), B), Verdict::Gone, "another key");
+        judge.success(later(5), B);
+        assert_eq!(judge.gone(later(6), A), Verdict::Gone);
+        judge.success(later(7), B);
+        assert_eq!(judge.gone(later(8), A), Verdict::Quarantine(A));
+        judge.success(later(9), B);
+        assert_eq!(judge.gone(later(8) + 2 * WINDOW, A), Verdict::Gone, "long ago");
+        judge.success(later(9) + 2 * WINDOW, A);
+        judge.success(later(10) + 2 * WINDOW, B);
+        assert_eq!(judge.gone(later(11) + 2 * WINDOW, A), Verdict::Gone, "it has signed since: the HSM comes and goes");
     }
 
     #[test]

@@ -318,6 +318,16 @@ impl Shared {
         }
     }
 
+    /// Whether the HSM, which a signature with `key` found gone, is so for this key alone. It is set aside then.
+    pub(super) fn is_gone_for_one_key(&self, key: KeyId, fault: &HsmFault, epoch: u64) -> bool {
+        let verdict = if self.is_current(epoch) { lock(&self.judge).gone(Instant::now(), key) } else { Verdict::Gone };
+        if verdict != Verdict::Quarantine(key) {
+            return false;
+        }
+        self.alarm_quarantine(key, fault.to_string());
+        true
+    }
+
     /// Sets a key aside whose signatures do not verify.
     pub(super) fn quarantine(&self, key: KeyId, why: &str) {
         lock(&self.judge).quarantine(Instant::now(), key);

@@ -13,6 +13,7 @@ use hallmark_core::{
 
 use super::{
     Signed, Timing,
+    busy::InCall,
     job::{Job, SignJob, TaskJob},
     reaction::{self, Reaction, reaction},
     state::{Shared, deadline_passed, quarantined},
@@ -28,14 +29,19 @@ pub(super) struct Worker {
 /// An open session of one epoch. Dropping it closes it.
 struct Open<'a> {
     shared: &'a Shared,
-    session: Box<dyn HsmSession>,
+    worker: usize,
     number: u64,
     epoch: u64,
+    session: Box<dyn HsmSession>,
+    /// Dropped after the session.
+    closing: Option<InCall<'a>>,
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.shared.session_closed();
+        // To close a session is a call like any other, and may hang.
+        self.closing = Some(self.shared.worker_enters(self.worker, self.shared.settings.stuck_after));
     }
 }
 
@@ -89,7 +95,7 @@ impl Worker {
     fn open(&self, epoch: u64) -> Result<Open<'_>, HsmFault> {
         let session = self.inside(self.shared.settings.stuck_after, || self.hsm.open())?;
         let number = self.shared.session_opened();
-        Ok(Open { shared: &self.shared, session, number, epoch })
+        Ok(Open { shared: &self.shared, worker: self.index, number, epoch, session, closing: None })
     }
 
     /// A call into the library, watched. A panic in there costs the session, not the thread.
@@ -182,10 +188,21 @@ impl Worker {
                     self.reopen(open)
                 }
                 Reaction::Trip => {
-                    self.lose(open, fault);
+                    self.lose_for(open, job, fault);
                     false
                 }
             },
+        }
+    }
+
+    /// The HSM is gone, unless it is only so for this key.
+    fn lose_for<'a>(&'a self, open: &mut Option<Open<'a>>, job: &SignJob, fault: &HsmFault) {
+        let is_the_key =
+            open.as_ref().is_some_and(|open| self.shared.is_gone_for_one_key(job.key.id, fault, open.epoch));
+        if is_the_key {
+            self.reopen(open);
+        } else {
+            self.lose(open, fault);
         }
     }
 
