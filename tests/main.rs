@@ -19,6 +19,7 @@ mod disk_full;
 mod doctor;
 mod evidence;
 mod exported;
+mod faults;
 mod flood;
 mod follower;
 mod fuzz_corpus;

@@ -1,0 +1,51 @@
+//! One key that fails while the HSM is well: the others go on.
+
+use std::time::{Duration, Instant};
+
+use super::{CLASSES, rig::Rig};
+use crate::support::{PATIENCE, eventually};
+
+/// `CKA_LABEL` of the keys of one client.
+const POISONED: &str = "hallmark:second:";
+
+/// What one key's faults may cost the others: they come back within the half second that reconnecting takes, and for
+/// nearly all of the time there is nothing to come back from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_key_takes_no_other_down() {
+    let rig = Rig::start(|_| {}).await;
+    let acts = CLASSES.iter().map(|(_, code)| format!("return {code}")).chain(["corrupt".to_owned()]);
+    for act in acts {
+        for function in
+            ["C_SignInit", "C_Sign"].into_iter().filter(|function| act != "corrupt" || *function == "C_Sign")
+        {
+            let plan = format!("{function} {act} key={POISONED}");
+            rig.load.refused(&plan);
+            let others = rig.load.signatures_but_of("second");
+            rig.module.set(&plan);
+            eventually(&plan, PATIENCE, async || {
+                (rig.load.signatures_but_of("second") >= others + SIGNATURES).then_some(())
+            })
+            .await;
+            let refused = rig.load.refused(&plan);
+            let of_others: usize =
+                refused.iter().filter(|((client, _), _)| *client != "second").map(|(_, times)| times).sum();
+            assert!(of_others * 20 <= SIGNATURES, "{plan}: others were refused {of_others} times: {refused:?}");
+            let of_its_own: usize = refused.values().sum();
+            assert!(of_its_own > of_others, "{plan}: it did not fail: {refused:?}");
+            eprintln!("{plan}: {refused:?}");
+
+            rig.module.heal();
+            let healed = Instant::now();
+            let signs = async || rig.load.signed_since("second", healed).then_some(());
+            eventually("the key is tried again", QUARANTINE + PATIENCE, signs).await;
+            assert!(healed.elapsed() <= QUARANTINE + Duration::from_secs(2), "{plan}: {:?}", healed.elapsed());
+            rig.signs(healed).await;
+        }
+    }
+    rig.stop().await;
+}
+
+/// So many signatures of the others are waited for.
+const SIGNATURES: usize = 300;
+/// For so long a key is set aside.
+const QUARANTINE: Duration = Duration::from_secs(30);
