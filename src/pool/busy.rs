@@ -41,12 +41,14 @@ impl Busy {
         InCall(slot)
     }
 
-    /// How many of the first `threads` are stuck.
-    pub(super) fn stuck(&self, threads: usize) -> usize {
-        let now = self.now();
-        let stuck =
-            |slot: &&Slot| slot.since.load(Ordering::Relaxed) != 0 && now > slot.overdue.load(Ordering::Relaxed);
-        self.slots.iter().take(threads).filter(stuck).count()
+    /// Whether one of the first `threads` is stuck, and all others have been inside for longer than `patience`: a list of
+    /// many keys may take that long, but who waits for a signature can't tell it from one that is stuck too.
+    pub(super) fn all_held_up(&self, threads: usize, patience: Duration) -> bool {
+        let (now, patience) = (self.now(), millis(patience));
+        let slots = || self.slots.iter().take(threads);
+        let since = |slot: &Slot| slot.since.load(Ordering::Relaxed);
+        let is_stuck = |slot: &Slot| since(slot) != 0 && now > slot.overdue.load(Ordering::Relaxed);
+        slots().any(is_stuck) && slots().all(|slot| since(slot) != 0 && now.saturating_sub(since(slot)) > patience)
     }
 
     /// How long the thread has been inside that went in first.
@@ -62,4 +64,31 @@ impl Busy {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that went inside so many seconds ago, with so many left.
+    fn inside(busy: &Busy, thread: usize, since: u64, left: i64) {
+        let now = busy.now();
+        busy.slots[thread].since.store(now - since * 1000, Ordering::Relaxed);
+        busy.slots[thread].overdue.store(now.saturating_add_signed(left * 1000), Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_list_that_takes_long_does_not_hide_that_nothing_is_signed() {
+        let patience = Duration::from_secs(10);
+        let busy = Busy { started: Instant::now() - Duration::from_mins(5), ..Busy::new(2) };
+        assert!(!busy.all_held_up(2, patience), "nobody is inside");
+        inside(&busy, 0, 20, 160);
+        assert!(!busy.all_held_up(1, patience), "a list may take so long");
+        inside(&busy, 1, 11, -1);
+        assert!(busy.all_held_up(2, patience));
+        inside(&busy, 0, 5, 175);
+        assert!(!busy.all_held_up(2, patience), "the list has only just begun");
+        busy.slots[0].since.store(0, Ordering::Relaxed);
+        assert!(!busy.all_held_up(2, patience), "one is outside");
+    }
 }

@@ -407,10 +407,10 @@ impl Shared {
         lock(&self.inner).epoch
     }
 
-    /// Whether every worker that there is a session for is stuck in a call.
+    /// Whether no worker that there is a session for comes back: one is stuck in a call, and the others take long.
     pub(super) fn all_stuck(&self) -> bool {
         let workers = lock(&self.inner).worker_limit().min(self.settings.workers);
-        self.busy.stuck(workers) >= workers
+        self.busy.all_held_up(workers, self.settings.stuck_after)
     }
 
     pub(super) fn longest_call(&self) -> Duration {
