@@ -37,6 +37,7 @@ const CLASSES: &[(&str, &str)] = &[
 const CALLED_WHEN: &[(Function, &str)] = &[
     (Function::C_Initialize, RESET),
     (Function::C_Finalize, RESET),
+    (Function::C_GetInfo, RECONNECT),
     (Function::C_GetSlotList, RECONNECT),
     (Function::C_GetTokenInfo, RECONNECT),
     (Function::C_GetMechanismList, RECONNECT),
@@ -62,26 +63,40 @@ async fn every_return_value_is_survived_under_load() {
     let rig = Rig::start(|_| {}).await;
     let mut report = Report::default();
     for (function, when) in CALLED_WHEN {
-        for (class, code) in cases(*function) {
+        for (class, code) in cases(*function, is_full()) {
             let plan = format!("{when}\n{} return {code}\n", function.name());
             let recovery = rig.round(&plan, *function).await;
             report.add(*function, class, code, recovery);
         }
     }
-    let driven = CALLED_WHEN.iter().map(|(function, _)| *function).chain(DRIVEN_ELSEWHERE.iter().copied());
-    let mut driven: Vec<_> = driven.collect();
-    driven.sort();
-    assert_eq!(rig.module.called(), driven, "what the service calls is what faults are driven at");
-    assert!(rig.module.logins().iter().all(|login| login == "CKR_OK"), "a PIN was put at risk");
+    let driven: Vec<_> = CALLED_WHEN.iter().map(|(function, _)| function).chain(DRIVEN_ELSEWHERE).collect();
+    let mut left_out = rig.module.called();
+    left_out.retain(|function| !driven.contains(&function));
+    assert!(left_out.is_empty(), "the service calls these too: {left_out:?}");
+    rig.no_pin_was_at_risk();
     report.finish();
     rig.stop().await;
 }
 
-/// Class and code of each fault at `function`.
-fn cases(function: Function) -> Vec<(&'static str, &'static str)> {
+/// `docs/reliability.md` says what is driven, and within which time it signs again: renew it with
+/// `HALLMARK_RENEW=1 cargo test --test e2e faults::the_page`.
+#[test]
+fn the_page_says_what_is_driven() {
+    let mut block = String::from(
+        "| function | codes in `make test` | codes in `make soak` | each client signs again within |\n|---|---|---|---|\n",
+    );
+    for (function, _) in CALLED_WHEN {
+        let [short, full] = [false, true].map(|full| cases(*function, full).len());
+        block += &format!("| `{}` | {short} | {full} | {} s |\n", function.name(), RECOVERY_LIMIT.as_secs());
+    }
+    report::renew(&block);
+}
+
+/// Class and code of each fault at `function`, in the short form or in the full one.
+fn cases(function: Function, full: bool) -> Vec<(&'static str, &'static str)> {
     let mut cases = CLASSES.to_vec();
     let signs = [Function::C_SignInit, Function::C_Sign].contains(&function);
-    if signs || is_full() {
+    if signs || full {
         let others = RETURN_VALUES.iter().map(|(code, _)| ("any", *code));
         cases.extend(others.chain([("any", "CKR_0x80000001"), ("any", "CKR_0x7fff0000")]));
     }

@@ -12,6 +12,7 @@ use hallmark_core::{
 use hallmark_testkit::{
     child::in_child,
     fake_hsm::{FakeHsm, FakeToken},
+    fault_module::FaultModule,
     hsm_contract::{self, Losses, PinCase, Subject},
     p11_kit::P11Kit,
     softhsm::SoftHsm,
@@ -25,6 +26,7 @@ const RUNS: &[(&str, &str)] = &[
     ("fake", "hsm_contract::fake_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_behind_p11_kit_keeps_the_contract"),
+    ("pkcs11", "hsm_contract::softhsm_behind_the_fault_module_keeps_the_contract"),
     ("yubikey", "hsm_contract::yubikey_of_5_4_keeps_the_contract"),
     ("yubikey", "hsm_contract::yubikey_of_5_7_keeps_the_contract"),
 ];
@@ -48,6 +50,14 @@ fn softhsm_behind_p11_kit_keeps_the_contract() {
         let mut server = P11Kit::new(&token);
         server.start();
         hsm_contract::run(&Pkcs11Subject::behind_a_line(&P11Kit::module(), SoftHsm::from_env(), harness::P11_KIT_ALGS));
+    });
+}
+
+/// A module that is told of no fault is none.
+#[test]
+fn softhsm_behind_the_fault_module_keeps_the_contract() {
+    in_child(RUNS[3].1, harness::fault_module, || {
+        hsm_contract::run(&Pkcs11Subject::new(&FaultModule::library(), SoftHsm::from_env(), &Alg::ALL));
     });
 }
 

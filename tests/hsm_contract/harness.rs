@@ -18,6 +18,7 @@ use hallmark_core::{
     ports::{Hsm, ImportSession, PinLedger},
 };
 use hallmark_testkit::{
+    fault_module::FaultModule,
     hsm_contract::{Losses, PinCase, Subject},
     p11_kit::P11Kit,
     pin_ledger::MemoryPinLedger,
@@ -43,6 +44,13 @@ pub(super) fn p11_kit() -> (SoftHsm, Environment) {
     let token = SoftHsm::new();
     let env = [token.env(), P11Kit::env(&token)].concat();
     (token, env)
+}
+
+/// For a child process that loads the module that fails as it is told.
+pub(super) fn fault_module() -> ((SoftHsm, FaultModule), Environment) {
+    let (token, module) = (SoftHsm::new(), FaultModule::new(SoftHsm::MODULE.as_ref()));
+    let env = [token.env(), module.env()].concat();
+    ((token, module), env)
 }
 
 pub(super) fn pin_source(path: &Path) -> PinSource {
