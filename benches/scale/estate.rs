@@ -209,6 +209,7 @@ fn records(clients: &[String], pairs: &[Pair], counted: usize) -> Result<Vec<Key
                 times,
                 origin: Origin::Generated,
                 certificate_chain: Vec::new(),
+                attestation: Vec::new(),
             });
         }
     }

@@ -3,6 +3,7 @@
 //! - [`Nonce`] and [`possession`]: proof that the key itself was at hand when it was asked for;
 //! - [`document`]: what is known of the key, and [`prepare`], which has it signed with the custody key;
 //! - [`attestation`]: what a YubiKey's maker vouches for, checked against [`roots`];
+//! - [`kept`]: whether a key on record is as good as its client's policy wants it;
 //! - [`custody_keys`]: the keys that evidence is signed with, as files have them;
 //! - [`verify`]: what of an evidence file is proven, and what is only claimed.
 //!
@@ -34,6 +35,7 @@ use crate::{
 pub mod attestation;
 pub mod custody_keys;
 pub mod document;
+pub mod kept;
 pub mod roots;
 pub mod verify;
 

@@ -140,6 +140,7 @@ mod tests {
             times,
             origin: Origin::Generated,
             certificate_chain: Vec::new(),
+            attestation: Vec::new(),
         }
     }
 
@@ -176,6 +177,7 @@ mod tests {
     fn a_certificate_shows_with_its_thumbprint() {
         let certified = KeyRecord {
             certificate_chain: vec![b"leaf".to_vec(), b"ca".to_vec()],
+            attestation: Vec::new(),
             ..record(1, Alg::EdDSA, KeyState::Active)
         };
         let json = serde_json::to_value(JwkSet::of([&certified])).unwrap();

@@ -41,6 +41,9 @@ pub struct KeyRecord {
     pub origin: Origin,
     /// DER certificates, leaf first; empty where the client has none.
     pub certificate_chain: Vec<Vec<u8>>,
+    /// What the HSM's maker attests of it, as it was checked when the record began ([`crate::evidence::attestation`]): DER,
+    /// the key's own first. Empty where nothing is attested.
+    pub attestation: Vec<Vec<u8>>,
 }
 
 impl KeyRecord {

@@ -69,7 +69,7 @@ impl Clients {
         let assertions = assertions(s, profile);
         let hsm_names = hsm_names(s, hsms);
         let keys = keys(s, profile);
-        let custody = custody(s);
+        let custody = custody(s, hsm_names.as_deref(), hsms);
         let provision = s.get("provision").map_or_else(defaults::provision, |provision| provision.value);
         let keep_for = s.within("keep_for", defaults::keep_for(), &(Duration::ZERO..=YEAR));
         let edge_ttl = s.within("edge_ttl", defaults::edge_ttl(), &(Duration::ZERO..=30 * DAY));
@@ -291,12 +291,16 @@ fn hsm_names(s: &Section<'_>, hsms: &Hsms) -> Option<Vec<HsmName>> {
     Some(names)
 }
 
-fn custody(s: &Section<'_>) -> Custody {
+fn custody(s: &Section<'_>, named: Option<&[HsmName]>, hsms: &Hsms) -> Custody {
     let Some(At { value, place }) = s.get::<Custody>("custody") else { return defaults::custody() };
-    if value == Custody::Attested {
-        let hint =
-            "use `custody = \"local\"`: the PKCS#11 token itself says that the key was made there and can't leave";
-        s.error(&place, "`custody = \"attested\"` is not supported by this version", hint);
+    let mut silent = named.unwrap_or_default().iter().filter(|name| hsms.silent.contains(name));
+    if let (Custody::Attested, Some(name)) = (value, silent.next()) {
+        let what = format!(
+            "`custody = \"attested\"` wants the word of the HSM's maker, and a PKCS#11 token has none: `{name}`"
+        );
+        let hint = "use `custody = \"local\"`: the token itself says that the key was made there and can't leave; or keep \
+                    the client's keys on YubiKeys";
+        s.error(&place, what, hint);
     }
     value
 }

@@ -1,7 +1,7 @@
 //! Reads `[[hsm]]`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Hsms {
     pub(super) elsewhere: bool,
     /// Of all sections, the faulty ones included: references to those are no problem of their own.
     names: HashMap<HsmName, Place>,
+    /// Those that attest nothing: PKCS#11 has no word for it.
+    pub(super) silent: BTreeSet<HsmName>,
     tokens: HashMap<(PathBuf, TokenSelector), Place>,
     pub(super) yubikeys: Yubikeys,
     env: HashMap<String, (String, Place)>,
@@ -66,6 +68,9 @@ impl Hsms {
             s.error(place, format!("two HSMs of one name: `{value}`"), format!("rename this one or that at {other}"));
         }
         let kind = s.get::<Kind>("kind").map_or_else(defaults::kind, |kind| kind.value);
+        if let (Kind::Pkcs11, Some(At { value, .. })) = (kind, &name) {
+            self.silent.insert(value.clone());
+        }
         let device = match kind {
             Kind::Elsewhere => {
                 refuse_elsewhere(s);

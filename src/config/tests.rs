@@ -313,3 +313,24 @@ fn modules_share_one_environment() {
     let (_dir, config) = loaded(&with_env);
     assert_eq!(config.module_env().into_iter().collect::<Vec<_>>(), [("SOFTHSM2_CONF", "/etc/softhsm2.conf")]);
 }
+
+#[test]
+fn only_where_a_maker_attests_can_attested_keys_be_asked_for() {
+    let text = [MINIMAL, &CLIENT.replace("hsm =", "custody = \"attested\"\nhsm ="), WORKLOAD].concat();
+    let error = load_text(&text).1.unwrap_err().to_string();
+    assert!(error.contains("a PKCS#11 token has none") && error.contains("hint: use `custody = \"local\"`"), "{error}");
+}
+
+#[test]
+fn roots_of_attestations_are_read_and_judged_with_the_configuration() {
+    let named = |file: &str| MINIMAL.replace("[instance]\n", &format!("[instance]\nattestation_roots = \"{file}\"\n"));
+    let error = load_text(&named("no-such.pem")).1.unwrap_err().to_string();
+    assert!(error.contains("`attestation_roots` in [instance]") && error.contains("No such file"), "{error}");
+    let (dir, config) = loaded(MINIMAL);
+    assert_eq!(*config.roots, hallmark_core::evidence::roots::Roots::yubico());
+    let maker = hallmark_testkit::attestation::Maker::unknown();
+    std::fs::write(dir.path().join("roots.pem"), maker.root_pem()).unwrap();
+    let path = dir.path().join("roots.pem").display().to_string();
+    let (_dir, config) = loaded(&named(&path));
+    assert_ne!(*config.roots, hallmark_core::evidence::roots::Roots::yubico());
+}

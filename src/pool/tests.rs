@@ -109,6 +109,7 @@ impl Rig {
             times: KeyTimes::created(Timestamp::from_secs(0)),
             origin: Origin::Generated,
             certificate_chain: vec![],
+            attestation: Vec::new(),
         };
         Arc::new(PoolKey::new(&record, &public, Custody::Local).unwrap())
     }

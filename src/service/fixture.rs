@@ -132,7 +132,7 @@ pub(super) fn workload() -> Workload {
     }
 }
 
-fn operator(id: &str) -> (Identity, Vec<OperatorRole>) {
+pub(super) fn operator(id: &str) -> (Identity, Vec<OperatorRole>) {
     (id.parse().unwrap(), vec![OperatorRole::Rotate])
 }
 

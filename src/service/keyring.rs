@@ -21,6 +21,7 @@ use hallmark_core::{
     certificate::Validity,
     client::{Client, Custody},
     error::{Error, Reason},
+    evidence::{kept, roots::Roots},
     key::{ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Purpose},
     ports::{KeyStore, PublishedPath, Pulse, RegistrationResult, Snapshot, StoreError},
     time::Timestamp,
@@ -64,6 +65,10 @@ pub struct Reading {
     pub registrations: BTreeMap<ClientName, RegistrationResult>,
     by_client: HashMap<ClientName, Range<usize>>,
     active: HashMap<KeyLine, Arc<PoolKey>>,
+    /// Lines whose active key falls short of the client's custody, and why.
+    too_weak: HashMap<KeyLine, String>,
+    /// What attestations were checked against.
+    roots: Arc<Roots>,
     custody: HashMap<HsmName, Arc<PoolKey>>,
 }
 
@@ -223,6 +228,8 @@ impl Reading {
             records,
             generation,
             active: HashMap::new(),
+            too_weak: HashMap::new(),
+            roots: registered.roots.clone(),
             custody: HashMap::new(),
         };
         for record in reading.records.iter().filter(|record| record.state == KeyState::Active) {
@@ -237,6 +244,18 @@ impl Reading {
                 key.id == record.id && key.custody() == floor && key.has_certificates(&record.certificate_chain)
             };
             let known = known.filter(is_same).cloned();
+            let same_roots = before.is_some_and(|before| before.roots == registered.roots);
+            // What was found good enough before is, and checking an attestation takes its time.
+            if !(same_roots && known.is_some())
+                && let (Err(why), Some(line)) = (kept::check(record, floor, &registered.roots), &line)
+            {
+                if before.and_then(|before| before.too_weak(line)) != Some(&why) {
+                    let kid = record.public.as_ref().map_or("", |public| public.kid.as_str());
+                    tracing::error!(%line, kid, why, "a key does not sign: it falls short of the client's custody");
+                }
+                reading.too_weak.insert(line.clone(), why);
+                continue;
+            }
             let Some(key) = known.or_else(|| ready(record, floor).map(Arc::new)) else { continue };
             match (record.purpose, line) {
                 (Purpose::Assertion, Some(line)) => {
@@ -249,6 +268,11 @@ impl Reading {
             }
         }
         reading
+    }
+
+    /// Why the active key of `line` does not sign, where it falls short of the client's custody.
+    pub fn too_weak(&self, line: &KeyLine) -> Option<&str> {
+        self.too_weak.get(line).map(String::as_str)
     }
 
     /// The key that signs for `line`.

@@ -137,9 +137,10 @@ impl Sign {
         let alg = alg.or_else(|| client.default_alg());
         let spec = client.keys.iter().find(|spec| Some(spec.alg) == alg);
         let alg = spec.map(|spec| spec.alg).ok_or_else(|| not_configured(client))?;
-        let mut fallback = None;
+        let (mut fallback, mut too_weak) = (None, None);
         for hsm in &client.hsms {
             let line = KeyLine { client: client.name.clone(), alg, hsm: hsm.clone() };
+            too_weak = too_weak.or_else(|| keys.too_weak(&line));
             let (Some(key), Some(pool)) = (keys.active(&line), self.context.pools.get(hsm)) else { continue };
             if pool.is_up() {
                 return Ok((line, key.clone(), pool));
@@ -147,6 +148,10 @@ impl Sign {
             fallback.get_or_insert((line, key.clone(), pool));
         }
         fallback.ok_or_else(|| {
+            if let Some(why) = too_weak {
+                let text = "the key falls short of the client's custody; call the operator";
+                return Error::new(Reason::CustodyTooWeak, text).with_detail(why);
+            }
             let text = format!(
                 "client `{0}` has no active {alg} key; an operator can run `hallmark keys create {0} --reason TEXT`",
                 client.name

@@ -38,14 +38,18 @@ pub(super) struct StoredKey {
 }
 
 impl StoredKey {
-    /// The record, with its certificates, leaf first.
-    pub(super) fn into_record(self, certificate_chain: Vec<Vec<u8>>) -> Result<KeyRecord, StoreError> {
+    /// The record, with its certificates, leaf first, and its attestation.
+    pub(super) fn into_record(
+        self,
+        certificate_chain: Vec<Vec<u8>>,
+        attestation: Vec<Vec<u8>>,
+    ) -> Result<KeyRecord, StoreError> {
         let id = self.id.clone();
-        self.parse(certificate_chain).map_err(|cause| StoreError::Corrupt(format!("key `{id}`: {cause}")))
+        self.parse(certificate_chain, attestation).map_err(|cause| StoreError::Corrupt(format!("key `{id}`: {cause}")))
     }
 
     /// The error is what is wrong with the row.
-    fn parse(self, certificate_chain: Vec<Vec<u8>>) -> Result<KeyRecord, String> {
+    fn parse(self, certificate_chain: Vec<Vec<u8>>, attestation: Vec<Vec<u8>>) -> Result<KeyRecord, String> {
         let record = KeyRecord {
             id: key_id(&self.id)?,
             client: self.client.as_deref().map(name).transpose()?,
@@ -71,6 +75,7 @@ impl StoredKey {
             cka_id: self.cka_id,
             label: self.label,
             certificate_chain,
+            attestation,
         };
         match &record.public {
             Some(public) if !public.key.suits(record.alg) => Err(format!("its public key can't do {}", record.alg)),

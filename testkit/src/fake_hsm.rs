@@ -9,7 +9,7 @@ use std::{
 
 use hallmark_core::ports::{Evidence, FaultClass, HsmFault};
 
-use crate::software_key::SoftwareKey;
+use crate::{attestation::Maker, software_key::SoftwareKey};
 
 mod backend;
 mod session;
@@ -56,6 +56,7 @@ struct State {
     wrong_tries: usize,
     forgeries: usize,
     leaky: bool,
+    maker: Option<Arc<Maker>>,
     halving: VecDeque<Half>,
     faults: HashMap<Call, VecDeque<Option<FaultClass>>>,
     latency: HashMap<Call, Duration>,
@@ -102,6 +103,11 @@ impl FakeToken {
     /// From now on, keys that are generated can leave the token.
     pub fn set_leaky(&self, leaky: bool) {
         self.state().leaky = leaky;
+    }
+
+    /// From now on, `maker` attests keys that are generated.
+    pub fn set_maker(&self, maker: Option<Arc<Maker>>) {
+        self.state().maker = maker;
     }
 
     /// The next key pair is not finished: of its objects only that one is there, and the token is gone for a moment, as

@@ -117,7 +117,7 @@ impl World {
         Document::new(&about, &nonce(1), &self.possession(&nonce(1)), &self.evidence, now()).unwrap()
     }
 
-    fn record(&self) -> KeyRecord {
+    pub(super) fn record(&self) -> KeyRecord {
         KeyRecord {
             id: KeyId(Uuid::nil()),
             client: Some("clinic".parse().unwrap()),
@@ -133,6 +133,7 @@ impl World {
             times: KeyTimes::created(now()),
             origin: Origin::Generated,
             certificate_chain: Vec::new(),
+            attestation: Vec::new(),
         }
     }
 

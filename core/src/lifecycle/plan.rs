@@ -191,6 +191,7 @@ impl<'a> Future<'a> {
             times: KeyTimes::created(self.now.wall),
             origin: Origin::Generated,
             certificate_chain: Vec::new(),
+            attestation: Vec::new(),
         });
         id
     }

@@ -1,7 +1,5 @@
 //! Takes a key in that is on an HSM already.
 
-use std::sync::Arc;
-
 use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
@@ -18,7 +16,7 @@ use super::{
     change::{Author, Begun, check_request_id},
     store_error,
 };
-use crate::pool::{Pool, PoolKey};
+use crate::pool::Pool;
 
 /// Which object on the HSM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,11 +116,14 @@ impl Keys {
             times: KeyTimes::created(self.now()),
             origin: Origin::Adopted,
             certificate_chain: Vec::new(),
+            attestation: Vec::new(),
         };
         if let Some(known) = self.known(&record, &line)? {
             return Ok(known);
         }
-        if custody_of(pool, &record, client.custody).await? == Custody::Imported {
+        let (custody, attestation) = self.custody_of(pool, &record, client.custody).await?;
+        record.attestation = attestation;
+        if custody == Custody::Imported {
             record.origin = Origin::Imported;
         }
         self.audited(author, "adopt", &record.id.to_string(), async {
@@ -132,6 +133,24 @@ impl Keys {
             Ok(born.id)
         })
         .await
+    }
+
+    async fn custody_of(
+        &self,
+        pool: &Pool,
+        record: &KeyRecord,
+        floor: Custody,
+    ) -> Result<(Custody, Vec<Vec<u8>>), Error> {
+        let weak = |why: &str| Error::new(Reason::CustodyTooWeak, format!("the key is not taken in: {why}"));
+        let (custody, why, attestation) = self.judged(pool, record).await?;
+        let why = why.unwrap_or_default();
+        match custody.ok_or_else(|| weak(&why))? {
+            custody if custody <= floor => Ok((custody, attestation)),
+            Custody::Imported => Err(weak(
+                "it was not made on this HSM, and the client's `custody` asks for that; `custody = \"imported\"` lets it in, for ever",
+            )),
+            _ => Err(weak(&format!("the client's `custody` asks for an attestation: {why}"))),
+        }
     }
 
     /// As the standby of its line, or as its first key.
@@ -239,19 +258,6 @@ fn refuse_known(key: &PublicKey) -> Result<(), Error> {
 fn incomplete(object: &HsmObject) -> Error {
     let what = if object.has_private { "public object of a kind that Hallmark can use" } else { "private object" };
     Error::new(Reason::KeyAbsent, format!("the key pair is not complete: it has no {what}"))
-}
-
-async fn custody_of(pool: &Pool, record: &KeyRecord, floor: Custody) -> Result<Custody, Error> {
-    let public = record.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
-    let key = PoolKey::new(record, public, floor).map_err(Error::internal)?;
-    let evidence = pool.evidence(Arc::new(key)).await?;
-    let weak = |why: &str| Error::new(Reason::CustodyTooWeak, format!("the key is not taken in: {why}"));
-    match evidence.custody().map_err(weak)? {
-        custody if custody <= floor => Ok(custody),
-        _ => Err(weak(
-            "it was not made on this HSM, and the client's `custody` asks for that; `custody = \"imported\"` lets it in, for ever",
-        )),
-    }
 }
 
 fn advice(record: &KeyRecord) -> Option<String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
+    evidence::document::{Judged, judge},
     key::{
         Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose,
     },
@@ -58,6 +59,7 @@ impl Keys {
             times: KeyTimes::created(self.now()),
             origin: Origin::Generated,
             certificate_chain: Vec::new(),
+            attestation: Vec::new(),
         };
         self.context.keyring.store().apply(std::slice::from_ref(&record), &[]).await.map_err(store_error)?;
         Ok(record)
@@ -94,12 +96,37 @@ impl Keys {
             let public = PublicPart { kid: key.thumbprint(), key };
             let born = KeyRecord { public: Some(public), ..record };
             // Before the record says that there is a key: what can leave the HSM is never published.
-            check_custody(pool, &born, custody).await?;
+            let attestation = self.check_custody(pool, &born, custody).await?;
+            let born = KeyRecord { attestation, ..born };
             let update = RecordUpdate { from: born.state, record: born.clone(), chain: None };
             self.context.keyring.store().apply(&[], &[update]).await.map_err(store_error)?;
             Ok(born)
         })
         .await
+    }
+
+    /// Looks at what the HSM says of a new key, before anyone relies on it: a module may make keys that can leave it. Gives
+    /// the attestation, if it holds.
+    async fn check_custody(&self, pool: &Pool, born: &KeyRecord, floor: Custody) -> Result<Vec<Vec<u8>>, Error> {
+        let (custody, why, attestation) = self.judged(pool, born).await?;
+        if custody.is_some_and(|custody| custody <= floor) {
+            return Ok(attestation);
+        }
+        let why = why.unwrap_or_else(|| format!("{} is asked for", floor.as_str()));
+        tracing::error!(key = %born.id, hsm = %born.hsm, why, "a new key is not used: the HSM does not keep it as it should");
+        let text = "the HSM made a key that falls short of the custody asked for; it is not used, call the operator";
+        Err(Error::new(Reason::CustodyTooWeak, text).with_detail(why))
+    }
+
+    /// What the HSM shows of a key: its custody, why it is no better, and the attestation, if it holds.
+    pub(super) async fn judged(&self, pool: &Pool, record: &KeyRecord) -> Result<Shown, Error> {
+        let public = record.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
+        let key = PoolKey::new(record, public, Custody::Imported).map_err(Error::internal)?;
+        let evidence = pool.evidence(Arc::new(key)).await?;
+        let roots = self.context.registry.load().roots.clone();
+        let Judged { custody, shortfall } = judge(&evidence, &public.key, &roots, record.times.created);
+        let attested = custody == Some(Custody::Attested);
+        Ok((custody, shortfall, if attested { evidence.attestation } else { Vec::new() }))
     }
 
     /// Another `CKA_ID` for a record that has no key yet. What was in its way stays, and is reported as an object that no
@@ -114,6 +141,9 @@ impl Keys {
         Ok(anew)
     }
 }
+
+/// Custody (`None`: not even `imported`), why it is no better, and the attestation if it holds.
+type Shown = (Option<Custody>, Option<String>, Vec<Vec<u8>>);
 
 /// What the objects of a new pair are called.
 struct Names {
@@ -154,19 +184,4 @@ fn left_behind(objects: &[HsmObject], record: &KeyRecord) -> LeftBehind {
         (Some(key), true) if object.label == record.label && key.suits(record.alg) => LeftBehind::Pair(key.clone()),
         _ => LeftBehind::Part,
     }
-}
-
-/// Looks at what the HSM says of a new key, before anyone relies on it: a module may make keys that can leave it.
-pub(super) async fn check_custody(pool: &Pool, born: &KeyRecord, floor: Custody) -> Result<(), Error> {
-    let public = born.public.as_ref().ok_or_else(|| Error::internal("a key without its public part"))?;
-    let key = PoolKey::new(born, public, floor).map_err(Error::internal)?;
-    let evidence = pool.evidence(Arc::new(key)).await?;
-    let why = match evidence.custody() {
-        Ok(custody) if custody <= floor => return Ok(()),
-        Ok(custody) => format!("its custody is {custody:?}, and {floor:?} is asked for"),
-        Err(why) => why.to_owned(),
-    };
-    tracing::error!(key = %born.id, hsm = %born.hsm, why, "a new key is not used: the HSM does not keep it as it should");
-    let text = "the HSM made a key that falls short of the custody asked for; it is not used, call the operator";
-    Err(Error::new(Reason::CustodyTooWeak, text).with_detail(why))
 }

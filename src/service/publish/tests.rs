@@ -41,6 +41,7 @@ fn record(client: &str, n: u8, alg: Alg, state: KeyState) -> KeyRecord {
         times,
         origin: Origin::Generated,
         certificate_chain: Vec::new(),
+        attestation: Vec::new(),
     }
 }
 

@@ -1,3 +1,4 @@
+mod custody;
 mod fair;
 
 use std::sync::atomic::Ordering;

@@ -19,25 +19,29 @@ pub(super) async fn read_all(connection: &mut Connection) -> Result<Snapshot, St
         .fetch_one(&mut *tx)
         .await
         .map_err(|e| unavailable(&e))?;
-    let certificates: Vec<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT key_id, der FROM certificates ORDER BY key_id, position")
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(|e| unavailable(&e))?;
+    let mut chains = by_key(&mut tx, "SELECT key_id, der FROM certificates ORDER BY key_id, position").await?;
+    let mut attestations = by_key(&mut tx, "SELECT key_id, der FROM attestations ORDER BY key_id, position").await?;
     let keys: Vec<StoredKey> = sqlx::query_as(SELECT).fetch_all(&mut *tx).await.map_err(|e| unavailable(&e))?;
     let paths = paths::read(&mut tx).await?;
     let registrations = registrations::read(&mut tx).await?;
     tx.commit().await.map_err(|e| unavailable(&e))?;
-    let mut chains = HashMap::<String, Vec<Vec<u8>>>::new();
-    for (key, der) in certificates {
-        chains.entry(key).or_default().push(der);
-    }
     let record = |key: StoredKey| {
         let chain = chains.remove(&key.id).unwrap_or_default();
-        key.into_record(chain)
+        let attestation = attestations.remove(&key.id).unwrap_or_default();
+        key.into_record(chain, attestation)
     };
     let records = keys.into_iter().map(record).collect::<Result<_, _>>()?;
     Ok(Snapshot { records, generation: generation.unsigned_abs(), paths, registrations })
+}
+
+/// DER certificates of all keys, in their order.
+async fn by_key(tx: &mut Connection, select: &'static str) -> Result<HashMap<String, Vec<Vec<u8>>>, StoreError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(select).fetch_all(tx).await.map_err(|e| unavailable(&e))?;
+    let mut found = HashMap::<String, Vec<Vec<u8>>>::new();
+    for (key, der) in rows {
+        found.entry(key).or_default().push(der);
+    }
+    Ok(found)
 }
 
 /// The generation, and what time it is there.
@@ -69,6 +73,7 @@ pub(super) async fn apply(
         let written = bind(sqlx::query(INSERT), record).execute(&mut *tx).await;
         written.map_err(|e| refused(&e, &format!("key `{}`", record.id)))?;
         write_chain(&mut tx, record.id, &record.certificate_chain).await?;
+        write_attestation(&mut tx, record).await?;
     }
     tx.commit().await.map_err(|e| unavailable(&e))
 }
@@ -84,6 +89,7 @@ async fn overwrite(tx: &mut Connection, update: &RecordUpdate) -> Result<(), Sto
         let text = format!("key `{}` has other certificates than those that the change started from", record.id);
         return Err(StoreError::Conflict(text));
     }
+    write_attestation(tx, record).await?;
     let Some(chain) = chain else { return Ok(()) };
     let emptied = sqlx::query("DELETE FROM certificates WHERE key_id = $1").bind(record.id.to_string());
     emptied.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
@@ -113,6 +119,18 @@ async fn write_chain(tx: &mut Connection, key: KeyId, chain: &[Vec<u8>]) -> Resu
     for (position, der) in (0_i64..).zip(chain) {
         let one = sqlx::query("INSERT INTO certificates (key_id, position, der) VALUES ($1, $2, $3)");
         let one = one.bind(key.to_string()).bind(position).bind(der.as_slice());
+        one.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
+    }
+    Ok(())
+}
+
+/// Written once, with the key's public half: what was attested of a key does not change.
+async fn write_attestation(tx: &mut Connection, record: &KeyRecord) -> Result<(), StoreError> {
+    for (position, der) in (0_i64..).zip(&record.attestation) {
+        let one = sqlx::query(
+            "INSERT INTO attestations (key_id, position, der) VALUES ($1, $2, $3) ON CONFLICT (key_id, position) DO NOTHING",
+        );
+        let one = one.bind(record.id.to_string()).bind(position).bind(der.as_slice());
         one.execute(&mut *tx).await.map_err(|e| unavailable(&e))?;
     }
     Ok(())

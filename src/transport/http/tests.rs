@@ -57,6 +57,7 @@ fn active(client: &str) -> KeyRecord {
         times,
         origin: Origin::Generated,
         certificate_chain: Vec::new(),
+        attestation: Vec::new(),
     }
 }
 

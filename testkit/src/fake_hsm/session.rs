@@ -12,7 +12,7 @@ use hallmark_core::{
 };
 
 use super::{Call, FakeToken, Half, Object, State, fail};
-use crate::software_key::SoftwareKey;
+use crate::{attestation::Says, software_key::SoftwareKey};
 
 /// A session, and what it finds on the token.
 pub(super) struct FakeSession {
@@ -75,7 +75,11 @@ impl HsmSession for FakeSession {
             extractable: Some(state.leaky),
             never_extractable: Some(!state.leaky),
             key_gen_mechanism: Some("fake".into()),
-            attestation: Vec::new(),
+            attestation: state
+                .maker
+                .as_ref()
+                .map(|maker| maker.attest(public.spki(), &Says::default()))
+                .unwrap_or_default(),
         };
         let half = state.halving.pop_front();
         state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence, half });

@@ -27,6 +27,7 @@ pub fn record(n: u128) -> KeyRecord {
         times: KeyTimes::created(Timestamp::from_millis(1_700_000_000_000)),
         origin: Origin::Generated,
         certificate_chain: vec![],
+        attestation: Vec::new(),
     }
 }
 
@@ -46,6 +47,7 @@ pub fn records_of_every_kind() -> Vec<KeyRecord> {
     let kept_kid = PublicPart { kid: "an_old-kid".parse().unwrap(), key: rsa };
     let mut imported = KeyRecord { alg: Alg::RS384, origin: Origin::Imported, public: Some(kept_kid), ..record(101) };
     imported.label = "label with ' \" \\ and ü".into();
+    imported.attestation = vec![vec![0x30, 0x01], vec![0xff; 900]];
     imported.certificate_chain = vec![vec![0x30, 0x00, 0xff], vec![], vec![7; 3000]];
     let ed25519 = PublicKey::from_ed25519(&[9; 32]).unwrap();
     let ed25519 = PublicPart { kid: ed25519.thumbprint(), key: ed25519 };

@@ -78,6 +78,7 @@ pub(super) fn reserved(n: u8, line: &KeyLine) -> KeyRecord {
         times: KeyTimes::created(START),
         origin: Origin::Generated,
         certificate_chain: vec![],
+        attestation: Vec::new(),
     }
 }
 
