@@ -12,14 +12,15 @@ readonly CARD_LOG=${LOG%.log}-virtual-yubikey.log
 : >"$LOG" # `tail` may be quicker than what writes it
 [[ ! -t 1 ]] || export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}
 
-tests=''
+card='' tests=''
+# shellcheck disable=SC2086 # one process id each, or none
 trap 'kill $card $tests 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 
 # The tests' virtual YubiKey, and its own tests, beside the rest; on a first run either takes minutes.
 scripts/virtual-yubikey.sh test >"$CARD_LOG" 2>&1 </dev/null &
 card=$!
-cargo test --workspace --no-run --quiet "$@"
+cargo test --workspace --no-run "$@"
 card_status=0
 wait "$card" || card_status=$?
 if [[ $card_status -ne 0 ]]; then

@@ -1,7 +1,7 @@
 //! The process that has pcscd and the keys, and does what it is told.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -28,6 +28,7 @@ impl Desk {
         // `unshare` becomes the desk, with the same process id.
         let mut command = Command::new("unshare");
         command.args([parts.namespace, "--"]).arg(&parts.program).arg("desk").arg(folder).arg(readers.to_string());
+        command.arg(fs::read_link("/proc/self/ns/mnt").expect("this process' namespace"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("unshare (of util-linux)");
         let (send, answers) = channel();
@@ -49,7 +50,7 @@ impl Desk {
     fn expect_ok(&mut self, order: &str, folder: &Path) {
         let answer = self.answers.recv_timeout(PATIENCE);
         if answer.as_deref() != Ok("ok") {
-            let log = std::fs::read_to_string(folder.join("desk.log")).unwrap_or_default();
+            let log = fs::read_to_string(folder.join("desk.log")).unwrap_or_default();
             panic!("the virtual YubiKey, at `{order}`: {answer:?}\n{log}");
         }
     }

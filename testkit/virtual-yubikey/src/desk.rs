@@ -22,11 +22,18 @@ use crate::reader::say;
 /// Orders, one a line, each answered with `ok` or `error: …` once it is done: `insert READER SERIAL FIRMWARE TOUCH`,
 /// `pull READER`, `stop-pcscd`, `start-pcscd`, `slow READER MS`, `drop-pin READER`. Readers count from 0.
 ///
+/// `outside` is the mount namespace of whoever starts the desk, as `/proc/self/ns/mnt` names it: there, the desk would take
+/// the machine's own `/run` away.
+///
 /// # Errors
 /// Where the desk can't be set up.
-pub(crate) fn run(folder: &Path, readers: &str) -> Result<(), String> {
+pub(crate) fn run(folder: &Path, readers: &str, outside: &str) -> Result<(), String> {
+    let own = fs::read_link("/proc/self/ns/mnt").map_err(|error| format!("`/proc`: {error}"))?;
+    if own == Path::new(outside) {
+        return Err("not in a namespace of its own\nhint: start it by: unshare -rmn".into());
+    }
     let readers = readers.parse().ok().filter(|count| (1..=NAMES.len()).contains(count));
-    let readers = readers.ok_or("one reader or two\nhint: virtual-yubikey desk FOLDER 1")?;
+    let readers = readers.ok_or("one reader or two\nhint: virtual-yubikey desk FOLDER 1 …")?;
     let mut desk = Desk::set_up(folder, readers)?;
     desk.start_pcscd()?;
     say("ok");
@@ -54,11 +61,6 @@ struct Reader {
 
 impl Desk {
     fn set_up(folder: &Path, readers: usize) -> Result<Self, String> {
-        // The machine's own /run must stay what it is.
-        let namespace = |process| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-        if namespace("1").is_some_and(|first| Some(first) == namespace("self")) {
-            return Err("not in a namespace of its own\nhint: start it by: unshare -rmn".into());
-        }
         let folder = folder.canonicalize().map_err(|error| format!("`{}`: {error}", folder.display()))?;
         let (run, config) = (folder.join("run"), folder.join("readers"));
         let drivers: Vec<_> = (0..readers).map(|number| folder.join(format!("driver.{number}.so"))).collect();

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["desk", folder, readers] => desk::run(Path::new(folder), readers),
+        ["desk", folder, readers, outside] => desk::run(Path::new(folder), readers, outside),
         ["card", address, folder, serial, firmware, touch] => card(address, folder, serial, firmware, touch),
         ["root"] => attestation::root_pem().map(|pem| print!("{pem}")).ok_or_else(|| "no root".into()),
         _ => Err(USAGE.into()),
@@ -54,6 +54,6 @@ fn card(address: &str, folder: &str, serial: &str, firmware: &str, touch: &str) 
 }
 
 const USAGE: &str = "bad usage
-usage: virtual-yubikey desk FOLDER READERS                             (inside a namespace: unshare -rmn)
+usage: unshare -rmn virtual-yubikey desk FOLDER READERS \"$(readlink /proc/self/ns/mnt)\"
        virtual-yubikey card HOST:PORT FOLDER SERIAL FIRMWARE TOUCH     (TOUCH: `never`, or after so many ms)
        virtual-yubikey root                                            (the attestation root's certificate)";
