@@ -104,8 +104,8 @@ impl Hsm for YubikeyHsm {
     fn connect(&self) -> Result<TokenFacts, HsmFault> {
         let _one = lock(&self.connecting);
         self.disconnect();
-        // The connections of before; a card that is still there is left without a PIN session.
-        lock(&self.left_behind).clear();
+        // The connections of before, ere a new one begins: where the card is still there, each ends its PIN session.
+        lock(&self.left_behind).drain(..).for_each(|epoch| epoch.close());
 
         let card = self.shared.open()?;
         let facts = facts(&card);
@@ -164,6 +164,13 @@ impl Epoch {
             *card = None;
         }
         outcome
+    }
+
+    /// Closes the connection, which sessions may hold that outlive the epoch. Not while a call is inside it.
+    fn close(&self) {
+        if let Ok(mut card) = self.card.try_lock() {
+            *card = None;
+        }
     }
 
     fn check(&self) -> Result<(), HsmFault> {
