@@ -2,6 +2,7 @@
 
 mod harness;
 mod pkcs11_faults;
+mod yubikey;
 
 use std::{collections::BTreeSet, fs, sync::Arc};
 
@@ -17,6 +18,7 @@ use hallmark_testkit::{
     p11_kit::P11Kit,
     softhsm::SoftHsm,
     software_key::SoftwareKey,
+    virtual_yubikey::Firmware,
 };
 
 use self::harness::Pkcs11Subject;
@@ -63,12 +65,12 @@ fn softhsm_behind_the_fault_module_keeps_the_contract() {
 
 #[test]
 fn yubikey_of_5_4_keeps_the_contract() {
-    eprintln!("not run: no YubiKey");
+    yubikey::in_child_with(RUNS[3].1, Firmware::V5_4, |subject| hsm_contract::run(subject));
 }
 
 #[test]
 fn yubikey_of_5_7_keeps_the_contract() {
-    eprintln!("not run: no YubiKey");
+    yubikey::in_child_with(RUNS[4].1, Firmware::V5_7, |subject| hsm_contract::run(subject));
 }
 
 /// A backend that nobody asked to keep the contract does not keep it.

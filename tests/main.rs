@@ -49,3 +49,4 @@ mod tokens;
 mod verified;
 mod virtual_yubikey;
 mod wire;
+mod yubikey;

@@ -12,20 +12,20 @@ use tonic::Code;
 use crate::support::{PATIENCE, Refusal, Server, Site, caller, spy::Spy};
 
 /// How one request of the load ended.
-struct Ended {
-    took: Duration,
-    at: Instant,
-    result: Result<(), Refusal>,
+pub(crate) struct Ended {
+    pub(crate) took: Duration,
+    pub(crate) at: Instant,
+    pub(crate) result: Result<(), Refusal>,
 }
 
 /// Callers that sign without pause, each on a connection of its own, until it is dropped.
-struct Load {
+pub(crate) struct Load {
     ended: UnboundedReceiver<Ended>,
     _callers: JoinSet<()>,
 }
 
 impl Load {
-    fn start(server: &Server, callers: usize) -> Self {
+    pub(crate) fn start(server: &Server, callers: usize) -> Self {
         let (send, ended) = unbounded_channel();
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
@@ -35,7 +35,7 @@ impl Load {
     }
 
     /// The next request that ended so.
-    async fn next(&mut self, wanted: impl Fn(&Ended) -> bool) -> Ended {
+    pub(crate) async fn next(&mut self, wanted: impl Fn(&Ended) -> bool) -> Ended {
         let found = async {
             loop {
                 let ended = self.ended.recv().await.expect("the load goes on");

@@ -37,7 +37,8 @@ impl Verifier {
             // A set is as old as the question for it.
             self.fetched = Some(Instant::now());
             let set: Value = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
-            self.keys = set["keys"].as_array().unwrap().iter().map(point).collect();
+            let of_p256 = |key: &&Value| key["crv"] == "P-256";
+            self.keys = set["keys"].as_array().unwrap().iter().filter(of_p256).map(point).collect();
         }
         let (signed, signature) = assertion.rsplit_once('.').unwrap();
         let header = BASE64_URL_SAFE_NO_PAD.decode(signed.split('.').next().unwrap()).unwrap();

@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 
 mod certificates;
+mod dev;
 mod evidence;
 mod inspect;
 mod keys;
@@ -17,6 +18,7 @@ mod rotation;
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
+    dev::{DevHsm, DevHsmArgs},
     evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
     inspect::InspectArgs,
     keys::{
@@ -134,6 +136,8 @@ pub(super) struct DevArgs {
     /// The token endpoint of the authorization server: it becomes the audience
     #[arg(long, value_name = "URL")]
     pub(super) token_endpoint: Option<String>,
+    #[command(flatten)]
+    pub(super) hsm: DevHsmArgs,
 }
 
 /// `NAME:ALG` of `hallmark dev --client`.

@@ -1,10 +1,11 @@
-//! `hallmark dev`: a server with a SoftHSM token of its own, in one command.
+//! `hallmark dev`: a server with a SoftHSM token of its own, or on a YubiKey, in one command.
 
+mod hsm;
 mod sandbox;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use serde_json::json;
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
     Exit, Failure, Prepared,
-    args::{DevArgs, DevClient},
+    args::{DevArgs, DevClient, DevHsm},
     failure,
     serve::{self, Signals, Told},
 };
@@ -28,14 +29,6 @@ use crate::{
 const PORTS: [u16; 3] = [7443, 7480, 7490];
 /// Where a token endpoint would be that nobody named.
 const TOKEN_ENDPOINT: &str = "http://localhost:3000/token";
-/// Where Linux distributions put SoftHSM.
-const MODULES: [&str; 4] = [
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-    "/usr/lib/pkcs11/libsofthsm2.so",
-    "/usr/local/lib/softhsm/libsofthsm2.so",
-];
-
 /// How long a soft token may take to make two keys for each client.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -70,8 +63,8 @@ impl Dev {
         let fresh = !sandbox.exists();
         if fresh {
             create(&sandbox, &args)?;
-        } else if !args.clients.is_empty() || args.token_endpoint.is_some() {
-            let text = format!("`{}` is there already, with its own clients", sandbox.config().display());
+        } else if !args.clients.is_empty() || args.token_endpoint.is_some() || args.hsm.hsm != DevHsm::Softhsm {
+            let text = format!("`{}` is there already, with its own clients and HSM", sandbox.config().display());
             return Err(Failure::new(text).hint("edit that file, or use another --dir").with_exit_code(failure::USAGE));
         }
         let config = config::load(&sandbox.config()).map_err(serve::bad_config)?;
@@ -108,9 +101,10 @@ impl Dev {
             return Ok(());
         }
         let hsm = self.config.hsms.first().ok_or_else(|| Failure::new("the configuration has no [[hsm]]"))?;
+        // A YubiKey is set up by its owner.
+        let Some(pkcs11) = hsm.pkcs11() else { return Ok(()) };
         let io = |error: io::Error| failed("can't set up the SoftHSM token", &error);
         let (so_pin, pin) = (self.sandbox.so_pin().map_err(io)?.into(), self.sandbox.pin().map_err(io)?.into());
-        let pkcs11 = hsm.pkcs11().ok_or_else(|| Failure::new("the [[hsm]] is no PKCS#11 token"))?;
         let module = Modules::default().load(&pkcs11.module);
         let module = module.map_err(|error| failed("can't load SoftHSM", &error))?;
         let serial = provision_token(&module, TOKEN_LABEL, &so_pin, &pin);
@@ -202,18 +196,11 @@ fn create(sandbox: &Sandbox, args: &DevArgs) -> Result<(), Failure> {
     let plan = Plan {
         clients,
         token_endpoint: args.token_endpoint.as_deref().unwrap_or(TOKEN_ENDPOINT),
-        module: &find_module()?,
+        hsm: &hsm::Hsm::choose(&args.hsm)?,
         ports: if args.ephemeral { [0; 3] } else { PORTS },
     };
     let created = sandbox.create(&plan);
     created.map_err(|error| failed(&format!("can't write to `{}`", sandbox.dir().display()), &error))
-}
-
-fn find_module() -> Result<PathBuf, Failure> {
-    let found = MODULES.iter().map(Path::new).find(|path| path.exists());
-    found.map(Path::to_owned).ok_or_else(|| {
-        Failure::new("SoftHSM is not installed").hint("apt-get install softhsm2, or your system's package of it")
-    })
 }
 
 /// How the person called this program, so that what is printed works when pasted.

@@ -1,6 +1,9 @@
 //! A running `hallmark dev --ephemeral --json`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -16,11 +19,16 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts it, and waits until it can sign.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_with(options, |_| {})
+    }
+
+    pub(crate) fn start_with(options: &[&str], set_up: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start("dev", folder.path(), HALLMARK, |command| {
             command.args(["dev", "--ephemeral", "--json", "--exit-with-stdin"]).args(options);
             // Its own folder goes there: it can't remove it when it is killed, as it is at the end of most tests.
             command.env("TMPDIR", folder.path());
+            set_up(command);
         });
         let line = process.line();
         let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));

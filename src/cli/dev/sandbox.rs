@@ -4,7 +4,7 @@
 //! .hallmark/
 //!   hallmark.toml                   the configuration; edit it as you like
 //!   workload.toml operator.toml     how the CLI connects, as each of the two
-//!   softhsm2.conf tokens/           the SoftHSM token
+//!   softhsm2.conf tokens/           the SoftHSM token, unless the keys are on a YubiKey
 //!   pin so-pin                      its PIN, and its security officer's (0600)
 //!   ca.pem server.* workload.* operator.*   development certificates; the CA's key is not kept
 //!   keys.db audit/                  records and audit log
@@ -22,7 +22,7 @@ use rcgen::{
     SanType, date_time_ymd,
 };
 
-use super::super::args::DevClient;
+use super::{super::args::DevClient, hsm::Hsm};
 
 /// The trust domain of the development certificates.
 const TRUST_DOMAIN: &str = "dev.hallmark.internal";
@@ -33,7 +33,7 @@ pub(super) const TOKEN_LABEL: &str = "hallmark-dev";
 pub(super) struct Plan<'a> {
     pub(super) clients: &'a [DevClient],
     pub(super) token_endpoint: &'a str,
-    pub(super) module: &'a Path,
+    pub(super) hsm: &'a Hsm,
     /// Ports of gRPC, JWKS and metrics; 0 lets the system choose.
     pub(super) ports: [u16; 3],
 }
@@ -89,20 +89,27 @@ impl Sandbox {
     }
 
     pub(super) fn create(&self, plan: &Plan<'_>) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.file("tokens"))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         self.write(".gitignore", "*\n")?;
-        let tokens = self.file("tokens");
-        self.write(
-            "softhsm2.conf",
-            &format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display()),
-        )?;
-        self.write_private("pin", &random_pin()?)?;
+        if let Hsm::Softhsm(_) = plan.hsm {
+            self.prepare_softhsm()?;
+        }
         self.certificates().map_err(io::Error::other)?;
         let [grpc, ..] = plan.ports;
         for who in ["workload", "operator"] {
             self.connection(who, &format!("https://127.0.0.1:{grpc}"))?;
         }
         self.write("hallmark.toml", &self.settings(plan))
+    }
+
+    fn prepare_softhsm(&self) -> io::Result<()> {
+        let tokens = self.file("tokens");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
+        self.write(
+            "softhsm2.conf",
+            &format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display()),
+        )?;
+        self.write_private("pin", &random_pin()?)
     }
 
     /// Writes how the CLI connects as `who`.
@@ -147,9 +154,8 @@ impl Sandbox {
 
     fn settings(&self, plan: &Plan<'_>) -> String {
         let [grpc, jwks, metrics] = plan.ports;
-        let (module, db) = (plan.module.display(), self.file("keys.db"));
-        let (conf, db) = (self.file("softhsm2.conf"), db.display().to_string());
-        let conf = conf.display();
+        let (hsm, db) = (self.hsm_section(plan.hsm), self.file("keys.db"));
+        let db = db.display();
         let mut text = format!(
             r#"# Made by `hallmark dev`. Edit it as you like; delete the folder to start anew.
 
@@ -179,15 +185,7 @@ bundle = "ca.pem"
 trust_domain = "{TRUST_DOMAIN}"
 roles = ["workload", "operator"]
 
-[[hsm]]
-name = "softhsm"
-kind = "pkcs11"
-module = "{module}"
-module_env = {{ SOFTHSM2_CONF = "{conf}" }}
-token_label = "{TOKEN_LABEL}"
-pin_source = "file:pin"
-workers = 2
-
+{hsm}
 [[operator]]
 id = "spiffe://{TRUST_DOMAIN}/operator"
 roles = ["destroy"]
@@ -195,6 +193,25 @@ roles = ["destroy"]
         );
         text.push_str(&clients_and_workload(plan));
         text
+    }
+
+    fn hsm_section(&self, hsm: &Hsm) -> String {
+        let name = hsm.name();
+        match hsm {
+            Hsm::Softhsm(module) => format!(
+                "[[hsm]]\nname = \"{name}\"\nkind = \"pkcs11\"\nmodule = \"{}\"\nmodule_env = {{ SOFTHSM2_CONF = \"{}\" }}\n\
+                 token_label = \"{TOKEN_LABEL}\"\npin_source = \"file:pin\"\nworkers = 2\n",
+                module.display(),
+                self.file("softhsm2.conf").display()
+            ),
+            Hsm::Yubikey { serial, pin_source, management_key_source } => {
+                let serial = serial.map_or_else(String::new, |serial| format!("serial = {serial}\n"));
+                format!(
+                    "[[hsm]]\nname = \"{name}\"\nkind = \"yubikey\"\n{serial}pin_source = \"{pin_source}\"\n\
+                     management_key_source = \"{management_key_source}\"\n"
+                )
+            }
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
@@ -218,11 +235,12 @@ name = "{name}"
 client_id = "{name}"
 profile = "generic"
 token_endpoint = "{endpoint}"
-hsm = ["softhsm"]
+hsm = ["{hsm}"]
 keys = [{{ alg = "{alg}" }}]
 provision = "auto"
 "#,
             endpoint = plan.token_endpoint,
+            hsm = plan.hsm.name(),
         ));
     }
     let names: Vec<_> = plan.clients.iter().map(|client| format!("\"{}\"", client.name)).collect();

@@ -14,7 +14,7 @@ use hallmark_core::{
 };
 
 use super::{
-    card::Card, classify::is_lost, lock, login::Credentials, management::Management, session::YubikeySession,
+    card::Card, classify::is_lost, finding, lock, login::Credentials, management::Management, session::YubikeySession,
     slot::Slot,
 };
 use crate::hsm::pin::PinSource;
@@ -159,7 +159,9 @@ impl Epoch {
         let Some(there) = card.as_mut() else {
             return Err(HsmFault::new(FaultClass::Session, "session", "the connection was lost"));
         };
+        let serial = there.serial;
         let outcome = calls(there, &self.shared).map_err(|failed| there.explain(failed));
+        let outcome = outcome.map_err(|failed| still_plugged_in(serial, failed));
         if outcome.as_ref().is_err_and(|fault| is_lost(fault.class)) {
             *card = None;
         }
@@ -182,6 +184,15 @@ impl Epoch {
             now if now % 2 == 1 => Err(stale(FaultClass::Session)),
             _ => Err(stale(FaultClass::Gone)),
         }
+    }
+}
+
+/// A YubiKey that was pulled and put back while nobody used it is lost to this connection alone: with another a retry
+/// will do, and no caller needs to notice.
+fn still_plugged_in(serial: u32, failed: HsmFault) -> HsmFault {
+    match failed.class {
+        FaultClass::Gone if finding::find(Some(serial)).is_ok() => HsmFault { class: FaultClass::Session, ..failed },
+        _ => failed,
     }
 }
 

@@ -1,0 +1,59 @@
+//! Two YubiKeys serve one client.
+
+use std::time::Instant;
+
+use hallmark_testkit::virtual_yubikey::{Firmware, Key, VirtualYubiKey};
+
+use super::rig::{secrets, section, site, start};
+use crate::{
+    outage::Load,
+    support::{PATIENCE, Server, eventually},
+};
+
+const CALLERS: usize = 4;
+
+async fn is_up(server: &Server, hsm: &str) -> bool {
+    server.metric(&format!("hallmark_hsm_breaker_state{{hsm=\"{hsm}\"}}")).await == 0.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_is_pulled_under_load_and_only_those_in_flight_see_it() {
+    let keys = [3_000_001, 3_000_002].map(|serial| Key::new(Firmware::V5_4, serial));
+    let Some(yubikeys) = VirtualYubiKey::start_with(&keys) else { return };
+    let mut site = site(3_000_001);
+    site.replace("hsm = [\"yubi\"]", "hsm = [\"yubi\", \"other\"]");
+    site.append(&format!("\n[[hsm]]\n{}", section("other", 3_000_002)));
+    secrets(&site, "other", VirtualYubiKey::PIN);
+    let server = start(&site, &yubikeys);
+    server.ready().await;
+    eventually("both have their keys", PATIENCE, async || {
+        (server.jwks_of("demo").await["keys"].as_array()?.len() == 4).then_some(())
+    })
+    .await;
+    let mut load = Load::start(&server, CALLERS);
+    for (pulled, hsm) in ["yubi", "other", "yubi"].iter().map(|hsm| (usize::from(*hsm == "other"), *hsm)) {
+        for _ in 0..20 {
+            load.next(|ended| ended.result.is_ok()).await;
+        }
+        let before = Instant::now();
+        yubikeys.reader(pulled).pull();
+        // What began before the breaker opened may fail, each caller's one request; nothing else does.
+        let (mut failed, mut good) = (0, 0);
+        while good < 60 {
+            let ended = load.next(|ended| ended.at > before).await;
+            match ended.result {
+                Ok(()) => good += 1,
+                Err(refused) => {
+                    assert_eq!(refused.reason, "HSM_UNAVAILABLE", "{refused:?}");
+                    failed += 1;
+                }
+            }
+        }
+        eprintln!("`{hsm}` pulled: {failed} of {} requests refused", failed + good);
+        assert!(failed <= CALLERS, "{failed} requests were refused, and {CALLERS} were in flight");
+        yubikeys.reader(pulled).insert();
+        eventually("it is back", PATIENCE, async || is_up(&server, hsm).await.then_some(())).await;
+    }
+    drop(load);
+    server.stop().await;
+}

@@ -1,0 +1,212 @@
+//! Keys on a YubiKey: made, found again by a fresh store, replaced, destroyed.
+
+use std::fs;
+
+use hallmark_proto::v1::{
+    AdoptKeyRequest, CreateKeysRequest, DestroyKeyRequest, KeyState, ListKeysRequest, ListKeysResponse,
+    RevokeKeyRequest, adopt_key_request::Object,
+};
+use hallmark_testkit::virtual_yubikey::{Firmware, VirtualYubiKey};
+use serde_json::Value;
+
+use super::rig::{other_program, site, start, start_fast, write};
+use crate::{
+    rotation::Verifier,
+    support::{Dev, PATIENCE, Server, eventually},
+};
+
+async fn listed(server: &Server) -> ListKeysResponse {
+    let request = ListKeysRequest { fresh: true, ..Default::default() };
+    server.ops().keys().list_keys(request).await.unwrap().into_inner()
+}
+
+/// An RSA and an EC line on firmware 5.7; then the store is lost, and the YubiKey says whose its keys are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_signs_and_a_fresh_store_adopts_what_is_there() {
+    let Some(yubikey) = VirtualYubiKey::start(Firmware::V5_7, 1_000_001) else { return };
+    let mut site = site(yubikey.serial());
+    site.replace("keys = [{ alg = \"ES256\" }]", "keys = [{ alg = \"RS384\" }, { alg = \"ES256\" }]");
+    let server = start(&site, &yubikey);
+    server.ready().await;
+    let signed = server.app().sign_for("demo").await.unwrap();
+    assert_eq!(signed.alg, "RS384");
+    let mut verifier = Verifier::new(&server);
+    let of_ec = crate::support::caller::for_client("demo");
+    let of_ec =
+        server.app().sign(hallmark_proto::v1::SignAssertionRequest { alg: "ES256".into(), ..of_ec }).await.unwrap();
+    assert_eq!(verifier.verify(&of_ec.assertion).await.unwrap(), of_ec.kid);
+    let published: Vec<_> = kids(&server.jwks_of("demo").await);
+    assert_eq!(published.len(), 4);
+    server.stop().await;
+
+    for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
+        let _ = fs::remove_file(site.folder().join(name));
+    }
+    site.replace("provision = \"auto\"", "provision = \"manual\"");
+    let server = start(&site, &yubikey);
+    let strays = eventually("the YubiKey was looked at", PATIENCE, async || {
+        let strays = listed(&server).await.strays;
+        (strays.len() >= 5).then_some(strays)
+    })
+    .await;
+    let found = strays.iter().find(|stray| stray.kid == of_ec.kid).expect("the key that signed is there");
+    assert!(found.label.starts_with("hallmark:demo:ES256:"), "{}", found.label);
+    let request = AdoptKeyRequest {
+        request_id: "a1".into(),
+        reason: "the store was lost".into(),
+        client: "demo".into(),
+        object: Some(Object::Label(found.label.clone())),
+        ..Default::default()
+    };
+    server.ops().keys().adopt_key(request).await.unwrap();
+    assert_eq!(
+        kids(&server.jwks_of("demo").await),
+        std::slice::from_ref(&of_ec.kid),
+        "under the name that verifiers know"
+    );
+    eventually("the adopted key signs", PATIENCE, async || {
+        let request = crate::support::caller::for_client("demo");
+        let request = hallmark_proto::v1::SignAssertionRequest { alg: "ES256".into(), ..request };
+        server.app().sign(request).await.ok().filter(|signed| signed.kid == of_ec.kid)
+    })
+    .await;
+    server.stop().await;
+}
+
+fn kids(jwks: &Value) -> Vec<String> {
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Slots for one line and the custody key, and no more: what is destroyed must make room for what comes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destroyed_key_makes_room_with_either_firmware() {
+    for firmware in [Firmware::V5_4, Firmware::V5_7] {
+        let Some(yubikey) = VirtualYubiKey::start(firmware, 1_000_002) else { return };
+        let mut site = site(yubikey.serial());
+        site.replace("management_key_source", "slots = [\"82\", \"9a\", \"9c\", \"9e\"]\nmanagement_key_source");
+        site.append("\n[unsafe_testing]\nsweep_every = \"100ms\"\nlead = \"100ms\"\nkeep = \"1s\"\n");
+        let server = start_fast(&site, &yubikey);
+        server.ready().await;
+        let mut dead = Vec::new();
+        for round in 0..3 {
+            // A standby signs once it was published for long enough.
+            let signs = async || server.app().sign_for("demo").await.ok();
+            let kid = eventually("it signs", PATIENCE, signs).await.kid;
+            assert!(!dead.contains(&kid), "a key that was destroyed signs");
+            let (request_id, reason) = (format!("r{round}"), "test".to_owned());
+            let revoke = RevokeKeyRequest { request_id, reason: reason.clone(), kid: kid.clone() };
+            server.ops().keys().revoke_key(revoke).await.unwrap();
+            // Its place is taken by a new standby: the last slot.
+            eventually("there is a new standby", PATIENCE, async || {
+                let keys = listed(&server).await.keys;
+                let is_standby =
+                    |key: &hallmark_proto::v1::Key| key.state() == KeyState::PreActive && !key.kid.is_empty();
+                keys.iter().any(|key| key.client == "demo" && is_standby(key)).then_some(())
+            })
+            .await;
+            let destroy = DestroyKeyRequest { request_id: format!("d{round}"), reason, kid: kid.clone(), force: true };
+            server.ops().keys().destroy_key(destroy).await.unwrap();
+            assert!(listed(&server).await.strays.is_empty(), "and leaves nothing behind");
+            dead.push(kid);
+        }
+        eventually("it signs", PATIENCE, async || server.app().sign_for("demo").await.ok()).await;
+        let said = if firmware == Firmware::V5_7 { "key deleted" } else { "key overwritten by one that nobody needs" };
+        assert_eq!(server.log().matches(said).count(), 3, "{}", server.log());
+        server.stop().await;
+    }
+}
+
+/// As `rotation`, with keys in slots that others leave again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotations_while_callers_sign_are_not_noticed() {
+    let Some(yubikey) = VirtualYubiKey::start(Firmware::V5_7, 1_000_003) else { return };
+    let mut site = site(yubikey.serial());
+    site.append(
+        "\n[unsafe_testing]\nsweep_every = \"100ms\"\nrotate_every = \"2s\"\nlead = \"1s\"\nkeep = \"1500ms\"\n",
+    );
+    let server = start_fast(&site, &yubikey);
+    server.ready().await;
+    let (app, mut verifier, mut kids) = (server.app(), Verifier::new(&server), Vec::<String>::new());
+    eventually("four keys have signed", PATIENCE, async || {
+        let signed = app.sign_for("demo").await.unwrap();
+        let kid = verifier.verify(&signed.assertion).await.unwrap();
+        if kids.last() != Some(&kid) {
+            assert!(!kids.contains(&kid), "a key signs once in its life");
+            kids.push(kid);
+        }
+        (kids.len() >= 4).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+/// What others have on the YubiKey is named and left alone; the management key is tried once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_in_the_way_of_a_key_is_named() {
+    let Some(yubikey) = VirtualYubiKey::start(Firmware::V5_4, 1_000_004) else { return };
+    other_program(&yubikey, &["-a", "generate", "-s", "9a", "-A", "ECCP256", "-o", "/dev/null"]);
+    let mut site = site(yubikey.serial());
+    site.replace("management_key_source", "slots = [\"9a\", \"82\", \"83\", \"84\"]\nmanagement_key_source");
+    site.replace("provision = \"auto\"", "provision = \"manual\"");
+    write(&site.folder().join("yubi.mgm"), &"0f".repeat(24));
+    let server = start(&site, &yubikey);
+    eventually("the refusal is told", PATIENCE, async || {
+        server.log().contains("is not that of YubiKey 1000004: no key was made").then_some(())
+    })
+    .await;
+    let create = |id: &str| CreateKeysRequest {
+        request_id: id.into(),
+        reason: "test".into(),
+        client: "demo".into(),
+        alg: String::new(),
+    };
+    let ops = server.ops();
+    ops.keys().create_keys(create("c1")).await.unwrap_err();
+    eventually("it is not tried again", PATIENCE, async || {
+        server.log().contains("was tried before and not accepted").then_some(())
+    })
+    .await;
+
+    write(&site.folder().join("yubi.mgm"), VirtualYubiKey::MANAGEMENT_KEY);
+    eventually("the custody key is made", PATIENCE, async || {
+        (server.health("/readyz/sign").await.0 == 200).then_some(())
+    })
+    .await;
+    ops.keys().create_keys(create("c2")).await.unwrap();
+    let strays = listed(&server).await.strays;
+    assert_eq!(strays.iter().map(|stray| stray.label.as_str()).collect::<Vec<_>>(), ["slot-9a"], "it is still there");
+    // Three slots are ours now, and the fourth is not.
+    let kid = server.app().sign_for("demo").await.unwrap().kid;
+    let (request_id, reason) = ("r1".to_owned(), "test".to_owned());
+    ops.keys().revoke_key(RevokeKeyRequest { request_id, reason, kid }).await.unwrap();
+    eventually("the full YubiKey is told", PATIENCE, async || {
+        let log = server.log();
+        (log.contains("no slot is free: 3 of 4") && log.contains("slot 9a: a key of another program")).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+/// `hallmark dev` on a YubiKey that somebody has set up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_runs_on_a_yubikey() {
+    let Some(yubikey) = VirtualYubiKey::start(Firmware::V5_4, 1_000_005) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [pin, key] = ["pin", "mgm"].map(|name| folder.path().join(name));
+    write(&pin, VirtualYubiKey::PIN);
+    write(&key, VirtualYubiKey::MANAGEMENT_KEY);
+    let sources = [&pin, &key].map(|path| format!("file:{}", path.display()));
+    let options = [
+        "--client",
+        "demo:ES256",
+        "--hsm",
+        "yubikey",
+        "--pin-source",
+        &sources[0],
+        "--management-key-source",
+        &sources[1],
+    ];
+    let dev = Dev::start_with(&options, |command| _ = command.envs(yubikey.env()));
+    let signed = dev.caller("workload").sign_for("demo").await.unwrap();
+    assert_eq!(signed.alg, "ES256");
+}
