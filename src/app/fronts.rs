@@ -12,7 +12,7 @@ use super::{
     observe::ServerHealth,
 };
 use crate::{
-    config::{self, Config, TlsFiles},
+    config::{self, Config, Connections, TlsFiles},
     service::{refusals::Refusals, sign::Sign},
     telemetry::Metrics,
     transport::{
@@ -79,7 +79,10 @@ pub(super) async fn fronts(
         let tls = config.grpc.tls.as_ref();
         let tls =
             tls.map(|pair| follow(pair, PeerCertificates::Asked, "grpc", &built.metrics, &mut files)).transpose()?;
-        let front = listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2);
+        let front = limited(
+            config.grpc.connections,
+            listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2),
+        );
         let routes = routes.clone();
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
@@ -87,6 +90,7 @@ pub(super) async fn fronts(
         let socket = Socket::unix(path)
             .map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
         let front = listener(built, "unix", socket, None, Callers::PeerCredentials, Protocol::Http2);
+        let front = limited(config.grpc.connections, front);
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
     tokio::spawn(watch_files(files, WATCH_EVERY, end.clone()));
@@ -107,6 +111,7 @@ fn jwks_front(
     let tls = tls.map(|pair| follow(pair, PeerCertificates::NotAsked, "jwks", &built.metrics, files)).transpose()?;
     let Some(socket) = built.jwks_socket.take() else { return Ok(()) };
     let front = listener(built, "jwks", socket, tls, Callers::Anyone, Protocol::Http);
+    let front = limited(config.jwks.connections, front);
     let clock = built.context.clock.clone();
     let service = Jwks::new(built.publisher.clone(), health.clone(), clock, built.metrics.jwks());
     let (followers, end) = (built.followers.clone(), end.clone());
@@ -153,6 +158,10 @@ pub(super) fn follow(
 pub(super) async fn bind(addr: std::net::SocketAddr, section: &str) -> Result<Socket, StartError> {
     let socket = Socket::tcp(addr).await;
     socket.map_err(|error| StartError::new(format!("can't listen on `{addr}` of {section}"), error))
+}
+
+pub(super) fn limited(Connections { total, per_address }: Connections, listener: Listener) -> Listener {
+    Listener { limits: listener.limits.with_connections(total, per_address), ..listener }
 }
 
 fn listener(

@@ -214,7 +214,11 @@ async fn fronts(
         metrics: parts.metrics.listener(name),
     };
     let service = Jwks::new(parts.publisher.clone(), health.clone(), parts.clock.clone(), parts.metrics.jwks());
-    serve_apart(jwks::serve(front("jwks", socket, tls.transpose()?), service, parts.end.clone()))?;
+    serve_apart(jwks::serve(
+        fronts::limited(config.jwks.connections, front("jwks", socket, tls.transpose()?)),
+        service,
+        parts.end.clone(),
+    ))?;
     let mut addr = None;
     if let Some(settings) = &config.metrics {
         let socket = bind(settings.listen, "[metrics]").await?;

@@ -54,6 +54,12 @@ pub(super) fn reflection() -> bool {
     false
 }
 
+/// In all, and from one address: room for the connections of ten thousand workloads, where a file descriptor and some ten
+/// kilobytes each are nothing, and no address can have more than a third of it. A proxy that hides addresses may need more.
+pub(super) fn connections() -> (u32, u32) {
+    (12_000, 4_000)
+}
+
 /// No: `X-Forwarded-*` of whoever connects would be believed otherwise, and plain HTTP served to the world.
 pub(super) fn behind_proxy() -> bool {
     false

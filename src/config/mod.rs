@@ -146,6 +146,16 @@ pub struct Grpc {
     pub tls: Option<TlsFiles>,
     /// Whether reflection is open to all.
     pub reflection: bool,
+    /// Of each of the two.
+    pub connections: Connections,
+}
+
+/// How many connections a listener has open at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    pub total: usize,
+    /// From one address (IPv6: one /64); not of a Unix socket.
+    pub per_address: usize,
 }
 
 /// `[jwks]`: where authorization servers read keys.
@@ -158,6 +168,7 @@ pub struct Jwks {
     pub public_url: String,
     pub tls: Option<TlsFiles>,
     pub behind_proxy: bool,
+    pub connections: Connections,
     /// How long verifiers may cache a JWK Set.
     pub max_age: Duration,
     /// Where `serve --role jwks` keeps the last set that it read from [store].
@@ -275,9 +286,22 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
     })
 }
 
+/// Reads what stands in one file, whatever comes; for the fuzz target.
+pub fn try_text(text: String) -> Result<(), ConfigError> {
+    let problems = Problems::default();
+    let source = Source::new(Path::new("hallmark.toml"), Path::new("/nowhere"), text);
+    drop(read_sources(&[source], Role::All, &problems));
+    problems.finish().map(drop)
+}
+
+type Parts = (Server, Hsms, Clients, Access);
+
 /// Everything that the files say, for whoever takes what its role needs.
-fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<(Server, Hsms, Clients, Access)> {
-    let sources = Source::read_all(path, problems)?;
+fn read_parts(path: &Path, role: Role, problems: &Problems) -> Option<Parts> {
+    read_sources(&Source::read_all(path, problems)?, role, problems)
+}
+
+fn read_sources(sources: &[Source], role: Role, problems: &Problems) -> Option<Parts> {
     // All are parsed before one is judged, so that every syntax error shows.
     let documents: Vec<_> = sources.iter().map(|source| source.parse(problems)).collect();
     let documents: Vec<_> = documents.into_iter().collect::<Option<_>>()?;

@@ -6,8 +6,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use hallmark_core::{evidence::roots::Roots, policy::Identity};
 
 use super::{
-    Audit, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting, attestation,
-    defaults, follow,
+    Audit, Connections, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting,
+    attestation, defaults, follow,
     problem::{At, Place},
     section::Section,
     store,
@@ -127,6 +127,7 @@ fn grpc(s: &Section<'_>, listeners: &mut Listeners) -> Grpc {
     let unix = s.get("unix").map(|unix| unix.value);
     let tls = tls(s);
     let reflection = s.get("reflection").map_or_else(defaults::reflection, |on| on.value);
+    let connections = connections(s);
     if !s.has("listen") && !s.has("unix") {
         let hint = "add `listen = \"0.0.0.0:8443\"` with `tls`, or `unix = \"/run/hallmark/hallmark.sock\"`";
         s.error(s.place(), "no listener: [grpc] has neither `listen` nor `unix`", hint);
@@ -137,7 +138,7 @@ fn grpc(s: &Section<'_>, listeners: &mut Listeners) -> Grpc {
             no_grpc_tls(s, listen);
         }
     }
-    Grpc { listen: listen.map(|listen| listen.value), unix, tls, reflection }
+    Grpc { listen: listen.map(|listen| listen.value), unix, tls, reflection, connections }
 }
 
 fn no_grpc_tls(s: &Section<'_>, listen: &At<SocketAddr>) {
@@ -160,6 +161,7 @@ fn jwks(
     let listen = s.required::<SocketAddr>("listen", "\"0.0.0.0:8080\"");
     let tls = tls(s);
     let behind_proxy = s.get("behind_proxy").map_or_else(defaults::behind_proxy, |on| on.value);
+    let connections = connections(s);
     let max_age = s.within("max_age", defaults::max_age(), &(Duration::ZERO..=DAY));
     let state_dir = s.get::<PathBuf>("state_dir").map(|dir| dir.value);
     let max_stale = follow::max_stale(s);
@@ -196,7 +198,19 @@ fn jwks(
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     let public_url = public_url.map_or_else(|| defaults::public_url(scheme, listen), |url| url.value);
-    Some(Jwks { listen, followers, public_url, tls, behind_proxy, max_age, state_dir, max_stale })
+    Some(Jwks { listen, followers, public_url, tls, behind_proxy, connections, max_age, state_dir, max_stale })
+}
+
+fn connections(s: &Section<'_>) -> Connections {
+    let (total, per_address) = defaults::connections();
+    let total = s.within("connections", total, &(16..=1_000_000));
+    let per_address = s.within("connections_per_address", per_address.min(total), &(1..=1_000_000));
+    if per_address > total {
+        let what = format!("`connections_per_address` is more than there may be in all: `{total}`");
+        s.warn(&s.place_of("connections_per_address"), what, "raise `connections` too, or lower it");
+    }
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Connections { total: count(total), per_address: count(per_address) }
 }
 
 fn check_public_url(s: &Section<'_>, At { value: text, place }: &At<String>, behind_proxy: bool) {

@@ -18,9 +18,11 @@ use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use super::{identity::Trusts, reload::Reloading};
 use crate::telemetry::metrics::{ListenerMetrics, Refusal};
 
+mod addresses;
 mod connection;
 mod limits;
 mod linger;
+mod opening;
 mod socket;
 
 pub use limits::Limits;
@@ -157,7 +159,7 @@ fn accept<F, S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    if let Some(place) = connections.place() {
+    if let Some(place) = connections.place(addr) {
         let closing = generation.child_token();
         if let Either::Left(tcp) = &mut stream {
             tcp.linger_in(tracker);

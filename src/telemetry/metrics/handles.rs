@@ -199,6 +199,10 @@ impl Drop for OpenConnection {
 pub enum Refusal {
     /// There are as many as there may be.
     Limit,
+    /// Its address has as many as it may.
+    AddressLimit,
+    /// It said nothing for longer than others, and there were too many of those.
+    HalfOpen,
     /// There are as many without an accepted identity as there may be.
     UnidentifiedLimit,
     /// TLS failed.
@@ -209,12 +213,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::Limit, Self::UnidentifiedLimit, Self::Handshake, Self::HandshakeTimeout, Self::Accept];
+    const ALL: [Self; 7] = [
+        Self::Limit,
+        Self::AddressLimit,
+        Self::HalfOpen,
+        Self::UnidentifiedLimit,
+        Self::Handshake,
+        Self::HandshakeTimeout,
+        Self::Accept,
+    ];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
+            Self::AddressLimit => "address-limit",
+            Self::HalfOpen => "half-open",
             Self::UnidentifiedLimit => "unidentified-limit",
             Self::Handshake => "handshake",
             Self::HandshakeTimeout => "handshake-timeout",

@@ -1,20 +1,11 @@
 //! One connection, from the first byte to the last.
 
-use std::{
-    fmt::Display,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt::Display, pin::pin, sync::Arc, time::Duration};
 
 use hallmark_core::ports::Clock;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
-    server::conn::http2,
     service::Service,
 };
 use hyper_util::{
@@ -29,7 +20,12 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
 
-use super::{BoxError, Callers, Limits, Peer, PeerAddr, Protocol, socket::Plain};
+use super::{
+    BoxError, Callers, Limits, Peer, PeerAddr, Protocol,
+    addresses::{Addresses, Entered},
+    opening::Opening,
+    socket::Plain,
+};
 use crate::{
     telemetry::metrics::{ListenerMetrics, OpenConnection, Refusal},
     transport::{identity, reload::Reloading},
@@ -39,15 +35,14 @@ use crate::{
 pub(super) struct Connections<F> {
     tls: Option<Arc<Reloading<ServerConfig>>>,
     callers: Callers,
-    protocol: Protocol,
     limits: Limits,
     clock: Arc<dyn Clock>,
     metrics: ListenerMetrics,
     services: F,
+    addresses: Arc<Addresses>,
     places: Arc<Semaphore>,
     unidentified: Arc<Semaphore>,
     handshakes: Semaphore,
-    http2: http2::Builder<TokioExecutor>,
     http: auto::Builder<TokioExecutor>,
 }
 
@@ -55,6 +50,7 @@ pub(super) struct Connections<F> {
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     _open: OpenConnection,
+    address: Entered,
 }
 
 impl<F> Connections<F> {
@@ -72,11 +68,10 @@ impl<F> Connections<F> {
             places: Arc::new(semaphore(limits.connections)),
             unidentified: Arc::new(semaphore(limits.unidentified)),
             handshakes: semaphore(limits.handshakes),
-            http2: limits.http2_builder(),
-            http: limits.http_builder(),
+            http: limits.builder(protocol),
+            addresses: Addresses::new(limits.clone()),
             tls,
             callers,
-            protocol,
             limits,
             clock,
             metrics,
@@ -84,19 +79,23 @@ impl<F> Connections<F> {
         }
     }
 
-    /// A place for one more, if there is one.
-    pub(super) fn place(&self) -> Option<Place> {
+    /// A place for one more, if there is one, and its address does not have too many.
+    pub(super) fn place(&self, addr: PeerAddr) -> Option<Place> {
         let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.refused(Refusal::Limit);
             return None;
         };
-        Some(Place { _permit: permit, _open: self.metrics.accepted() })
+        let Some(address) = self.addresses.enter(addr) else {
+            self.metrics.refused(Refusal::AddressLimit);
+            return None;
+        };
+        Some(Place { _permit: permit, _open: self.metrics.accepted(), address })
     }
 
     /// Serves one connection until its end.
     pub(super) async fn run<S, B>(
         self: Arc<Self>,
-        _place: Place,
+        place: Place,
         stream: Plain,
         addr: PeerAddr,
         closing: CancellationToken,
@@ -109,7 +108,7 @@ impl<F> Connections<F> {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let stream = match self.secure(stream).await {
+        let stream = match self.secure(stream, &place.address).await {
             Ok(stream) => stream,
             Err(cause) => return self.metrics.refused(cause),
         };
@@ -124,37 +123,47 @@ impl<F> Connections<F> {
             first_request: peer.caller.is_err().then_some(self.limits.header_timeout),
             grace: self.limits.grace,
         };
-        let used = Arc::new(AtomicBool::new(false));
-        let service = WithPeer { service: (self.services)(&peer), peer: Arc::clone(&peer), used: Arc::clone(&used) };
-        let io = TokioIo::new(stream);
-        match self.protocol {
-            Protocol::Http2 => live(self.http2.serve_connection(io, service), &peer, &used, life).await,
-            Protocol::Http => live(self.http.serve_connection(io, service), &peer, &used, life).await,
+        let opening = Arc::new(Opening::new(peer.caller.is_err().then(|| place.address.half_open())));
+        let service = WithPeer { service: (self.services)(&peer), peer: Arc::clone(&peer), opening: opening.clone() };
+        live(self.http.serve_connection(TokioIo::new(stream), service), &peer, &opening, life).await;
+        if opening.was_pushed_out() {
+            self.metrics.refused(Refusal::HalfOpen);
         }
     }
 
-    async fn secure(&self, stream: Plain) -> Result<Either<TlsStream<Plain>, Plain>, Refusal> {
+    async fn secure(&self, stream: Plain, address: &Entered) -> Result<Either<TlsStream<Plain>, Plain>, Refusal> {
         let Some(config) = &self.tls else { return Ok(Either::Right(stream)) };
-        let handshake = time::timeout(self.limits.handshake_timeout, self.handshake(config, stream)).await;
-        match handshake {
-            Ok(Ok(stream)) => Ok(Either::Left(stream)),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                Err(Refusal::Handshake)
-            }
-            Err(_) => Err(Refusal::HandshakeTimeout),
-        }
+        let handshake = self.handshake(config, stream, address);
+        let stream = time::timeout(self.limits.handshake_timeout, handshake).await;
+        stream.map_err(|_| Refusal::HandshakeTimeout)?.map(Either::Left)
     }
 
     async fn handshake(
         &self,
         config: &Reloading<ServerConfig>,
         stream: Plain,
-    ) -> Result<TlsStream<Plain>, std::io::Error> {
+        address: &Entered,
+    ) -> Result<TlsStream<Plain>, Refusal> {
         // Whoever connects and says nothing keeps nobody from a handshake.
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let _slot = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
-        hello.into_stream(config.current()).await
+        let hello = while_it_may(address, LazyConfigAcceptor::new(Acceptor::default(), stream)).await?;
+        let slots = address.handshakes();
+        let of_address = async {
+            match slots {
+                Some(slots) => slots.acquire_owned().await.ok(),
+                None => None,
+            }
+        };
+        // First its own: who waits for that holds no slot that another could use.
+        let slot = (of_address.await, self.handshakes.acquire().await);
+        let mut accepting = pin!(hello.into_stream(config.current()));
+        match time::timeout(LONGEST_ARITHMETIC, accepting.as_mut()).await {
+            Ok(stream) => stream.map_err(handshake_failed),
+            // It is the peer that is slow, and what is left to do for it is little.
+            Err(_) => {
+                drop(slot);
+                while_it_may(address, accepting).await
+            }
+        }
     }
 
     fn peer(&self, stream: &Either<TlsStream<Plain>, Plain>, addr: PeerAddr, closing: CancellationToken) -> Peer {
@@ -173,6 +182,25 @@ impl<F> Connections<F> {
     }
 }
 
+/// Waits for the peer's next word, unless newer connections take its place meanwhile.
+async fn while_it_may<T>(address: &Entered, word: impl Future<Output = std::io::Result<T>>) -> Result<T, Refusal> {
+    let half_open = address.half_open();
+    tokio::select! {
+        biased;
+        said = word => said.map_err(handshake_failed),
+        () = half_open.pushed_out().cancelled() => Err(Refusal::HalfOpen),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn handshake_failed(error: std::io::Error) -> Refusal {
+    tracing::debug!(%error, "TLS handshake failed");
+    Refusal::Handshake
+}
+
+/// After so long a handshake waits for the peer, not for us.
+const LONGEST_ARITHMETIC: Duration = Duration::from_secs(1);
+
 /// How long a connection may go on.
 struct Life {
     age: Duration,
@@ -182,7 +210,7 @@ struct Life {
 }
 
 /// Polls `connection` to its end: by itself, because it never asked for anything, or told to go and given the grace.
-async fn live<C>(connection: C, peer: &Peer, used: &AtomicBool, life: Life)
+async fn live<C>(connection: C, peer: &Peer, opening: &Opening, life: Life)
 where
     C: GracefulConnection,
     C::Error: Display,
@@ -191,9 +219,15 @@ where
     let born = Instant::now();
     let time_to_go = async {
         if let Some(limit) = life.first_request {
+            let told = async {
+                tokio::select! {
+                    () = peer.closing.cancelled() => true,
+                    () = opening.pushed_out() => false,
+                }
+            };
             // An error here means that the time is up.
-            let closing = time::timeout_at(born + limit.min(life.age), peer.closing.cancelled()).await.is_ok();
-            if closing || !used.load(Ordering::Relaxed) {
+            let closing = time::timeout_at(born + limit.min(life.age), told).await.unwrap_or(false);
+            if closing || !opening.is_over() {
                 return closing;
             }
         }
@@ -226,7 +260,7 @@ fn log_end<E: Display>(ended: Result<(), E>, peer: &Peer) {
 struct WithPeer<S> {
     service: S,
     peer: Arc<Peer>,
-    used: Arc<AtomicBool>,
+    opening: Arc<Opening>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
@@ -235,9 +269,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
+        self.opening.end();
         request.extensions_mut().insert(Arc::clone(&self.peer));
         self.service.call(request)
     }

@@ -2,19 +2,29 @@
 
 use std::time::Duration;
 
-use hyper::server::conn::http2;
 use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
+
+use super::Protocol;
 
 /// Bounds of one listener. All counts are of this listener alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections open at once; one more is closed as soon as it is accepted.
     pub connections: usize,
+    /// The same for one address (IPv6: one /64).
+    pub connections_per_address: usize,
+    /// Connections on which the peer owes the next word of TLS or, having no identity, its first request; one more closes
+    /// the oldest.
+    pub half_open: usize,
+    /// The same for one address.
+    pub half_open_per_address: usize,
     /// TLS handshakes whose arithmetic is under way at once; more wait, within their timeout.
     pub handshakes: usize,
+    /// The same for one address.
+    pub handshakes_per_address: usize,
     /// From the first byte of TLS to its last.
     pub handshake_timeout: Duration,
     /// Connections without an accepted identity, where one is asked for.
@@ -49,7 +59,11 @@ impl Limits {
     pub fn grpc() -> Self {
         Self {
             connections: 12_000,
+            connections_per_address: 4_000,
+            half_open: 4_096,
+            half_open_per_address: 1_024,
             handshakes: 256,
+            handshakes_per_address: 64,
             handshake_timeout: Duration::from_secs(10),
             unidentified: 64,
             unidentified_age: Duration::from_secs(30),
@@ -79,31 +93,30 @@ impl Limits {
         }
     }
 
-    pub(super) fn http2_builder(&self) -> http2::Builder<TokioExecutor> {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.streams)
-            .max_header_list_size(self.header_bytes)
-            .max_frame_size(self.frame_bytes)
-            .initial_stream_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(self.ping_interval)
-            .keep_alive_timeout(self.ping_timeout);
-        http2
+    /// With so many connections at once, and from one address.
+    #[must_use]
+    pub fn with_connections(self, connections: usize, connections_per_address: usize) -> Self {
+        Self { connections, connections_per_address, ..self }
     }
 
-    pub(super) fn http_builder(&self) -> auto::Builder<TokioExecutor> {
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
+    /// One builder for both protocols, so that what holds for HTTP/2 stands once.
+    pub(super) fn builder(&self, protocol: Protocol) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        if protocol == Protocol::Http2 {
+            builder = builder.http2_only();
+        }
+        builder
+            .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size((self.header_bytes as usize).max(HTTP1_LEAST_BUFFER));
-        http.http2()
+        builder
+            .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
             .max_header_list_size(self.header_bytes)
             .max_frame_size(self.frame_bytes)
             .initial_stream_window_size(self.stream_window)
@@ -111,9 +124,13 @@ impl Limits {
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(self.ping_interval)
             .keep_alive_timeout(self.ping_timeout);
-        http
+        builder
     }
 }
+
+/// Streams that the peer opened and took back before they were looked at, or broke: with more the connection is closed
+/// (CVE-2023-44487 "rapid reset", CVE-2025-8671 "made you reset").
+const MAX_RESETS: usize = 64;
 
 /// What we keep for a stream whose client does not read, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;

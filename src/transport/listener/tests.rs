@@ -1,3 +1,5 @@
+mod crowd;
+
 use std::{
     io::ErrorKind,
     sync::atomic::{AtomicUsize, Ordering},
