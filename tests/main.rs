@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
 
 mod architecture;
+mod attackers;
 mod audit;
 mod certificates;
 mod cli;

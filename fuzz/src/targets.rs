@@ -3,6 +3,7 @@
 //! `fuzz_targets/` hands them to libFuzzer; the test suite replays `corpus/` through them.
 
 use hallmark_core::{
+    audit::Chain,
     certificate::{Certificate, Thumbprints, chain},
     discovery::{Discovery, Kind},
     inspect::{Expectations, KeySet, Question, inspect},
@@ -22,6 +23,10 @@ pub const ALL: &[(&str, Target)] = &[
     ("capability_statement", capability_statement),
     ("certificate", certificate),
     ("pkcs12", pkcs12),
+    ("message", message),
+    ("identity", identity),
+    ("configuration", configuration),
+    ("audit_line", audit_line),
 ];
 
 /// A JWT as somebody pasted it, for each profile.
@@ -60,6 +65,39 @@ pub fn certificate(data: &[u8]) {
 /// A key file that somebody was sent. All in `corpus/` that open have this passphrase.
 pub fn pkcs12(data: &[u8]) {
     let _ = hallmark::cli::try_pkcs12(data, "correct horse");
+}
+
+/// A message of a caller, up to the use case that takes it.
+pub fn message(data: &[u8]) {
+    let _ = hallmark::transport::grpc::try_message(data);
+}
+
+/// The certificate of a caller for which an authority has vouched.
+pub fn identity(data: &[u8]) {
+    let Ok(identity) = hallmark::transport::identity::try_certificate(data) else { return };
+    // What is found can be written down in the configuration, and is the same there.
+    assert_eq!(identity.to_string().parse(), Ok(identity));
+}
+
+/// A configuration, as somebody wrote it.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = String::from_utf8(data.to_vec()) else { return };
+    if let Err(problems) = hallmark::config::try_text(text) {
+        assert!(!problems.to_string().is_empty(), "it says what is wrong");
+    }
+}
+
+/// Lines of an audit log, as somebody left them: each is followed from the one before.
+pub fn audit_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.lines();
+    let mut chain = lines.next().and_then(|line| Chain::after("a", line));
+    for line in lines {
+        let Some(before) = &chain else { return };
+        let next = before.follow(line);
+        assert!(next.as_ref().is_none_or(|next| next.seq() > before.seq()), "it only goes on");
+        chain = next;
+    }
 }
 
 fn guess(kind: Kind, data: &[u8]) {

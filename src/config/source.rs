@@ -35,12 +35,14 @@ impl Source {
         all.into_iter().collect()
     }
 
+    pub(super) fn new(path: &Path, folder: &Path, text: String) -> Self {
+        let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
+        Self { path: path.into(), folder: folder.to_owned(), text, lines }
+    }
+
     fn read(path: &Path, folder: &Path, problems: &Problems) -> Option<Self> {
         match fs::read_to_string(path) {
-            Ok(text) => {
-                let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
-                Some(Self { path: path.into(), folder: folder.to_owned(), text, lines })
-            }
+            Ok(text) => Some(Self::new(path, folder, text)),
             Err(error) => {
                 unreadable(path, &error, problems);
                 None

@@ -86,6 +86,13 @@ impl Trusts {
     }
 }
 
+/// Reads the identity in `certificate` (DER) as if an authority had vouched for it, whatever comes; for the fuzz target.
+pub fn try_certificate(certificate: &[u8]) -> Result<Identity, Error> {
+    let certificate = CertificateDer::from(certificate);
+    let leaf = EndEntityCert::try_from(&certificate).map_err(|error| untrusted("does not parse", error))?;
+    names::identity(&leaf.der())
+}
+
 /// The caller at the other end of a Unix socket. It has both roles: `[[workload]]` and `[[operator]]` decide.
 pub fn unix_caller(uid: u32) -> Caller {
     Caller { identity: Identity::Uid(uid), roles: Roles { workload: true, operator: true }, not_after: None }

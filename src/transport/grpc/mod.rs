@@ -15,6 +15,7 @@ mod operation;
 mod policy;
 mod rotation;
 mod status;
+mod unframed;
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::service::{
     rotation::Rotation, sign::Sign,
 };
 
-pub use self::status::to_status;
+pub use self::{status::to_status, unframed::try_message};
 
 /// A request larger than this is refused: a client_id of 8 KiB and claims of the same size fit well.
 const MAX_MESSAGE: usize = 64 * 1024;
