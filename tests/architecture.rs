@@ -104,7 +104,7 @@ fn the_rules_know_no_clock_no_randomness_and_no_io() {
             ["std::fs", "std::net", "std::io", "SystemTime", "Instant", "new_v4", "rand::", "async fn", "tokio"]
         {
             let production = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let inside_tests = file.ends_with("tests.rs");
+            let inside_tests = is_of_tests(&file);
             assert!(inside_tests || !production.contains(banned), "{} uses {banned}", file.display());
         }
     }
