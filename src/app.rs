@@ -29,7 +29,7 @@ use self::build::Built;
 pub use self::{
     build::StartError,
     local::local_token,
-    peek::pin_is_marked,
+    peek::{CustodyKey, custody_keys, pin_is_marked},
     role_jwks::{ServingJwks, start_jwks},
 };
 use crate::config::{self, Config};
@@ -110,6 +110,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     chores.spawn(chores::report_health(built.readiness.clone(), fronts_started.reporter, end.clone()));
     chores.spawn(chores::make_custody_keys(context.clone(), keys.clone(), end.clone()));
     chores.spawn(rotation.clone().run(end.clone()));
+    chores.spawn(built.checkpoints(config).run(end.clone()));
     let Built { followers, publisher, store, .. } = &built;
     let (followers, publisher, instance) = (followers.clone(), publisher.clone(), config.instance.id.clone());
     let share = chores::share_followers(followers, publisher, store.clone(), instance, metrics.clone(), end.clone());

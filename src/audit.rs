@@ -9,6 +9,7 @@
 //!
 //! A file is written by one process from its first line on, and never opened for writing again: what a crash or a
 //! failing disk left in it stays as it is, and the next file says so ([`Event::TornTail`], [`Event::FileAbandoned`]).
+//! A file that is long enough is followed by the next one ([`Event::Rotated`]).
 //! While no file can be written the log is unhealthy: every append fails at once, and the writer goes on trying.
 
 use std::{
@@ -19,8 +20,8 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{EncodedEvent, Event},
-    ports::{AuditSink, AuditUnavailable, Clock, Synced, WhenSynced},
+    audit::{EncodedEvent, Event, checkpoint::Head},
+    ports::{AuditHead, AuditSink, AuditUnavailable, Clock, Synced, WhenSynced},
     time::Timestamp,
 };
 use tokio::{runtime::Handle, sync::oneshot};
@@ -30,6 +31,7 @@ mod disk;
 mod files;
 mod gather;
 mod queue;
+pub mod reading;
 mod refusals;
 mod writer;
 
@@ -58,6 +60,8 @@ pub struct AuditOptions {
     pub gather: Duration,
     /// A write with its sync that takes longer makes the log unhealthy, until it returns.
     pub hung_after: Duration,
+    /// A file that has grown to so many bytes is followed by the next one.
+    pub max_file: u64,
     /// How long to wait before a file is tried again, at first and at most.
     pub retry: (Duration, Duration),
     /// Where those who wait for a sync are told; without it, on the writer's thread.
@@ -77,6 +81,7 @@ impl AuditOptions {
             gather: Duration::from_millis(3),
             // Far beyond any disk that works; callers gave up at their deadlines.
             hung_after: Duration::from_secs(10),
+            max_file: 256 << 20,
             retry: (Duration::from_millis(100), Duration::from_secs(2)),
             runtime: None,
         }
@@ -178,6 +183,12 @@ impl AuditSink for AuditLog {
 
     fn is_healthy(&self) -> bool {
         Self::is_healthy(self)
+    }
+}
+
+impl AuditHead for AuditLog {
+    fn head(&self) -> Option<Head> {
+        self.inner.queue.head()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 /// Which rooms of `src/` may use which. A room may always use itself and `hallmark-core`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "hsm", "telemetry", "verifier"]),
+    ("cli", &["app", "audit", "config", "hsm", "telemetry", "verifier"]),
     ("app", &["audit", "config", "follow", "hsm", "pool", "service", "store", "telemetry", "transport", "verifier"]),
     ("transport", &["service", "telemetry"]),
     ("follow", &["lock", "service", "telemetry"]),

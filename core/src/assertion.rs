@@ -14,6 +14,7 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::{
+    audit::checkpoint,
     certificate::{self, request},
     client::Client,
     error::{Error, Reason},
@@ -44,6 +45,8 @@ pub enum SigningInput {
     Possession(evidence::Possession),
     /// Evidence of a key's custody, under the custody key.
     Evidence(evidence::Draft),
+    /// The head of an audit chain, under the custody key.
+    Checkpoint(checkpoint::Draft),
     /// Proof that the HSM still signs, under the custody key.
     Probe(Probe),
 }
@@ -165,6 +168,7 @@ impl SigningInput {
             Self::Certificate(_) => "certificate",
             Self::Possession(_) => "possession",
             Self::Evidence(_) => "evidence",
+            Self::Checkpoint(_) => "checkpoint",
             Self::Probe(_) => "probe",
         }
     }
@@ -176,7 +180,7 @@ impl SigningInput {
                 Purpose::Assertion
             }
             Self::Possession(possession) => possession.purpose(),
-            Self::Evidence(_) | Self::Probe(_) => Purpose::Custody,
+            Self::Evidence(_) | Self::Checkpoint(_) | Self::Probe(_) => Purpose::Custody,
         }
     }
 
@@ -190,6 +194,7 @@ impl SigningInput {
             Self::Certificate(certificate) => certificate.encode(now, random)?,
             Self::Possession(possession) => possession.message().to_vec(),
             Self::Evidence(draft) => return draft.encode(now, jti),
+            Self::Checkpoint(draft) => draft.encode(now)?,
             Self::Probe(_) => format!("hallmark-probe-v1\0{jti}").into_bytes(),
         };
         Ok(ToBeSigned { bytes, stamp: Stamp { jti, issued_at: now, expires_at: now } })

@@ -7,13 +7,19 @@
 //! ```
 //!
 //! `prev` covers the bytes of the line before, without its newline; the first line has the hash of the instance's name.
-//! Whoever changes, drops, repeats or reorders a line breaks the chain at that place.
+//! Whoever changes, drops, repeats or reorders a line breaks the chain at that place; [`walk`] says where, and how. Whoever
+//! makes all lines behind it anew, or cuts off the end, comes into conflict with a [`checkpoint`], which an HSM signed.
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+
+pub mod checkpoint;
+pub mod finding;
+pub mod line;
+pub mod walk;
 
 /// What happened. Never holds an assertion.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +58,17 @@ pub enum Event<'a> {
     TornTail { file: &'a str, bytes: u64 },
     /// Writing to an earlier file failed: its lines after `after` are void. What they recorded follows anew.
     FileAbandoned { file: &'a str, after: u64, cause: &'a str },
+    /// The file before was long enough; its last record is `after`.
+    Rotated { file: &'a str, after: u64 },
+    /// An HSM signed the head of this chain: `jws` says which. See [`checkpoint`].
+    Checkpoint {
+        hsm: &'a str,
+        why: &'a str,
+        /// For how long it was due, with no HSM to sign it, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        overdue: Option<u64>,
+        jws: &'a str,
+    },
 }
 
 /// One signature that is about to be made.
@@ -92,6 +109,16 @@ pub struct EncodedEvent {
     json: String,
     /// Whether a signing begins or ends with it: a log that knows what is under way knows how much will follow soon.
     pub signing: Option<Phase>,
+    /// What it means for checkpoints.
+    pub mark: Option<Mark>,
+}
+
+/// What an event means for checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A key was changed: the next checkpoint is due.
+    KeyChange,
+    Checkpoint,
 }
 
 /// What an event means for the signing that it is about.
@@ -116,8 +143,13 @@ impl EncodedEvent {
             Event::SignOutcome { .. } => Some(Phase::Ends),
             _ => None,
         };
+        let mark = match event {
+            Event::KeyOutcome { .. } => Some(Mark::KeyChange),
+            Event::Checkpoint { .. } => Some(Mark::Checkpoint),
+            _ => None,
+        };
         // Unwrap safety: strings and integers only; such a value always has a JSON form.
-        Self { json: serde_json::to_string(&Stamped { time, event }).unwrap(), signing }
+        Self { json: serde_json::to_string(&Stamped { time, event }).unwrap(), signing, mark }
     }
 }
 
@@ -127,28 +159,48 @@ pub struct Chain {
     instance: String,
     seq: u64,
     prev: String,
+    checkpoint: Option<Place>,
+}
+
+/// One record, by its number and the hash of its line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub seq: u64,
+    pub hash: String,
 }
 
 impl Chain {
     /// A chain without lines.
     pub fn new(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), seq: 0, prev: hash(format!("hallmark-audit-v1\0{instance}").as_bytes()) }
+        Self { instance: instance.to_owned(), seq: 0, prev: origin(instance), checkpoint: None }
     }
 
     /// The chain after its last line, as read from a file.
     pub fn after(instance: &str, last_line: &str) -> Option<Self> {
-        let parsed: serde_json::Value = serde_json::from_str(last_line).ok()?;
-        let seq = parsed.get("seq")?.as_u64()?;
-        Some(Self { instance: instance.to_owned(), seq, prev: hash(last_line.as_bytes()) })
+        let line = line::Line::parse(last_line.as_bytes())?;
+        Some(Self { instance: instance.to_owned(), ..Self::at(&line, last_line) })
     }
 
     /// The chain after `line`, if that is the next line of this one.
     pub fn follow(&self, line: &str) -> Option<Self> {
-        let parsed: serde_json::Value = serde_json::from_str(line).ok()?;
-        let continues = parsed.get("seq")?.as_u64()? == self.seq.checked_add(1)?
-            && parsed.get("prev")?.as_str()? == self.prev
-            && parsed.get("instance")?.as_str()? == self.instance;
-        continues.then(|| Self { instance: self.instance.clone(), seq: self.seq + 1, prev: hash(line.as_bytes()) })
+        let parsed = line::Line::parse(line.as_bytes())?;
+        let continues =
+            parsed.seq == self.seq.checked_add(1)? && parsed.prev == self.prev && parsed.instance == self.instance;
+        let next = Self::at(&parsed, line);
+        let checkpoint = next.checkpoint.or_else(|| self.checkpoint.clone());
+        continues.then_some(Self { checkpoint, ..next })
+    }
+
+    fn at(parsed: &line::Line<'_>, line: &str) -> Self {
+        let (instance, seq, prev) = (parsed.instance.to_string(), parsed.seq, hash(line.as_bytes()));
+        let checkpoint = parsed.is_checkpoint().then(|| Place { seq, hash: prev.clone() });
+        Self { instance, seq, prev, checkpoint }
+    }
+
+    /// The same chain, which had its last checkpoint there.
+    #[must_use]
+    pub fn with_checkpoint(self, checkpoint: Option<Place>) -> Self {
+        Self { checkpoint: self.checkpoint.or(checkpoint), ..self }
     }
 
     /// Appends the next line to `out`, with its newline.
@@ -160,13 +212,36 @@ impl Chain {
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(&event.json.as_bytes()[1..]);
         self.prev = hash(&out[start..]);
+        if event.mark == Some(Mark::Checkpoint) {
+            self.checkpoint = Some(self.place());
+        }
         out.push(b'\n');
+    }
+
+    /// The last record and its hash; before the first, what that one names as its predecessor.
+    pub fn place(&self) -> Place {
+        Place { seq: self.seq, hash: self.prev.clone() }
+    }
+
+    /// The last checkpoint's record, where it is known.
+    pub fn checkpoint(&self) -> Option<&Place> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Whose chain it is.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// The number of the last line; 0 before the first.
     pub fn seq(&self) -> u64 {
         self.seq
     }
+}
+
+/// What the first line of a chain names as its predecessor.
+fn origin(instance: &str) -> String {
+    hash(format!("hallmark-audit-v1\0{instance}").as_bytes())
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use crate::{
-    audit::{EncodedEvent, Event},
+    audit::{EncodedEvent, Event, checkpoint::Head},
     client::Custody,
     key::{Alg, KeySpec},
     public_key::PublicKey,
@@ -294,6 +294,12 @@ pub trait AuditSink: Send + Sync + 'static {
 
     /// Whether events can be written.
     fn is_healthy(&self) -> bool;
+}
+
+/// The chain that an audit log is writing; for checkpoints.
+pub trait AuditHead: Send + Sync + 'static {
+    /// Its last record that survives a crash; `None` before there is one.
+    fn head(&self) -> Option<Head>;
 }
 
 /// Resolves once an event is on the disk.

@@ -34,6 +34,7 @@ use crate::{
     pool::{Pool, Settings},
     service::{
         Context,
+        checkpoints::Checkpoints,
         followers::Followers,
         keyring::Keyring,
         keys::Keys,
@@ -169,6 +170,12 @@ impl Built {
         None
     }
 
+    /// What has HSMs sign the head of the audit chain, in the order in which they are configured.
+    pub(super) fn checkpoints(&self, config: &Config) -> Checkpoints {
+        let hsms = config.hsms.iter().map(|hsm| hsm.name.clone()).collect();
+        Checkpoints::new(self.context.clone(), Arc::new(self.audit.clone()), hsms, config.audit.checkpoint_every)
+    }
+
     /// Answers whatever waits for an HSM.
     pub(super) fn refuse_the_rest(&self) {
         self.context.pools.values().for_each(Pool::shut_down);
@@ -247,6 +254,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
 fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, StartError> {
     let mut options = AuditOptions::new(clock.clone());
     options.runtime = Some(Handle::current());
+    options.max_file = config.audit.max_file;
     if let Some(delay) = testing(config, |testing| testing.audit_sync_delay) {
         options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));
     }

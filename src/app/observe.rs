@@ -8,7 +8,7 @@ use std::{
 
 use hallmark_core::{
     key::{HsmName, KeyId, KeyState},
-    ports::HsmFault,
+    ports::{AuditHead, HsmFault},
 };
 
 use super::Hopeless;
@@ -113,6 +113,9 @@ pub(super) fn observe_audit(metrics: &Metrics, audit: &AuditLog) {
             bytes: counters.bytes.load(Ordering::Relaxed),
             failures: counters.failures.load(Ordering::Relaxed),
             refusals: counters.refusals.load(Ordering::Relaxed),
+            since_checkpoint: audit.head().map_or(0, |head| {
+                head.place.seq.saturating_sub(head.checkpoint.map_or(0, |checkpoint| checkpoint.seq))
+            }),
             healthy: audit.is_healthy(),
         });
     });

@@ -2,11 +2,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
-use hallmark_core::audit::Chain;
+use hallmark_core::audit::{
+    Chain, Place,
+    line::{Line, Opening},
+};
 
 /// Where the files of one chain are: `DIR/INSTANCE-NUMBER.jsonl`, in the order of their numbers.
 pub(super) struct Files {
@@ -43,19 +46,54 @@ impl Files {
     /// Finds the last line that continues the chain: in the last file, or in one before it if that has none.
     pub(super) fn end(&self) -> io::Result<End> {
         let numbers = self.numbers()?;
-        let mut end =
-            End { chain: Chain::new(&self.instance), last: numbers.last().copied().unwrap_or(0), torn: vec![] };
-        for number in numbers.into_iter().rev() {
-            let (chain, torn) = self.end_of(number)?;
-            if torn > 0 {
-                end.torn.push((self.name(number), torn));
+        let (last, mut chain, mut torn) = (numbers.last().copied().unwrap_or(0), None, vec![]);
+        for number in numbers.iter().rev() {
+            let (found, bytes) = self.end_of(*number)?;
+            if bytes > 0 {
+                torn.push((self.name(*number), bytes));
             }
-            if let Some(chain) = chain {
-                end.chain = chain;
+            let is_there = found.is_some();
+            chain = chain.or(found);
+            // What a file says that was cut short at its own beginning may not be all that there is to say.
+            if is_there && self.has_begun(*number)? {
                 break;
             }
         }
-        Ok(end)
+        let chain = chain.unwrap_or_else(|| Chain::new(&self.instance));
+        let checkpoint = if chain.checkpoint().is_none() { self.last_checkpoint(&numbers)? } else { None };
+        Ok(End { chain: chain.with_checkpoint(checkpoint), last, torn })
+    }
+
+    /// Whether more stands in it than what it says of torn files: see [`Event::Start`](hallmark_core::audit::Event).
+    fn has_begun(&self, number: u64) -> io::Result<bool> {
+        let mut reader = BufReader::new(File::open(self.path(number))?);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
+            let Some(line) = line.strip_suffix(b"\n").and_then(Line::parse) else { return Ok(read as u64 == LONGEST) };
+            if !matches!(line.opening(), Some(Opening::Torn { .. })) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The last checkpoint in the last files that hold records. Each begins with one, but for the first minutes of a process.
+    fn last_checkpoint(&self, numbers: &[u64]) -> io::Result<Option<Place>> {
+        for number in numbers.iter().rev().take(CHECKPOINT_FILES) {
+            let mut reader = BufReader::with_capacity(1 << 20, File::open(self.path(*number))?);
+            let (mut line, mut found) = (Vec::new(), None);
+            while reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? > 0 {
+                let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+                let chain = text.filter(|text| text.contains(CHECKPOINT)).and_then(|t| Chain::after(&self.instance, t));
+                found = chain.and_then(|chain| chain.checkpoint().cloned()).or(found);
+                line.clear();
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     fn numbers(&self) -> io::Result<Vec<u64>> {
@@ -105,3 +143,9 @@ impl Files {
 }
 
 const WINDOW: u64 = 32 << 20;
+/// Far longer than any record.
+const LONGEST: u64 = 4 << 20;
+/// Files that are searched for the last checkpoint.
+const CHECKPOINT_FILES: usize = 4;
+/// No string in a record can hold it: its quotes would be escaped.
+const CHECKPOINT: &str = r#""event":"checkpoint""#;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{EncodedEvent, Event, Phase},
+    audit::{EncodedEvent, Event, Phase, checkpoint::Head},
     ports::{AuditUnavailable, Clock, WhenSynced},
     time::Timestamp,
 };
@@ -39,6 +39,7 @@ pub(super) struct Queue {
     capacity: usize,
     gather: Duration,
     ended: Arc<Ended>,
+    head: Mutex<Option<Head>>,
 }
 
 struct State {
@@ -101,6 +102,7 @@ impl Queue {
             capacity: options.capacity,
             gather: options.gather,
             ended: Arc::default(),
+            head: Mutex::default(),
         })
     }
 
@@ -161,6 +163,11 @@ impl Queue {
         self.wake_if(true, state);
     }
 
+    /// The chain as it is on the disk; `None` before the first sync.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Completed when the writer has ended.
     pub(super) fn ended(&self) -> Arc<Ended> {
         Arc::clone(&self.ended)
@@ -212,6 +219,11 @@ impl Queue {
         let done = act();
         self.at_disk.store(0, Ordering::Relaxed);
         done
+    }
+
+    /// What was written survives a crash from now on.
+    pub(super) fn synced(&self, head: Head) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
     }
 
     /// Rests until there is work, and takes all of it; `events` must be empty.

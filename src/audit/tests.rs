@@ -1,7 +1,7 @@
 use std::{fs, path::PathBuf, sync::atomic::Ordering::Relaxed, task::Poll};
 
 use futures_util::{future::join_all, poll};
-use hallmark_core::audit::Chain;
+use hallmark_core::audit::{Chain, Place, finding::Verdict, walk::Knowledge};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -314,6 +314,112 @@ async fn a_sync_that_hangs_is_told() {
     disk.release_syncs();
     waiting.await.unwrap();
     assert!(log.is_healthy());
+}
+
+#[tokio::test]
+async fn a_file_that_is_long_enough_is_followed_by_the_next() {
+    let (folder, disk) = (TempDir::new().unwrap(), FakeDisk::default());
+    let options = AuditOptions { max_file: 600, ..options(disk.clone()) };
+    let log = AuditLog::open(folder.path(), "a", options).unwrap();
+    for n in 1..=20 {
+        log.append_synced(event(n)).await.unwrap();
+    }
+    let head = log.head().unwrap();
+    log.close().await.unwrap();
+    assert_eq!(counts(&folder), (1..=20).collect::<Vec<_>>());
+    let rotated = kinds(&folder).iter().filter(|kind| *kind == "rotated").count() as u64;
+    assert!(rotated >= 3 && head.rotations >= 3 && rotated >= head.rotations, "{rotated} {head:?}");
+    let verdict = walked(&folder);
+    assert_eq!((verdict.findings, verdict.notes, verdict.end), (vec![], vec![], Some(head_of(&folder))));
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_loses_nothing() {
+    let (folder, disk) = (TempDir::new().unwrap(), FakeDisk::default());
+    let options = AuditOptions { max_file: 300, ..options(disk.clone()) };
+    let log = AuditLog::open(folder.path(), "a", options).unwrap();
+    fs::write(path(&folder, 2), "").unwrap();
+    for n in 1..=9 {
+        log.append_synced(event(n)).await.unwrap();
+    }
+    log.close().await.unwrap();
+    assert_eq!(counts(&folder), (1..=9).collect::<Vec<_>>());
+    assert!(log.counters().failures.load(Relaxed) >= 1);
+}
+
+/// What a reader says of logs that crashed, failed and went on: nothing was edited.
+#[tokio::test]
+async fn what_the_log_went_through_is_told_from_an_edit() {
+    let (folder, disk) = (TempDir::new().unwrap(), FakeDisk::default());
+    let log = open(&folder, "a", disk.clone());
+    log.append_synced(event(1)).await.unwrap();
+    disk.fail_next_sync();
+    log.append_synced(event(2)).await.unwrap_err();
+    log.append_synced(event(3)).await.unwrap();
+    log.close().await.unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(path(&folder, 2)).unwrap();
+    std::io::Write::write_all(&mut file, b"{\"seq\":77,\"pr\0\0\n{\"x").unwrap();
+    // A start that was cut short after its first record, and one before its first.
+    let verdict = walked(&folder);
+    assert!(verdict.findings.len() == 1, "nobody knows yet that it was a crash: {:?}", verdict.findings);
+    open(&folder, "a", FakeDisk::default()).close().await.unwrap();
+    let begun = fs::read_to_string(path(&folder, 3)).unwrap();
+    let (first, _) = begun.split_once('\n').unwrap();
+    assert!(first.contains("torn-tail"), "{first}");
+    fs::write(path(&folder, 3), format!("{first}\n{{\"seq\"")).unwrap();
+    fs::write(path(&folder, 4), "").unwrap();
+    let log = open(&folder, "a", FakeDisk::default());
+    log.append_synced(event(4)).await.unwrap();
+    log.close().await.unwrap();
+    let verdict = walked(&folder);
+    assert_eq!(verdict.findings, vec![]);
+    assert_eq!(verdict.notes.len(), 3, "{:?}", verdict.notes);
+    assert_eq!(verdict.end, Some(head_of(&folder)));
+
+    // The same files, edited.
+    let text = fs::read_to_string(path(&folder, 2)).unwrap();
+    fs::write(path(&folder, 2), text.replacen("\"count\":3", "\"count\":9", 1)).unwrap();
+    let verdict = walked(&folder);
+    assert_eq!(verdict.findings.len(), 1, "{:?}", verdict.findings);
+    fs::write(path(&folder, 2), text).unwrap();
+    fs::remove_file(path(&folder, 2)).unwrap();
+    let verdict = walked(&folder);
+    assert!(verdict.findings[0].text.contains("a file is missing"), "{:?}", verdict.findings);
+}
+
+#[tokio::test]
+async fn the_head_is_what_is_on_the_disk() {
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder, "a", FakeDisk::default());
+    let checkpoint = Event::Checkpoint { hsm: "one", why: "start", overdue: None, jws: "x" };
+    log.append_synced(EncodedEvent::new(Timestamp::from_millis(1), &checkpoint)).await.unwrap();
+    let signed = log.head().unwrap();
+    assert_eq!(signed.checkpoint.as_ref(), Some(&signed.place));
+    log.append_synced(event(1)).await.unwrap();
+    let head = log.head().unwrap();
+    assert_eq!((head.place.seq, head.checkpoint.clone(), &*head.file), (3, signed.checkpoint, "a-00000001.jsonl"));
+    assert_eq!(head.place, head_of(&folder));
+    log.close().await.unwrap();
+    let restarted = open(&folder, "a", FakeDisk::default());
+    assert_eq!(restarted.head().unwrap().checkpoint, head.checkpoint, "the next one names it after a restart too");
+}
+
+/// As an auditor reads it.
+fn walked(folder: &TempDir) -> Verdict {
+    let chains = reading::find(&[folder.path().to_owned()]).unwrap();
+    assert_eq!(chains.len(), 1);
+    reading::walk(&chains[0], Knowledge::default(), &mut |_| ()).unwrap()
+}
+
+fn head_of(folder: &TempDir) -> Place {
+    let lines = verify(folder);
+    let mut chain = Chain::new("a");
+    for number in 1..=30 {
+        let text = fs::read_to_string(path(folder, number)).unwrap_or_default();
+        chain = text.lines().fold(chain, |chain, line| chain.follow(line).unwrap_or(chain));
+    }
+    assert_eq!(chain.seq(), lines.len() as u64);
+    chain.place()
 }
 
 fn open(folder: &TempDir, instance: &str, disk: FakeDisk) -> AuditLog {

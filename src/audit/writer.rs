@@ -11,7 +11,7 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{Chain, EncodedEvent, Event},
+    audit::{Chain, EncodedEvent, Event, Mark, checkpoint::Head},
     ports::{AuditUnavailable, Clock},
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Writer {
     /// The highest number of a file so far.
     number: u64,
     current: Current,
+    /// A file that has grown to so many bytes is followed by the next one.
+    max_file: u64,
     /// The batch being written; after a failure it goes into the next file.
     events: Vec<EncodedEvent>,
     _lock: ProcessLock,
@@ -45,6 +47,16 @@ struct Current {
     file: Box<dyn DiskFile>,
     chain: Chain,
     buffer: Vec<u8>,
+    len: u64,
+    /// Of all files of this process.
+    tally: Tally,
+}
+
+/// What asks for a checkpoint: see [`Head`].
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    key_changes: u64,
+    rotations: u64,
 }
 
 impl Writer {
@@ -65,13 +77,16 @@ impl Writer {
         let lock = ProcessLock::acquire(&files.lock_path()).map_err(lock_refused)?;
         let end = files.end().map_err(failed)?;
 
-        let AuditOptions { mut disk, clock, retry, runtime, .. } = options;
+        let AuditOptions { mut disk, clock, retry, runtime, max_file, .. } = options;
         let event = |event: &Event<'_>| EncodedEvent::new(clock.now(), event);
-        let mut first = vec![event(&Event::Start { version: env!("CARGO_PKG_VERSION") })];
-        first.extend(end.torn.iter().map(|(file, bytes)| event(&Event::TornTail { file, bytes: *bytes })));
-        let number = end.last + 1;
-        let current = Current::start(disk.as_mut(), &files, number, end.chain, &first, &queue).map_err(failed)?;
-        Ok(Self { queue, disk, clock, retry, runtime, files, number, current, events: Vec::new(), _lock: lock })
+        // The start comes last: a file without one was cut short itself, and may not say all that is torn.
+        let mut first: Vec<_> =
+            end.torn.iter().map(|(file, bytes)| event(&Event::TornTail { file, bytes: *bytes })).collect();
+        first.push(event(&Event::Start { version: env!("CARGO_PKG_VERSION") }));
+        let (number, before) = (end.last + 1, (end.chain, Tally::default()));
+        let current = Current::start(disk.as_mut(), &files, number, before, &first, &queue).map_err(failed)?;
+        let events = Vec::new();
+        Ok(Self { queue, disk, clock, retry, runtime, files, number, current, max_file, events, _lock: lock })
     }
 
     pub(super) fn start(self) -> Result<(), AuditUnavailable> {
@@ -95,12 +110,31 @@ impl Writer {
             let written = if self.events.is_empty() { Ok(()) } else { self.current.write(&self.events, &self.queue) };
             let failure = written.map_err(|cause| format!("writing `{}` failed: {cause}", self.current.name));
             work.waiting.finish_on(self.runtime.as_ref(), failure.clone().map_err(AuditUnavailable));
-            if let Err(cause) = failure {
-                self.move_on(&cause)?;
+            match failure {
+                Err(cause) => self.move_on(&cause)?,
+                Ok(()) if self.current.len >= self.max_file => self.rotate(),
+                Ok(()) => {}
             }
             self.events.clear();
             if work.closing {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Goes on in the next file, for this one is long enough. Where that fails it just grows on: nothing is lost by it.
+    fn rotate(&mut self) {
+        self.number += 1;
+        let Current { name, chain, tally, len, .. } = &self.current;
+        let event = Event::Rotated { file: name, after: chain.seq() };
+        let first = [EncodedEvent::new(self.clock.now(), &event)];
+        let before = (chain.clone(), Tally { rotations: tally.rotations + 1, ..*tally });
+        match Current::start(self.disk.as_mut(), &self.files, self.number, before, &first, &self.queue) {
+            Ok(next) => self.current = next,
+            Err(error) => {
+                tracing::warn!(%error, file = name, len, "no next audit file: the old one grows on");
+                self.queue.counters().failures.fetch_add(1, Relaxed);
+                self.max_file = len.saturating_add(self.max_file);
             }
         }
     }
@@ -119,8 +153,8 @@ impl Writer {
         let mut state = Continue::Open;
         loop {
             self.number += 1;
-            let chain = self.current.chain.clone();
-            match Current::start(self.disk.as_mut(), &self.files, self.number, chain, &first, &self.queue) {
+            let before = (self.current.chain.clone(), self.current.tally);
+            match Current::start(self.disk.as_mut(), &self.files, self.number, before, &first, &self.queue) {
                 Ok(next) => {
                     self.current = next;
                     tracing::info!(file = self.current.name, "audit log goes on");
@@ -151,13 +185,13 @@ impl Current {
         disk: &mut dyn Disk,
         files: &Files,
         number: u64,
-        chain: Chain,
+        (chain, tally): (Chain, Tally),
         first: &[EncodedEvent],
         queue: &Queue,
     ) -> io::Result<Self> {
         let path = files.path(number);
         let file = disk.create(&path)?;
-        let mut new = Self { name: files.name(number), file, chain, buffer: Vec::new() };
+        let mut new = Self { name: files.name(number), file, chain, buffer: Vec::new(), len: 0, tally };
         match new.write(first, queue) {
             Ok(()) => Ok(new),
             Err(error) => {
@@ -183,6 +217,10 @@ impl Current {
             Ok::<_, io::Error>(started.elapsed())
         })?;
         self.chain = chain;
+        self.len += self.buffer.len() as u64;
+        self.tally.key_changes += events.iter().filter(|event| event.mark == Some(Mark::KeyChange)).count() as u64;
+        let Tally { key_changes, rotations } = self.tally;
+        queue.synced(Head { key_changes, rotations, ..Head::new(&self.chain, &self.name) });
 
         let counters = queue.counters();
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

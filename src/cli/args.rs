@@ -4,6 +4,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+mod audit;
 mod certificates;
 mod dev;
 mod evidence;
@@ -17,6 +18,7 @@ mod rotation;
 #[cfg(test)]
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
+    audit::{AuditCommand, CustodyKeysArgs, ExportArgs, ExportFormat, FilterArgs, PlacesArgs, TailArgs, VerifyArgs},
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     dev::{DevHsm, DevHsmArgs},
     evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
@@ -68,6 +70,11 @@ pub(super) enum Command {
     Cert {
         #[command(subcommand)]
         command: CertCommand,
+    },
+    /// Checks, shows and exports audit logs (needs no server)
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Walks the whole chain, from the HSM to the authorization server, and names the first broken link
     Doctor(DoctorArgs),

@@ -4,6 +4,7 @@
 //! in the environment; then it runs.
 
 mod args;
+mod audit;
 mod certificates;
 mod check_config;
 mod connect;
@@ -93,6 +94,7 @@ impl Cli {
             Command::Cert { command } => {
                 Ok(Prepared::new(async move || certificates::cert(command, connection, json).await))
             }
+            Command::Audit { command } => Ok(Prepared::new(async move || audit::run(command, json).await)),
             Command::Doctor(args) => Ok(doctor::prepare(args, connection, json)),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }

@@ -29,6 +29,16 @@ pub(super) fn lease() -> Duration {
     Duration::from_secs(60)
 }
 
+/// Five minutes: what a thief of the log's folder could cut off unseen, for a signature that costs nothing.
+pub(super) fn checkpoint_every() -> Duration {
+    Duration::from_mins(5)
+}
+
+/// A file that is copied, searched and compressed in seconds; about 400,000 signatures.
+pub(super) fn max_file_mib() -> u32 {
+    256
+}
+
 /// Ten seconds: nothing in a key's life is more urgent, but for what an operator asks for, which does not wait. An hour
 /// without an HSM is more than a restart, and long before anyone has bought another. Destroyed keys don't come back, and
 /// nobody needs the room so soon that the server should decide. A month is what a CA and an authorization server's people take to

@@ -205,6 +205,10 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct Audit {
     pub dir: PathBuf,
+    /// How long records stay without a checkpoint at most, as long as an HSM is up.
+    pub checkpoint_every: Duration,
+    /// A file that has grown to so many bytes is followed by the next one.
+    pub max_file: u64,
 }
 
 /// `[rotation]`: what all clients' keys obey.

@@ -244,7 +244,11 @@ fn metrics(s: &Section<'_>, listeners: &mut Listeners) -> Option<Metrics> {
 }
 
 fn audit(s: &Section<'_>) -> Option<Audit> {
-    Some(Audit { dir: s.required("dir", "\"/var/lib/hallmark/audit\"")?.value })
+    let dir = s.required("dir", "\"/var/lib/hallmark/audit\"");
+    let every = Duration::from_secs(1)..=DAY;
+    let checkpoint_every = s.within("checkpoint_every", defaults::checkpoint_every(), &every);
+    let max_file = s.within("max_file_mib", defaults::max_file_mib(), &(1..=65_536));
+    Some(Audit { dir: dir?.value, checkpoint_every, max_file: u64::from(max_file) << 20 })
 }
 
 fn rotation(s: &Section<'_>) -> Rotation {

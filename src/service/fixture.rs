@@ -10,11 +10,11 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{Chain, EncodedEvent, Event},
+    audit::{Chain, EncodedEvent, Event, checkpoint::Head},
     client::{Client, Provision},
     key::{Alg, HsmName, KeyId, KeySpec},
     policy::{Caller, Identity, OperatorRole, Roles, Workload},
-    ports::{AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced, WhenSynced},
+    ports::{AuditHead, AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced, WhenSynced},
     profile::Profile,
     time::Timestamp,
 };
@@ -183,6 +183,14 @@ impl Recorder {
         let events = self.events();
         let of_kind = events.iter().filter(|line| line["event"] == event);
         of_kind.map(|line| line[field].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+impl AuditHead for Recorder {
+    fn head(&self) -> Option<Head> {
+        let key_changes = self.all("key-outcome", "change").len() as u64;
+        let chain = &self.state.lock().unwrap().0;
+        Some(Head { key_changes, ..Head::new(chain, "test-00000001.jsonl") })
     }
 }
 

@@ -11,8 +11,10 @@
 //! - [`keyring`]: the records as last read, and the store lease;
 //! - [`refusals`]: counts and records what callers are refused;
 //! - [`limits`]: rate and concurrency of each workload;
+//! - [`checkpoints`]: the head of the audit chain, signed by an HSM now and then;
 //! - [`registry`]: clients and policy, replaced as one on reload.
 
+pub mod checkpoints;
 #[cfg(test)]
 mod fixture;
 pub mod followers;

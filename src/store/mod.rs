@@ -17,7 +17,7 @@
 //!   sql/logins.rs       login attempts
 //! rows.rs            what a row says, and the record that it stands for
 //! beside.rs          the login attempts alone, for commands that run beside the server
-//! peek.rs            a look at login attempts, from beside the server
+//! peek.rs            a look at login attempts and custody keys, from beside the server
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
@@ -36,7 +36,7 @@ mod rows;
 pub mod sqlite;
 
 pub use beside::login_attempts;
-pub use peek::pin_is_marked;
+pub use peek::{CustodyKey, custody_keys, pin_is_marked};
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;

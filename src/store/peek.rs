@@ -21,17 +21,53 @@ async fn within<T>(limit: Duration, look: impl Future<Output = Result<T, StoreEr
 
 async fn look(store: &PostgresOptions, token: &str, source: &str) -> Result<bool, StoreError> {
     let marked = if store.url.starts_with("sqlite:") {
-        let options = SqliteConnectOptions::from_str(&store.url).map_err(|e| unavailable(&e))?;
-        let options = options.read_only(true).create_if_missing(false).disable_statement_logging();
-        let mut file = SqliteConnection::connect_with(&options).await.map_err(|e| unavailable(&e))?;
+        let mut file = open_file(store).await?;
         sqlx::query_scalar::<_, i64>(MARKED).bind(token).bind(source).fetch_one(&mut file).await
     } else {
-        let options = postgres::connect_options(store)?.disable_statement_logging();
-        let mut database = PgConnection::connect_with(&options).await.map_err(|e| unavailable(&e))?;
+        let mut database = open_database(store).await?;
         sqlx::query_scalar::<_, i64>(MARKED).bind(token).bind(source).fetch_one(&mut database).await
     };
     Ok(marked.map_err(|e| unavailable(&e))? > 0)
 }
+
+/// A public key that HSMs sign Hallmark's own statements with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustodyKey {
+    pub hsm: String,
+    pub kid: String,
+    pub state: String,
+    /// DER SubjectPublicKeyInfo.
+    pub spki: Vec<u8>,
+}
+
+/// The custody keys that were made so far.
+pub async fn custody_keys(store: &PostgresOptions) -> Result<Vec<CustodyKey>, StoreError> {
+    let rows: Result<Vec<Row>, _> = if store.url.starts_with("sqlite:") {
+        let mut file = open_file(store).await?;
+        sqlx::query_as(CUSTODY).fetch_all(&mut file).await
+    } else {
+        let mut database = open_database(store).await?;
+        sqlx::query_as(CUSTODY).fetch_all(&mut database).await
+    };
+    let rows = rows.map_err(|e| unavailable(&e))?;
+    Ok(rows.into_iter().map(|(hsm, kid, state, spki)| CustodyKey { hsm, kid, state, spki }).collect())
+}
+
+async fn open_file(store: &PostgresOptions) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::from_str(&store.url).map_err(|e| unavailable(&e))?;
+    let options = options.read_only(true).create_if_missing(false).disable_statement_logging();
+    SqliteConnection::connect_with(&options).await.map_err(|e| unavailable(&e))
+}
+
+async fn open_database(store: &PostgresOptions) -> Result<PgConnection, StoreError> {
+    let options = postgres::connect_options(store)?.disable_statement_logging();
+    PgConnection::connect_with(&options).await.map_err(|e| unavailable(&e))
+}
+
+type Row = (String, String, String, Vec<u8>);
+
+const CUSTODY: &str = "SELECT hsm, kid, state, spki FROM keys
+    WHERE purpose = 'custody' AND kid IS NOT NULL AND spki IS NOT NULL ORDER BY ordinal";
 
 const MARKED: &str = "SELECT count(*) FROM login_attempts WHERE token = $1 AND source = $2 AND marked = 1";
 /// A database that takes the connection and then says nothing would be waited for without end.

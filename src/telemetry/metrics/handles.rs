@@ -36,6 +36,8 @@ pub struct AuditFigures {
     pub failures: u64,
     /// Refusals, recorded one by one or by their number.
     pub refusals: u64,
+    /// Records since the last checkpoint.
+    pub since_checkpoint: u64,
     pub healthy: bool,
 }
 
@@ -47,6 +49,7 @@ pub(super) struct AuditMetrics {
     sync_seconds: Counter<f64, AtomicU64>,
     failures: Counter,
     refusals: Counter,
+    since_checkpoint: Gauge,
     healthy: Gauge,
 }
 
@@ -60,6 +63,7 @@ impl AuditMetrics {
             refusals: d.counter("audit_refusals", "Refusals for the audit log, recorded one by one or by their number", []).of([]),
             sync_seconds: d.float_counter("audit_sync_seconds", "Time spent in syncs of the audit log", []).of([]),
             failures: d.counter("audit_failures", "Writes, syncs and creations of audit files that failed", []).of([]),
+            since_checkpoint: d.gauge("audit_records_since_checkpoint", "Records in the audit log behind the last checkpoint that an HSM signed", []).of([]),
             healthy: d.gauge("audit_healthy", "1 while the audit log can be written; at 0 nothing is signed", []).of([]),
         }
     }
@@ -72,6 +76,7 @@ impl AuditMetrics {
         store(&self.failures, figures.failures);
         store(&self.refusals, figures.refusals);
         self.sync_seconds.inner().store(figures.sync.as_secs_f64().to_bits(), Ordering::Relaxed);
+        self.since_checkpoint.set(i64::try_from(figures.since_checkpoint).unwrap_or(i64::MAX));
         self.healthy.set(figures.healthy.into());
     }
 }

@@ -1,0 +1,126 @@
+//! `hallmark audit`: everything here reads files, and needs no server.
+//!
+//! - [`verify`]: whether the log is whole;
+//! - [`tail`]: its last records;
+//! - [`export`]: a part of it, for others;
+//! - `keys`: what an auditor needs beside the log;
+//! - [`filter`]: which records somebody asked for.
+
+use std::{fs, path::Path, time::UNIX_EPOCH};
+
+use hallmark_core::{audit::checkpoint::CustodyKeys, public_key::PublicKey, time::Timestamp};
+use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
+
+use super::{
+    Failure,
+    args::{AuditCommand, CustodyKeysArgs, PlacesArgs},
+    output::{self, Output},
+};
+use crate::{
+    app::{CustodyKey, custody_keys},
+    audit::reading::{self, ChainFiles},
+    config::{self, Config},
+};
+
+mod export;
+mod filter;
+mod part;
+mod tail;
+mod verify;
+
+/// Carries one out; gives the exit code.
+pub(super) async fn run(command: AuditCommand, json: bool) -> Result<u8, Failure> {
+    match command {
+        AuditCommand::Verify(args) => verify::run(args, json).await,
+        AuditCommand::Tail(args) => tail::run(args, json).await,
+        AuditCommand::Export(args) => export::run(&args),
+        AuditCommand::Keys(args) => keys(&args, json).await,
+    }
+}
+
+/// Milliseconds since 1970, from RFC 3339.
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+    let time = humantime::parse_rfc3339_weak(text).map_err(|_| "write it as `2026-11-01T00:00:00Z`".to_owned())?;
+    let since = time.duration_since(UNIX_EPOCH).map_err(|_| "it is before 1970".to_owned())?;
+    i64::try_from(since.as_millis()).map_err(|_| "it is too far ahead".to_owned())
+}
+
+async fn keys(args: &CustodyKeysArgs, json: bool) -> Result<u8, Failure> {
+    let keys = stored_keys(&load(&args.config)?).await?;
+    if json {
+        let list = keys.iter().map(|key| {
+            let CustodyKey { hsm, kid, state, .. } = key;
+            serde_json::json!({ "hsm": hsm, "kid": kid, "state": state, "public_key": pem(key) })
+        });
+        return Output::json(&list.collect()).print();
+    }
+    // What stands outside of the PEM blocks is passed over by whoever reads them.
+    let text = |key: &CustodyKey| format!("HSM {}, kid {}, {}\n{}", key.hsm, key.kid, key.state, pem(key));
+    Output { stdout: keys.iter().map(text).collect(), ..Output::default() }.print()
+}
+
+fn pem(key: &CustodyKey) -> String {
+    hallmark_core::certificate::pem("PUBLIC KEY", &key.spki)
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    config::load(path).map_err(|error| Failure::new("the configuration is wrong").caused_by(&error).with_exit_code(78))
+}
+
+async fn stored_keys(config: &Config) -> Result<Vec<CustodyKey>, Failure> {
+    let hint = "run it where the server's store can be read, or give the keys as `--custody-key FILE`";
+    let keys = custody_keys(config).await;
+    keys.map_err(|why| Failure::new("can't read the custody keys from the store").because(why).hint(hint))
+}
+
+/// The chains that were asked for.
+fn chains(args: &PlacesArgs) -> Result<Vec<ChainFiles>, Failure> {
+    let mut places = args.places.clone();
+    if let Some(config) = args.config.as_deref().filter(|_| places.is_empty()) {
+        places.push(load(config)?.audit.dir);
+    }
+    if places.is_empty() {
+        let failure = Failure::new("it is not said where the log is");
+        return Err(failure.hint("name its folder, or give `--config FILE`").with_exit_code(super::USAGE));
+    }
+    let found = reading::find(&places).map_err(|error| Failure::new("can't read the audit log").caused_by(&error))?;
+    if found.is_empty() {
+        let shown: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
+        let failure = Failure::new(format!("no audit log there: {}", shown.join(", ")));
+        return Err(failure.hint("it is the folder of `[audit] dir`; its files end in `-00000001.jsonl` and so on"));
+    }
+    Ok(found)
+}
+
+/// The keys that were given, and those of the store.
+async fn trusted(files: &[std::path::PathBuf], config: Option<&Path>) -> Result<CustodyKeys, Failure> {
+    let mut keys = CustodyKeys::default();
+    for path in files {
+        let fail = || Failure::new(format!("can't use --custody-key: `{}`", path.display()));
+        let text = fs::read(path).map_err(|error| fail().caused_by(&error))?;
+        let mut count = 0;
+        for spki in SubjectPublicKeyInfoDer::pem_slice_iter(&text) {
+            let spki = spki.map_err(|error| fail().because(error.to_string()))?;
+            keys.trust(&PublicKey::from_spki(&spki).map_err(|error| fail().caused_by(&error))?);
+            count += 1;
+        }
+        if count == 0 {
+            return Err(fail()
+                .because("there is no `PUBLIC KEY` block in it")
+                .hint("`hallmark audit keys` prints them"));
+        }
+    }
+    if let Some(config) = config {
+        for key in stored_keys(&load(config)?).await? {
+            let key = PublicKey::from_spki(&key.spki);
+            keys.trust(&key.map_err(|error| Failure::new("the store has an unusable custody key").caused_by(&error))?);
+        }
+    }
+    Ok(keys)
+}
+
+/// For people.
+fn shown_time(time: Timestamp) -> String {
+    let millis = u64::try_from(time.millis()).unwrap_or(0);
+    output::time(UNIX_EPOCH + std::time::Duration::from_millis(millis))
+}
