@@ -37,6 +37,7 @@ soak: ## Rotates keys while servers get killed, under a fast clock: no verifier 
 	@scripts/setup.sh test
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 	HALLMARK_SOAK=full cargo test --test e2e faults::every_return_value -- --nocapture
+	HALLMARK_SOAK=full cargo test --test e2e audit::crash -- --nocapture
 
 fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the first build takes minutes
 	@scripts/setup.sh fuzz

@@ -1,5 +1,8 @@
 //! The audit log: what happened, in an order that nobody can change unseen.
 
+mod commands;
+mod crash;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;

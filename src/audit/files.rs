@@ -48,6 +48,9 @@ impl Files {
         let numbers = self.numbers()?;
         let (last, mut chain, mut torn) = (numbers.last().copied().unwrap_or(0), None, vec![]);
         for number in numbers.iter().rev() {
+            // A process that was only killed may have left what the system has not written yet. From now on others build
+            // on it.
+            File::open(self.path(*number))?.sync_all()?;
             let (found, bytes) = self.end_of(*number)?;
             if bytes > 0 {
                 torn.push((self.name(*number), bytes));
@@ -59,6 +62,7 @@ impl Files {
                 break;
             }
         }
+        File::open(&self.dir)?.sync_all()?;
         let chain = chain.unwrap_or_else(|| Chain::new(&self.instance));
         let checkpoint = if chain.checkpoint().is_none() { self.last_checkpoint(&numbers)? } else { None };
         Ok(End { chain: chain.with_checkpoint(checkpoint), last, torn })

@@ -20,7 +20,7 @@ use super::{Context, intent::Intent, sign::audit_unavailable};
 use crate::pool::{Pool, PoolKey};
 
 /// How often it is looked whether one is due: all changes of that time share it.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// As a probe: an HSM that takes longer is of no use now.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon one that failed is tried again, at first and at most: each try is recorded.

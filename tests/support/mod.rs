@@ -56,6 +56,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// `short` in `make test`, `long` in `make soak`.
+pub(crate) fn soak_or<T>(short: T, long: T) -> T {
+    if std::env::var("HALLMARK_SOAK").is_ok_and(|form| form == "full") { long } else { short }
+}
+
 /// The claims of an assertion, unverified.
 pub(crate) fn claims(assertion: &str) -> serde_json::Value {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

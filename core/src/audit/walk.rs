@@ -501,7 +501,8 @@ impl Walk<'_> {
             let text = format!("the checkpoint at record {own} belongs to another place");
             return Some((Kind::BadCheckpoint, own, own, text));
         }
-        let named = statement.previous.as_ref();
+        // Where the one that it names is not there, that was found before.
+        let named = statement.previous.as_ref().filter(|named| self.remembered(named.seq).is_some());
         if let (Some(named), Some(last)) = (named, &self.last_checkpoint)
             && named != last
         {
