@@ -46,6 +46,7 @@ fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the firs
 bench: ## Measures signatures beside the bare token, and ten thousand clients: about 13 minutes, on an idle machine
 	@scripts/setup.sh test
 	cargo bench --bench end_to_end
+	cargo bench --bench end_to_end -- --audit --alg RS384 --alg ES256 --pairs 3
 	cargo bench --bench scale
 
 fmt: ## Formats the Rust code

@@ -53,6 +53,9 @@ struct Args {
     /// Leave out the second part, with a slow disk
     #[arg(long)]
     no_delay: bool,
+    /// Only what auditing costs: one server with its log in memory, on the disk, and on a slow one, in turn
+    #[arg(long)]
+    audit: bool,
     /// The server
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_hallmark"))]
     server: PathBuf,
@@ -85,6 +88,12 @@ impl Args {
     fn run(&self) -> Result<(), Box<dyn Error>> {
         let started = Instant::now();
         let algs = if self.algs.is_empty() { vec![Alg::RS384, Alg::ES256, Alg::ES384] } else { self.algs.clone() };
+        if self.audit {
+            let subjects = Subject::audited(&self.server, &algs, SYNC_DELAY)?;
+            let (rows, _) = self.measure(&subjects, &algs, None)?;
+            println!("\n{}", report::speed(&rows, false));
+            return Ok(());
+        }
         let mut subjects = vec![Subject::new("hallmark", &self.server, &algs)?];
         if let Some(other) = &self.against {
             subjects.push(Subject::new("against", other, &algs)?);

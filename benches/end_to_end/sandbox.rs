@@ -32,6 +32,8 @@ pub(crate) struct Sandbox {
     token: TempDir,
     /// The rest: on the disk that holds `target/`, where the audit log's syncs take their time.
     files: TempDir,
+    /// Where the audit log is, as the configuration has it.
+    audit: PathBuf,
 }
 
 /// A server that runs.
@@ -54,11 +56,17 @@ impl Sandbox {
     pub(crate) fn new(clients: &str) -> Result<Self, Box<dyn Error>> {
         let token = tempfile::Builder::new().prefix("hallmark-bench-").tempdir_in("/dev/shm")?;
         let files = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let sandbox = Self { token, files };
+        let sandbox = Self { token, files, audit: "audit".into() };
         sandbox.make_token()?;
         sandbox.certificates()?;
         fs::write(sandbox.file("clients.toml"), clients)?;
         Ok(sandbox)
+    }
+
+    /// The audit log on tmpfs, where a sync costs nothing.
+    pub(crate) fn audit_in_memory(mut self) -> Self {
+        self.audit = self.token.path().join("audit");
+        self
     }
 
     /// Starts the server, and waits until it signs.
@@ -171,7 +179,7 @@ listen = "{metrics}"
 [store]
 url = "sqlite://{files}/keys.db"
 [audit]
-dir = "audit"
+dir = "{audit}"
 [[trust]]
 bundle = "ca.pem"
 trust_domain = "{TRUST_DOMAIN}"
@@ -188,6 +196,7 @@ id = "spiffe://{TRUST_DOMAIN}/operator"
 roles = ["view"]
 {testing}"#,
             testing = testing.unwrap_or_default(),
+            audit = self.audit.display(),
         ))
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Subject {
     name: &'static str,
     hallmark: PathBuf,
     sandbox: Sandbox,
+    /// What each sync of its audit log takes longer.
+    delay: Option<Duration>,
 }
 
 /// A server that runs, has its keys, and was not asked for anything else yet.
@@ -37,7 +39,15 @@ pub(crate) struct Running<'a> {
 
 impl Subject {
     pub(crate) fn new(name: &'static str, hallmark: &Path, algs: &[Alg]) -> Result<Self, Box<dyn Error>> {
-        Ok(Self { name, hallmark: hallmark.to_owned(), sandbox: Sandbox::new(&clients(algs))? })
+        Ok(Self { name, hallmark: hallmark.to_owned(), sandbox: Sandbox::new(&clients(algs))?, delay: None })
+    }
+
+    /// One server, with its audit log on three disks: what auditing costs is the difference.
+    pub(crate) fn audited(hallmark: &Path, algs: &[Alg], delay: Duration) -> Result<Vec<Self>, Box<dyn Error>> {
+        let free = Self::new("log in memory", hallmark, algs)?;
+        let free = Self { sandbox: free.sandbox.audit_in_memory(), ..free };
+        let slow = Self { delay: Some(delay), ..Self::new("log on the disk, and 5 ms", hallmark, algs)? };
+        Ok(vec![free, Self::new("log on the disk", hallmark, algs)?, slow])
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -55,7 +65,7 @@ impl Subject {
         drop(callers);
         server.stop()?;
 
-        let server = self.sandbox.serve(&self.hallmark, sync_delay)?;
+        let server = self.sandbox.serve(&self.hallmark, sync_delay.or(self.delay))?;
         let idle = cpu::resident_memory(server.pid())?;
         let callers = Callers::connect(&server)?;
         eprintln!("==> {}: ready, {} MiB resident", self.name, idle >> 20);

@@ -18,7 +18,7 @@ mod rotation;
 #[cfg(test)]
 pub(super) use self::keys::ForceArgs;
 pub(super) use self::{
-    audit::{AuditCommand, CustodyKeysArgs, ExportArgs, ExportFormat, FilterArgs, PlacesArgs, TailArgs, VerifyArgs},
+    audit::{AuditCommand, CustodyKeysArgs, ExportArgs, ExportFormat, FilterArgs, PlacesArgs, TailArgs, VerifyLogArgs},
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     dev::{DevHsm, DevHsmArgs},
     evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},

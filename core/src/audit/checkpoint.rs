@@ -65,7 +65,8 @@ pub struct Statement {
 #[derive(Debug)]
 pub struct Draft {
     encoded_header: String,
-    statement: Statement,
+    /// Boxed: few jobs of the pool are checkpoints, and all would be as large.
+    statement: Box<Statement>,
 }
 
 /// Asks for a signature over the head of a chain. The pool takes it with custody keys only.
@@ -84,12 +85,12 @@ pub fn prepare(head: &Head, why: &str, overdue: Option<u64>, alg: Alg, kid: &Kid
         overdue,
     };
     let encoded_header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(Error::internal)?);
-    Ok(SigningInput::Checkpoint(Draft { encoded_header, statement }))
+    Ok(SigningInput::Checkpoint(Draft { encoded_header, statement: Box::new(statement) }))
 }
 
 impl Draft {
     pub(crate) fn encode(&self, now: Timestamp) -> Result<Vec<u8>, Error> {
-        let statement = Statement { time: now, ..self.statement.clone() };
+        let statement = Statement { time: now, ..Statement::clone(&self.statement) };
         let mut text = self.encoded_header.clone();
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(&statement).map_err(Error::internal)?, &mut text);

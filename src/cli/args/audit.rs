@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AuditCommand {
     /// Checks that nothing of a log was changed, dropped, added or cut off
-    Verify(VerifyArgs),
+    Verify(VerifyLogArgs),
     /// Prints the last records, and those that come
     Tail(TailArgs),
     /// Writes records of a time or a client for others, with what they need to check them
@@ -28,7 +28,7 @@ pub(in crate::cli) struct PlacesArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct VerifyArgs {
+pub(in crate::cli) struct VerifyLogArgs {
     #[command(flatten)]
     pub(in crate::cli) places: PlacesArgs,
     /// Public custody keys, PEM, as `audit keys` prints them; may be repeated

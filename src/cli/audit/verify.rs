@@ -23,7 +23,7 @@ use crate::{
     audit::reading::{self, ChainFiles},
     cli::{
         Failure,
-        args::VerifyArgs,
+        args::VerifyLogArgs,
         output::{Output, printable},
     },
 };
@@ -36,7 +36,7 @@ const UNPROVEN: u8 = 3;
 /// Records that are known, by instance.
 pub(super) type Known = BTreeMap<String, Vec<Place>>;
 
-pub(super) async fn run(args: VerifyArgs, json: bool) -> Result<u8, Failure> {
+pub(super) async fn run(args: VerifyLogArgs, json: bool) -> Result<u8, Failure> {
     let keys = trusted(&args.custody_keys, args.places.config.as_deref()).await?;
     let mut known = args.expect.as_deref().map(|path| expected(path, &keys)).transpose()?.unwrap_or_default();
     if let Some(path) = &args.part {
@@ -80,7 +80,7 @@ fn verify(
     Ok((verdicts, progress.end(records)))
 }
 
-fn report(args: &VerifyArgs, verdicts: &[Verdict], rate: &Rate, json: bool) -> Result<u8, Failure> {
+fn report(args: &VerifyLogArgs, verdicts: &[Verdict], rate: &Rate, json: bool) -> Result<u8, Failure> {
     let found = verdicts.iter().any(|verdict| !verdict.findings.is_empty());
     let proven = |verdict: &Verdict| verdict.proven.as_ref().is_some_and(|proven| proven.signed);
     let all_proven = !verdicts.is_empty() && verdicts.iter().all(proven);
