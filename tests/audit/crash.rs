@@ -170,21 +170,9 @@ async fn what_a_caller_received_is_in_the_log_after_a_power_cut() {
     server.ready().await;
     server.stop().await;
 
+    let received = received.jtis.lock().unwrap().clone();
     let records = audit_log::read(&site.audit_dir(), "test");
-    let done = |record: &&Value| record["outcome"] == "done";
-    let logged: HashSet<_> = records.iter().filter(done).filter_map(|record| record["jti"].as_str()).collect();
-    let received = received.jtis.lock().unwrap();
-    let lost: Vec<_> = received.iter().filter(|jti| !logged.contains(jti.as_str())).collect();
-    assert!(
-        lost.is_empty(),
-        "seed {seed}: {} of {} assertions are not in the log: {lost:?}",
-        lost.len(),
-        received.len()
-    );
-    for change in &revoked {
-        let is_there = |r: &Value| r["action"] == "revoke" && r["change"] == change.as_str() && r["outcome"] == "done";
-        assert!(records.iter().any(is_there), "seed {seed}: {change} was answered");
-    }
+    all_is_there(&records, &received, &revoked, seed);
     let config = site.write();
     let verified = audit(&["verify", "--json", "--config"], &[config.as_ref()]);
     let verdict = json_of(&verified);
@@ -198,6 +186,22 @@ async fn what_a_caller_received_is_in_the_log_after_a_power_cut() {
         records.len(),
         chain["notes"].as_array().unwrap().len()
     );
+}
+
+fn all_is_there(records: &[Value], received: &HashSet<String>, revoked: &[String], seed: u64) {
+    let done = |record: &&Value| record["outcome"] == "done";
+    let logged: HashSet<_> = records.iter().filter(done).filter_map(|record| record["jti"].as_str()).collect();
+    let lost: Vec<_> = received.iter().filter(|jti| !logged.contains(jti.as_str())).collect();
+    assert!(
+        lost.is_empty(),
+        "seed {seed}: {} of {} assertions are not in the log: {lost:?}",
+        lost.len(),
+        received.len()
+    );
+    for change in revoked {
+        let is_there = |r: &Value| r["action"] == "revoke" && r["change"] == change.as_str() && r["outcome"] == "done";
+        assert!(records.iter().any(is_there), "seed {seed}: {change} was answered");
+    }
 }
 
 /// Revokes the key that signs; gives the change if that was answered.
