@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
 
+mod approvals;
 mod architecture;
 mod attackers;
 mod audit;

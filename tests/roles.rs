@@ -158,7 +158,9 @@ fn message(act: Act, force: bool) -> Option<Vec<u8>> {
             let question = Some(Question::Operation(Operation { operator, act, force: false }));
             v1::ExplainPolicyRequest { question }.encode_to_vec()
         }
-        Act::LintPolicy => Vec::new(),
+        Act::LintPolicy | Act::ListChanges => Vec::new(),
+        Act::Approve => encoded!(ApproveChangeRequest { change_id: kid, reason }),
+        Act::Deny => encoded!(DenyChangeRequest { change_id: kid, reason }),
         Act::Create => encoded!(CreateKeysRequest { request_id, reason, client: text("none") }),
         Act::Revoke => encoded!(RevokeKeyRequest { request_id, reason, kid }),
         Act::Adopt => {

@@ -117,6 +117,12 @@ reasons! {
     KeyNotFound = "KEY_NOT_FOUND", FixRequest;
     /// The key's state does not allow that step.
     KeyState = "KEY_STATE", FixRequest;
+    /// No change with that id waits, or waited, for an approval.
+    ChangeNotFound = "CHANGE_NOT_FOUND", FixRequest;
+    /// The change was denied, has expired, or failed: propose it anew.
+    ChangeDecided = "CHANGE_DECIDED", FixRequest;
+    /// What was proposed would do something else now, or its proposer may not do it any more.
+    ChangeOutdated = "CHANGE_OUTDATED", FixRequest;
 
     /// No certificate was shown, nor is the connection a Unix socket.
     NotAuthenticated = "NOT_AUTHENTICATED", AskPermission;
@@ -130,6 +136,8 @@ reasons! {
     WorkloadUnknown = "WORKLOAD_UNKNOWN", AskPermission;
     /// The identity is known to no operator of the configuration.
     NotAnOperator = "NOT_AN_OPERATOR", AskPermission;
+    /// Whoever proposed a change can't approve it.
+    SameOperator = "SAME_OPERATOR", AskPermission;
     /// There is no such client, or it is not this workload's: one answer for both.
     ClientNotPermitted = "CLIENT_NOT_PERMITTED", AskPermission;
     /// The audience is neither the client's own nor in the workload's list.

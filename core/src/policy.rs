@@ -22,7 +22,7 @@ mod explain;
 pub mod lint;
 
 pub use self::{
-    acts::Act,
+    acts::{Act, Guarded},
     book::{Book, Line, OperatorLines, Scope, Voucher, WorkloadLines},
     explain::{Explanation, Question},
 };
@@ -34,6 +34,26 @@ pub struct Caller {
     pub roles: Roles,
     /// When the credential expires; every message is checked against it.
     pub not_after: Option<Timestamp>,
+    pub credential: Credential,
+}
+
+/// How a caller has shown who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A certificate; told from others by its public key, SHA-256 in hexadecimal.
+    Certificate { key: String },
+    /// The peer of a Unix socket.
+    Socket,
+}
+
+impl Credential {
+    /// What tells it from another's; empty where the identity alone does.
+    pub fn mark(&self) -> &str {
+        match self {
+            Self::Certificate { key } => key,
+            Self::Socket => "",
+        }
+    }
 }
 
 /// An identity, typed by how it was established.

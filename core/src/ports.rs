@@ -13,9 +13,11 @@ use crate::{
     time::Timestamp,
 };
 
+mod approval;
 mod import;
 mod store;
 
+pub use approval::{ApprovalStore, Decided, Decision, Proposal, Proposed};
 pub use import::{Entry, ForeignKey, ImportSession};
 pub use store::{
     BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange, KeyStore,

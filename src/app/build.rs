@@ -37,7 +37,7 @@ use crate::{
         checkpoints::Checkpoints,
         followers::Followers,
         keyring::Keyring,
-        keys::Keys,
+        keys::{Approvals, Keys},
         publish::Publisher,
         readiness::Readiness,
         registry::{Registered, Registry},
@@ -122,7 +122,9 @@ impl Built {
         let rules = rule_settings(&config.jwks, config.store.lease, rules, config.unsafe_testing.as_ref());
         let rules = RuleSettings { hsms_elsewhere: config.hsms_elsewhere.clone(), ..rules };
         let rules = Arc::new(Rules::new(rules));
-        let keys = Keys::new(context.clone(), publisher.clone(), rules.clone());
+        let config::Approval { require, expires } = config.approval.clone();
+        let approvals = Approvals { store: store.clone(), require, patience: expires };
+        let keys = Keys::new(context.clone(), publisher.clone(), rules.clone()).with_approvals(approvals);
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
         observe_keys(&metrics, &context.keyring);
@@ -388,8 +390,10 @@ pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
 
 /// What a reload can't change, in a form that compares.
 fn fixed_part(config: &Config) -> String {
-    let Config { instance, grpc, jwks, metrics, store, audit, rotation, trusts, hsms, unsafe_testing, .. } = config;
+    let Config {
+        instance, grpc, jwks, metrics, store, audit, rotation, approval, trusts, hsms, unsafe_testing, ..
+    } = config;
     let elsewhere = &config.hsms_elsewhere;
-    let server = format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{rotation:?}");
+    let server = format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{rotation:?}{approval:?}");
     format!("{server}{trusts:?}{hsms:?}{elsewhere:?}{unsafe_testing:?}")
 }

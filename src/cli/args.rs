@@ -24,8 +24,8 @@ pub(super) use self::{
     evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
     inspect::InspectArgs,
     keys::{
-        AdoptArgs, AllKeysCommand, AlterArgs, ConfirmArgs, CreateArgs, ImportArgs, KeysCommand, ListArgs, OrderArgs,
-        RevokeArgs, RotateArgs,
+        AdoptArgs, AllKeysCommand, AlterArgs, ApproveArgs, ConfirmArgs, CreateArgs, DenyArgs, ImportArgs, KeysCommand,
+        ListArgs, OrderArgs, RevokeArgs, RotateArgs,
     },
     policy::{ExplainArgs, FailOn, LintArgs, PolicyCommand},
     profiles::{ProfilesCommand, ShowProfileArgs},

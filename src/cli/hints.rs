@@ -50,6 +50,8 @@ fn of_keys(reason: &str, client: &str) -> Option<String> {
         "NO_CERTIFICATE" => format!("ask for one with: hallmark csr {client}"),
         "NO_ACTIVE_KEY" => format!("make its first keys: hallmark keys create {client} --reason TEXT"),
         "ALREADY_EXISTS" => format!("see what is there: hallmark keys list --client {client}"),
+        "CHANGE_NOT_FOUND" | "CHANGE_DECIDED" | "CHANGE_OUTDATED" => "see what waits: hallmark keys changes".to_owned(),
+        "SAME_OPERATOR" => "a second operator approves: hallmark keys approve ID --reason TEXT".to_owned(),
         "KEY_NOT_FOUND" => "see what is there: hallmark keys list".to_owned(),
         "KEY_STATE" => format!("see how it stands, and what comes next: hallmark keys timeline {client}"),
         "GATE_SHUT" => format!(

@@ -13,6 +13,7 @@ use super::{
     output::{Output, now},
 };
 
+mod approvals;
 mod consequences;
 pub(super) mod import;
 pub(super) mod render;
@@ -40,6 +41,9 @@ pub(super) async fn run(command: KeysCommand, connection: Option<PathBuf>, json:
         KeysCommand::Destroy(args) => alter(KeyAction::Destroy, args, connect, json).await,
         KeysCommand::Revoke(args) => revoke(args, connect, json).await,
         KeysCommand::Adopt(args) => adopt(args, &connect()?, json).await,
+        KeysCommand::Changes => approvals::list(&connect()?, json).await,
+        KeysCommand::Approve(args) => approvals::approve(args, connect, json).await,
+        KeysCommand::Deny(args) => approvals::deny(args, &connect()?, json).await,
         KeysCommand::Confirm(args) => confirm(args, &connect()?, json).await,
         KeysCommand::Evidence(args) => evidence::of_key(args, &connect()?, json).await,
         KeysCommand::Custody(args) => evidence::custody(args, &connect()?, json).await,

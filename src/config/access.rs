@@ -8,13 +8,13 @@ use std::{
 use hallmark_core::{
     key::ClientName,
     policy::{
-        Book, Identity, Line, OperatorLines, OperatorRole, Rate, Roles, Scope, Voucher, Workload, WorkloadLines,
-        is_reserved_claim,
+        Book, Guarded, Identity, Line, OperatorLines, OperatorRole, Rate, Roles, Scope, Voucher, Workload,
+        WorkloadLines, is_reserved_claim,
     },
 };
 
 use super::{
-    Grpc, Trust,
+    Approval, Grpc, Trust,
     client::Clients,
     defaults,
     problem::{At, Place, Problems},
@@ -96,6 +96,23 @@ impl Access {
             let roles = Roles { workload: true, operator: true };
             let (line, authority) = (line(place, "unix in [grpc]"), path.display().to_string());
             self.book.vouchers.push(Voucher { scope: Scope::Socket, roles, line, authority });
+        }
+    }
+
+    /// Two must be there who may, or what waits could never be done.
+    pub(super) fn check_approvers(&self, approval: &Approval, place: Option<&Place>, problems: &Problems) {
+        let guarded = |what: Guarded| approval.require.contains(&what);
+        let role = match () {
+            () if guarded(Guarded::Destroy) || guarded(Guarded::Force) => OperatorRole::Destroy,
+            () if guarded(Guarded::Revoke) => OperatorRole::Rotate,
+            () => return,
+        };
+        let may = |(_, roles): &&(Identity, Vec<OperatorRole>)| roles.iter().any(|held| *held as u8 >= role as u8);
+        let count = self.operators.iter().filter(may).count();
+        if let (0..2, Some(place)) = (count, place) {
+            let what =
+                format!("[approval] wants two operators with the role `{}`, and there is {count}", role.as_str());
+            problems.error(place, what, "add an [[operator]] section, or nothing of it could ever be done");
         }
     }
 

@@ -16,7 +16,7 @@ use hallmark_core::{
     client::Client,
     evidence::roots::Roots,
     key::{Alg, ClientName, HsmName},
-    policy::{Book, Explanation, Identity, OperatorRole, Policy, Question, Roles, Scope, Workload, lint},
+    policy::{Book, Explanation, Guarded, Identity, OperatorRole, Policy, Question, Roles, Scope, Workload, lint},
 };
 
 mod access;
@@ -82,6 +82,7 @@ pub struct Config {
     pub store: Store,
     pub audit: Audit,
     pub rotation: Rotation,
+    pub approval: Approval,
     pub trusts: Vec<Trust>,
     pub hsms: Vec<Hsm>,
     /// HSMs that another replica has: clients may have keys there.
@@ -226,6 +227,14 @@ pub struct Rotation {
     pub certificate_warning: Duration,
 }
 
+/// `[approval]`: what waits for a second operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    pub require: Vec<Guarded>,
+    /// After how long a proposal is over.
+    pub expires: Duration,
+}
+
 /// `[[trust]]`: who vouches for callers, and for which.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -277,6 +286,7 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         store: server.store?,
         audit: server.audit?,
         rotation: server.rotation,
+        approval: server.approval,
         trusts: access.trusts,
         hsms: hsms.list,
         hsms_elsewhere: hsms.others.into_keys().collect(),
@@ -339,6 +349,7 @@ fn read_sources(sources: &[Source], role: Role, problems: &Problems) -> Option<P
             clients.check_single_writer(store, jwks, problems);
         }
         access.check_followers(&server.follower_places, problems);
+        access.check_approvers(&server.approval, server.approval_place.as_ref(), problems);
         clients.check_static_hosts(server.has_public_url, problems);
         if let Some(store) = &server.store {
             hsms.check_store(&store.url, problems);

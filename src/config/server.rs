@@ -3,11 +3,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use hallmark_core::{evidence::roots::Roots, policy::Identity};
+use hallmark_core::{
+    evidence::roots::Roots,
+    policy::{Guarded, Identity},
+};
 
 use super::{
-    Audit, Connections, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles, UnsafeTesting,
-    attestation, defaults, follow,
+    Approval, Audit, Connections, Follow, Grpc, Instance, Jwks, Metrics, Role, Rotation, Store, TlsFiles,
+    UnsafeTesting, attestation, defaults, follow,
     problem::{At, Place},
     section::Section,
     store,
@@ -34,6 +37,9 @@ pub(super) struct Server {
     /// Whether `[jwks] public_url` was written down.
     pub(super) has_public_url: bool,
     pub(super) rotation: Rotation,
+    pub(super) approval: Approval,
+    /// Where `[approval]` stands.
+    pub(super) approval_place: Option<Place>,
     pub(super) unsafe_testing: Option<UnsafeTesting>,
 }
 
@@ -66,6 +72,8 @@ impl Server {
             store: needed(root, role, "store", store::read).flatten(),
             audit: needed(root, role, "audit", audit).flatten(),
             rotation: root.table("rotation", rotation).unwrap_or_else(defaults::rotation),
+            approval: root.table("approval", approval).unwrap_or_else(defaults::approval),
+            approval_place: root.has("approval").then(|| root.place_of("approval")),
             follow: root.table("follow", follow::read).flatten(),
             unsafe_testing: root.table("unsafe_testing", unsafe_testing),
             socket_place,
@@ -102,6 +110,7 @@ pub(super) fn refuse_in_parts(root: &Section<'_>) {
         "store",
         "audit",
         "rotation",
+        "approval",
         "trust",
         "hsm",
         "operator",
@@ -260,6 +269,19 @@ fn rotation(s: &Section<'_>) -> Rotation {
     let require_rehearsal = s.get("require_rehearsal").map_or(default.require_rehearsal, |on| on.value);
     let warning = s.within("certificate_warning", default.certificate_warning, &(DAY..=YEAR));
     Rotation { every, line_timeout, destroy_after, require_rehearsal, certificate_warning: warning }
+}
+
+fn approval(s: &Section<'_>) -> Approval {
+    let default = defaults::approval();
+    let require = s.required::<Vec<Guarded>>("require", "[\"destroy\", \"force\"]");
+    let require = require.map(|list| list.value).unwrap_or_default();
+    if require.contains(&Guarded::Revoke) {
+        let what =
+            "`require` in [approval] has \"revoke\": until a second operator is found, whoever has the key can sign";
+        s.warn(&s.place_of("require"), what, "take it out, unless a wrong revocation would be worse than a late one");
+    }
+    let expires = s.within("expires", default.expires, &(Duration::from_mins(1)..=30 * DAY));
+    Approval { require, expires }
 }
 
 fn unsafe_testing(s: &Section<'_>) -> UnsafeTesting {

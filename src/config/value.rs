@@ -11,7 +11,7 @@ use std::{
 use hallmark_core::{
     client::{Custody, JwksHost, Provision},
     key::{Alg, ClientName, HsmName},
-    policy::{Identity, OperatorRole, Rate},
+    policy::{Guarded, Identity, OperatorRole, Rate},
     profile::{Audience, Typ},
 };
 use toml::de::DeValue;
@@ -159,6 +159,7 @@ one_of! {
     Kind: "pkcs11" => Self::Pkcs11, "yubikey" => Self::Yubikey, "elsewhere" => Self::Elsewhere;
     Role: "workload" => Self::Workload, "operator" => Self::Operator;
     OperatorRole: "follow" => Self::Follow, "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;
+    Guarded: "destroy" => Self::Destroy, "force" => Self::Force, "revoke" => Self::Revoke;
     Custody: "attested" => Self::Attested, "local" => Self::Local, "imported" => Self::Imported;
     Typ: "JWT" => Self::Jwt, "client-authentication+jwt" => Self::ClientAuthentication, "none" => Self::Absent;
     Audience: "token-endpoint" => Self::TokenEndpoint, "issuer" => Self::Issuer;

@@ -13,7 +13,7 @@ use hallmark_core::{
     audit::{Chain, EncodedEvent, Event, checkpoint::Head},
     client::{Client, Provision},
     key::{Alg, HsmName, KeyId, KeySpec},
-    policy::{Caller, Identity, OperatorRole, Roles, Workload},
+    policy::{Caller, Credential, Identity, OperatorRole, Roles, Workload},
     ports::{AuditHead, AuditSink, AuditUnavailable, Clock, HsmFault, KeyStore, Synced, WhenSynced},
     profile::Profile,
     time::Timestamp,
@@ -108,7 +108,7 @@ pub(super) async fn in_memory() -> Arc<dyn KeyStore> {
 
 pub(super) fn caller(id: &str) -> Caller {
     let roles = Roles { workload: true, operator: true };
-    Caller { identity: id.parse().unwrap(), roles, not_after: None }
+    Caller { identity: id.parse().unwrap(), roles, not_after: None, credential: Credential::Socket }
 }
 
 pub(super) fn client(hsms: &[HsmName]) -> Client {

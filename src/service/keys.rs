@@ -1,6 +1,7 @@
 //! An operator lists keys, and makes the first keys of a client's lines.
 //!
 //! - `create`: what an operator asks for;
+//! - `approval`: those that need two operators;
 //! - `custody`: the HSMs' own keys;
 //! - `acts`: what the sweep has done on HSMs;
 //! - `alter`, `adopt`, `revoke`, `inventory`: as they say; `alteration`: what can be altered;
@@ -16,6 +17,7 @@ mod acts;
 mod adopt;
 mod alter;
 mod alteration;
+mod approval;
 mod birth;
 mod certificates;
 mod change;
@@ -38,7 +40,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{ClientName, HsmName, KeyLine, KeyRecord},
     policy::{Act, Caller, OperatorRole},
-    ports::{KeyChange, StoreError},
+    ports::{KeyChange, Proposed, StoreError},
     time::Timestamp,
 };
 use tokio::sync::Mutex;
@@ -48,6 +50,7 @@ pub use self::{
     adopt::{AdoptRequest, ObjectRef},
     alter::AlterRequest,
     alteration::Alteration,
+    approval::Approvals,
     certificates::{CsrRequest, InstallRequest, SelfSignRequest, SignedStatement, StatementRequest, WantedNames},
     choice::KeyChoice,
     create::CreateRequest,
@@ -82,6 +85,8 @@ pub struct Keys {
     /// Readings of the store, each with what is published of it, come one after the other: by the chore, after a change, on SIGHUP.
     reloading: Arc<Mutex<()>>,
     looks: Arc<Looks>,
+    /// `None`: no change waits for a second operator.
+    approvals: Option<Arc<Approvals>>,
     /// What the documents that are published were made of.
     published: Arc<StdMutex<Option<MadeOf>>>,
 }
@@ -98,6 +103,8 @@ pub struct Changed {
     pub in_force_everywhere_at: Option<Timestamp>,
     /// What else there is to know or to do, a sentence each.
     pub advice: Vec<String>,
+    /// Of a change that waits for a second operator, or waited.
+    pub approval: Option<Box<Proposed>>,
 }
 
 impl Keys {
@@ -105,7 +112,17 @@ impl Keys {
     pub fn new(context: Context, publisher: Arc<Publisher>, rules: Arc<Rules>) -> Self {
         let (births, custody_births, reloading) = (Arc::default(), Arc::default(), Arc::default());
         let looks = Arc::new(Looks::new(context.pools.keys()));
-        Self { context, publisher, rules, births, custody_births, reloading, looks, published: Arc::default() }
+        Self {
+            context,
+            publisher,
+            rules,
+            births,
+            custody_births,
+            reloading,
+            looks,
+            approvals: None,
+            published: Arc::default(),
+        }
     }
 
     /// The records of `client`, or all.

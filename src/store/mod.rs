@@ -10,6 +10,7 @@
 //!   sql/records.rs      key records
 //!   sql/paths.rs        where key sets are published
 //!   sql/changes.rs      operators' changes
+//!   sql/approvals.rs    those that wait for a second operator
 //!   sql/sweep.rs        observed time, and what verifiers were told
 //!   sql/replicas.rs     who lives, and with which policy
 //!   sql/reports.rs      what they say of their HSMs
@@ -25,7 +26,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use hallmark_core::ports::{FollowerStore, KeyStore, ReplicaStore, StoreError, SweepStore};
+use hallmark_core::ports::{ApprovalStore, FollowerStore, KeyStore, ReplicaStore, StoreError, SweepStore};
 use sqlx::migrate::Migrator;
 
 mod beside;
@@ -42,7 +43,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// Everything that a store keeps, whichever it is.
-pub trait Store: KeyStore + SweepStore + ReplicaStore + FollowerStore + LoginAttempts {
+pub trait Store: KeyStore + ApprovalStore + SweepStore + ReplicaStore + FollowerStore + LoginAttempts {
     /// Ends its connections; what is asked afterwards is refused.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

@@ -47,6 +47,8 @@ macro_rules! text_row {
 }
 
 // One set of statements, compiled for each database.
+#[path = "sql/approvals.rs"]
+mod approvals;
 #[path = "sql/changes.rs"]
 mod changes;
 #[path = "sql/followers.rs"]

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
 use hallmark_core::{
     error::{Error, Reason},
-    policy::{Caller, Identity, Roles},
+    policy::{Caller, Credential, Identity, Roles},
     time::Timestamp,
 };
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject};
@@ -75,7 +76,8 @@ impl Trusts {
             let text = format!("the authority of the certificate may not vouch for `{identity}`");
             return Err(invalid(text + "\nhint: compare `trust_domain` or `dns_suffixes` of its [[trust]]"));
         }
-        let mut caller = Caller { identity, roles: Roles::default(), not_after: None };
+        let credential = Credential::Certificate { key: key_mark(&leaf) };
+        let mut caller = Caller { identity, roles: Roles::default(), not_after: None, credential };
         for (trust, path) in &vouchers {
             caller.roles.workload |= trust.roles.workload;
             caller.roles.operator |= trust.roles.operator;
@@ -93,9 +95,20 @@ pub fn try_certificate(certificate: &[u8]) -> Result<Identity, Error> {
     names::identity(&leaf.der())
 }
 
+/// What tells a certificate from others: its public key, which stays when it is renewed for the same key.
+fn key_mark(leaf: &EndEntityCert<'_>) -> String {
+    let digest = digest::digest(&digest::SHA256, leaf.subject_public_key_info().as_ref());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The caller at the other end of a Unix socket. It has both roles: `[[workload]]` and `[[operator]]` decide.
 pub fn unix_caller(uid: u32) -> Caller {
-    Caller { identity: Identity::Uid(uid), roles: Roles { workload: true, operator: true }, not_after: None }
+    Caller {
+        identity: Identity::Uid(uid),
+        roles: Roles { workload: true, operator: true },
+        not_after: None,
+        credential: Credential::Socket,
+    }
 }
 
 /// The answer to whoever showed no credential.

@@ -8,8 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use hallmark_core::ports::{ChangeState, FollowerStore, KeyStore, RecordUpdate, ReplicaStore, SweepStore};
+use hallmark_core::ports::{
+    ApprovalStore, ChangeState, FollowerStore, KeyStore, RecordUpdate, ReplicaStore, SweepStore,
+};
 
+mod approvals;
 mod certificates;
 mod changes;
 mod followers;
@@ -27,7 +30,7 @@ pub use samples::{change, public, record, records_of_every_kind};
 pub use sweep::leads_eventually;
 
 /// Runs every case on a store of its own. `fresh` makes an empty one.
-pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh: impl AsyncFn() -> S) {
+pub async fn run<S: KeyStore + ApprovalStore + SweepStore + ReplicaStore + FollowerStore>(fresh: impl AsyncFn() -> S) {
     fresh().await.pulse().await.expect("a fresh store must answer");
     records::round_trip(&fresh().await).await;
     records::updates_replace_every_field(&fresh().await).await;
@@ -47,6 +50,10 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
     changes::a_failed_change_may_be_tried_again(&fresh().await).await;
     changes::another_request_starts_nothing(&fresh().await).await;
     changes::an_unknown_change_cannot_end(&fresh().await).await;
+    approvals::a_proposal_waits_and_is_found_again(&fresh().await).await;
+    approvals::of_several_who_decide_one_carries_it_out(&fresh().await).await;
+    approvals::an_approved_change_that_failed_is_taken_up_by_who_approved_it(&fresh().await).await;
+    approvals::nobody_approves_what_has_expired(&fresh().await).await;
     sweep::the_generation_moves_exactly_with_changes(&fresh().await).await;
     sweep::the_time_goes_on(&fresh().await).await;
     sweep::one_leads_at_a_time(&fresh().await).await;
@@ -66,7 +73,7 @@ pub async fn run<S: KeyStore + SweepStore + ReplicaStore + FollowerStore>(fresh:
 }
 
 /// Writes to `store`, has `reopen` close it and open the same place again, and reads.
-pub async fn survives_reopening<S: KeyStore + SweepStore>(store: S, reopen: impl AsyncFn(S) -> S) {
+pub async fn survives_reopening<S: KeyStore + ApprovalStore + SweepStore>(store: S, reopen: impl AsyncFn(S) -> S) {
     let mut records = records_of_every_kind();
     store.apply(&records, &[]).await.unwrap();
     let change = change("1", "request-1");
@@ -83,6 +90,7 @@ pub async fn survives_reopening<S: KeyStore + SweepStore>(store: S, reopen: impl
     assert_eq!((again.state, again.keys), (ChangeState::Applied, vec![records[0].id]), "changes must survive");
 
     let store = registrations::survive(store, &reopen).await.unwrap();
+    let store = approvals::survive(store, &reopen).await.unwrap();
     let from = records[0].state;
     records[0].served_for_ms += 1;
     store.apply(&[], &[RecordUpdate { from, record: records[0].clone(), chain: None }]).await.unwrap();

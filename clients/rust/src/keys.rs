@@ -12,8 +12,8 @@ use crate::{Client, Error, client::timed};
 mod types;
 
 pub use types::{
-    Adoption, Certificate, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList, KeyState,
-    ObjectRef, Order, Stray, UpcomingStep,
+    Adoption, Approval, Certificate, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList,
+    KeyState, ObjectRef, Order, Stray, UpcomingStep,
 };
 
 /// Sends a call for operators until it is through, and gives the answer.
@@ -37,6 +37,7 @@ macro_rules! change {
     }};
 }
 
+mod approvals;
 mod certificates;
 mod evidence;
 

@@ -36,8 +36,8 @@ pub use clients::{OAuthClient, Registration};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, Sent, reason};
 pub use keys::{
-    Adoption, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks, Key,
-    KeyAction, KeyChange, KeyChoice, KeyEvidence, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray,
+    Adoption, Approval, Certificate, CertificateNames, CertificateRequest, ChangeState, Confirmation, HsmLook, Jwks,
+    Key, KeyAction, KeyChange, KeyChoice, KeyEvidence, KeyList, KeyState, ObjectRef, Order, SoftwareStatement, Stray,
     UpcomingStep,
 };
 pub use policy::{PolicyAnswer, PolicyFinding, PolicyLine, PolicyQuestion};

@@ -58,6 +58,13 @@ impl KeyService for FakeKeys {
         Ok(Response::new(v1::CreateKeysResponse { change: Some(applied("create_keys", &"")) }))
     }
 
+    async fn list_changes(
+        &self,
+        _: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        Ok(Response::new(v1::ListChangesResponse { changes: vec![applied("waits", &"")] }))
+    }
+
     async fn create_certificate_request(
         &self,
         request: Request<v1::CreateCertificateRequestRequest>,
@@ -99,6 +106,8 @@ fake! {
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
     adopt_key(AdoptKeyRequest) -> AdoptKeyResponse;
     confirm_key(ConfirmKeyRequest) -> ConfirmKeyResponse;
+    approve_change(ApproveChangeRequest) -> ApproveChangeResponse;
+    deny_change(DenyChangeRequest) -> DenyChangeResponse;
     install_certificate(InstallCertificateRequest) -> InstallCertificateResponse;
     self_sign_certificate(SelfSignCertificateRequest) -> SelfSignCertificateResponse;
 }
@@ -124,6 +133,7 @@ fn applied(call: &str, message: &impl std::fmt::Debug) -> v1::KeyChange {
         keys: vec![v1::Key::default()],
         in_force_everywhere_at: Some((SystemTime::UNIX_EPOCH + Duration::from_secs(390)).into()),
         advice: vec![format!("{message:?}")],
+        approval: None,
     }
 }
 

@@ -2,7 +2,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::*;
 use crate::{
-    policy::{AssertionRequest, Caller, Policy, Roles, Workload},
+    policy::{AssertionRequest, Caller, Credential, Policy, Roles, Workload},
     profile::Profile,
 };
 
@@ -29,7 +29,12 @@ fn grant(request: AssertionRequest) -> Grant {
         rate: None,
         concurrency: None,
     };
-    let caller = Caller { identity: id, roles: Roles { workload: true, operator: false }, not_after: None };
+    let caller = Caller {
+        identity: id,
+        roles: Roles { workload: true, operator: false },
+        not_after: None,
+        credential: Credential::Socket,
+    };
     Policy::new([workload], []).authorise(&caller, request, Some(&client()), NOW).unwrap()
 }
 

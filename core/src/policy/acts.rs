@@ -60,6 +60,12 @@ acts! {
     ExplainPolicy = "explain-policy", "PolicyService/ExplainPolicy", View;
     /// Has the policy looked through.
     LintPolicy = "lint-policy", "PolicyService/LintPolicy", View;
+    /// Reads which changes wait for an approval.
+    ListChanges = "list-changes", "KeyService/ListChanges", View;
+    /// Approves a change of another operator; takes the role of that change too.
+    Approve = "approve", "KeyService/ApproveChange", Rotate;
+    /// Says no to a change that waits, or takes it back.
+    Deny = "deny", "KeyService/DenyChange", Rotate;
     /// Makes a client's first keys.
     Create = "create", "KeyService/CreateKeys", Rotate;
     /// Switches a client to its standbys.
@@ -88,6 +94,28 @@ acts! {
     SignStatement = "sign-statement", "KeyService/SignSoftwareStatement", Rotate;
     /// Writes down what a registration gave.
     Register = "register", "ClientService/RecordRegistration", Rotate;
+}
+
+/// What can be made to wait for a second operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// Destroying keys.
+    Destroy,
+    /// Whatever goes past a gate.
+    Force,
+    /// Revoking keys. Never unless it is asked for: until somebody approves, whoever has the key can go on signing.
+    Revoke,
+}
+
+impl Guarded {
+    /// Whether it is about `act`.
+    pub fn covers(self, act: Act, force: bool) -> bool {
+        match self {
+            Self::Destroy => act == Act::Destroy,
+            Self::Force => force,
+            Self::Revoke => act == Act::Revoke,
+        }
+    }
 }
 
 impl fmt::Display for Act {

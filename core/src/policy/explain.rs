@@ -1,7 +1,7 @@
 //! Why the policy lets somebody do something, or not: what [`Policy::authorise`] and [`Policy::operator`] answer, with
 //! the line that decides.
 
-use super::{Act, AssertionRequest, Book, Caller, Claims, Identity, Line, Policy, Roles, Rule};
+use super::{Act, AssertionRequest, Book, Caller, Claims, Credential, Identity, Line, Policy, Roles, Rule};
 use crate::{
     client::Client,
     error::{Error, Reason},
@@ -122,7 +122,7 @@ impl Policy {
 const NO_TIME: Timestamp = Timestamp::from_millis(0);
 
 fn caller(book: &Book, id: &Identity) -> Caller {
-    Caller { identity: id.clone(), roles: book.roles_of(id), not_after: None }
+    Caller { identity: id.clone(), roles: book.roles_of(id), not_after: None, credential: Credential::Socket }
 }
 
 fn vouched(book: &Book, id: &Identity, wants: fn(&Roles) -> bool) -> Vec<Line> {

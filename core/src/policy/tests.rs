@@ -25,7 +25,12 @@ fn policy() -> Policy {
 }
 
 fn caller(id: &str) -> Caller {
-    Caller { identity: id.parse().unwrap(), roles: Roles { workload: true, operator: true }, not_after: None }
+    Caller {
+        identity: id.parse().unwrap(),
+        roles: Roles { workload: true, operator: true },
+        not_after: None,
+        credential: Credential::Socket,
+    }
 }
 
 fn request(client: &str) -> AssertionRequest {

@@ -265,6 +265,10 @@ pub enum ChangeState {
     AwaitingApproval,
     Applied,
     Failed,
+    /// A second operator said no.
+    Denied,
+    /// Nobody approved it in time.
+    Expired,
 }
 
 impl ChangeState {
@@ -275,6 +279,8 @@ impl ChangeState {
             Self::AwaitingApproval => "awaiting-approval",
             Self::Applied => "applied",
             Self::Failed => "failed",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
         }
     }
 }
@@ -283,7 +289,7 @@ impl FromStr for ChangeState {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Running, Self::AwaitingApproval, Self::Applied, Self::Failed];
+        let all = [Self::Running, Self::AwaitingApproval, Self::Applied, Self::Failed, Self::Denied, Self::Expired];
         let found = all.into_iter().find(|state| state.as_str() == text);
         found.ok_or_else(|| InvalidName::new("change state", text, "running, applied, …"))
     }

@@ -37,6 +37,12 @@ pub(in super::super) enum KeysCommand {
     Destroy(AlterArgs),
     /// Takes in a key that is on an HSM and has no record
     Adopt(AdoptArgs),
+    /// Lists the changes that wait for a second operator, and the last of those that waited
+    Changes,
+    /// Approves a change of another operator, and has it carried out
+    Approve(ApproveArgs),
+    /// Says no to a change that waits, or takes your own back
+    Deny(DenyArgs),
     /// Says that a key is registered, or was seen at the public JWKS URL
     Confirm(ConfirmArgs),
     /// Draws the lives of keys
@@ -128,6 +134,27 @@ pub(in super::super) struct RevokeArgs {
     /// Does not ask
     #[arg(long)]
     pub(in super::super) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct ApproveArgs {
+    /// The id of the change
+    pub(in super::super) id: String,
+    /// Why; the audit log keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub(in super::super) reason: String,
+    /// Does not ask
+    #[arg(long)]
+    pub(in super::super) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in super::super) struct DenyArgs {
+    /// The id of the change
+    pub(in super::super) id: String,
+    /// Why; the audit log keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub(in super::super) reason: String,
 }
 
 #[derive(Clone, Debug, Args)]

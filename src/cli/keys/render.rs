@@ -147,17 +147,25 @@ fn moments(key: &Key) -> [(&'static str, Option<SystemTime>); 7] {
 
 /// `done` says what it was, for people.
 pub(in crate::cli) fn change_as_text(change: &KeyChange, done: &str, now: SystemTime) -> Output {
-    let KeyChange { id, state, keys, in_force_everywhere_at, advice } = change;
+    let KeyChange { id, state, keys, in_force_everywhere_at, advice, approval } = change;
     let mut stderr = match state {
         ChangeState::Applied => format!("{done}\n"),
-        ChangeState::AwaitingApproval => format!("change `{id}` waits for a second operator's approval\n"),
+        ChangeState::AwaitingApproval => {
+            format!(
+                "change `{id}` waits for a second operator's approval; that one types: hallmark keys approve {id} --reason TEXT\n"
+            )
+        }
+        ChangeState::Denied => format!("change `{id}` is denied: nothing was done\n"),
+        ChangeState::Expired => format!("change `{id}` has expired: nothing was done\n"),
+        ChangeState::Failed => format!("change `{id}` was approved and failed; who approved it may do so again\n"),
         ChangeState::Running => format!("change `{id}` goes on; see: hallmark keys list\n"),
         _ => format!("change `{id}` is in a state that this version does not know; update hallmark\n"),
     };
     if let Some(at) = in_force_everywhere_at {
         stderr += &format!("in force everywhere at {}, {}\n", time(*at), distance(now, *at));
     }
-    for line in advice {
+    let waiting = approval.iter().filter(|_| *state == ChangeState::AwaitingApproval);
+    for line in waiting.flat_map(|approval| &approval.plan).chain(advice) {
         stderr += &format!("- {line}\n");
     }
     let stdout = if keys.is_empty() { String::new() } else { keys_table(keys, now) };
@@ -171,6 +179,7 @@ pub(in crate::cli) fn change_as_json(change: &KeyChange) -> Value {
         "keys": all_as_json(&change.keys),
         "in_force_everywhere_at": change.in_force_everywhere_at.map(time),
         "advice": change.advice,
+        "approval": change.approval.as_ref().map(super::approvals::as_json),
     })
 }
 

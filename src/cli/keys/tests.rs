@@ -112,6 +112,7 @@ fn a_change_says_how_it_stands() {
         keys: keys.to_vec(),
         in_force_everywhere_at: None,
         advice: vec![],
+        approval: None,
     };
     let text = |change: &KeyChange| whole(&change_as_text(change, "made the first keys of `clinic`", at(NOW)));
     let texts = [
@@ -132,6 +133,7 @@ fn revoked() -> KeyChange {
             "Disable the client at the authorization server: some go on accepting a removed key.".to_owned(),
             "Search its log for assertions with kid `k1`.".to_owned(),
         ],
+        approval: None,
     }
 }
 

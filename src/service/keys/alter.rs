@@ -11,14 +11,17 @@ use hallmark_core::{
     profile::Binding,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Alteration, Changed, Keys,
+    approval::Wanted,
     change::{Author, Begun, check_request_id},
     no_such_key, store_error,
 };
 
 /// What an operator asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AlterRequest {
     pub request_id: String,
     pub reason: String,
@@ -32,12 +35,12 @@ impl Keys {
     pub async fn alter(&self, caller: &Caller, request: AlterRequest) -> Result<Changed, Error> {
         self.authorise(caller, request.what.act().role(request.force))?;
         check_request_id(&request.request_id)?;
-        let client = match &request.what {
-            Alteration::Rotate { client, .. } => client.clone(),
-            what => self.client_of(what.kid())?,
-        };
+        let client = self.client_for(&request.what)?;
         let change =
             self.new_change(caller, client, &request.request_id, &request.reason, request.what.describe(request.force));
+        if self.must_wait(request.what.act(), request.force) {
+            return self.propose(caller, change, Wanted::Alter(request)).await;
+        }
         let this = self.clone();
         // The change goes on where the caller hangs up.
         let work = async move {
@@ -49,6 +52,13 @@ impl Keys {
         let changed = tokio::spawn(work).await.map_err(Error::internal)?;
         self.rules.wake.notify_one();
         changed
+    }
+
+    pub(super) fn client_for(&self, what: &Alteration) -> Result<ClientName, Error> {
+        match what {
+            Alteration::Rotate { client, .. } => Ok(client.clone()),
+            what => self.client_of(what.kid()),
+        }
     }
 
     fn client_of(&self, kid: Option<&Kid>) -> Result<ClientName, Error> {
@@ -63,10 +73,15 @@ impl Keys {
 
     async fn alter_once(&self, request: &AlterRequest, change: KeyChange) -> Result<Changed, Error> {
         let who = change.operator.clone();
-        let change = match self.begin(change).await? {
-            Begun::Go(change) => change,
-            Begun::Done(changed) => return Ok(self.explain(changed, &request.what)),
-        };
+        match self.begin(change).await? {
+            Begun::Go(change) => self.alter_begun(request, KeyChange { operator: who, ..change }).await,
+            Begun::Done(changed) => Ok(self.explain(changed, &request.what)),
+        }
+    }
+
+    /// Carries out what is on record as running.
+    pub(super) async fn alter_begun(&self, request: &AlterRequest, change: KeyChange) -> Result<Changed, Error> {
+        let who = change.operator.clone();
         let mut keys = change.keys.clone();
         let author = Author { who: &who, change: &change.id, reason: &change.reason };
         let made = self.make_alteration(request, &change, &author, &mut keys).await;
@@ -127,7 +142,7 @@ impl Keys {
     }
 
     /// What the rules say to it.
-    fn ask(&self, request: &AlterRequest, client: &ClientName) -> Result<(Vec<Change>, Vec<String>), Error> {
+    pub(super) fn ask(&self, request: &AlterRequest, client: &ClientName) -> Result<(Vec<Change>, Vec<String>), Error> {
         let policies = self.rules.policies(&self.context.registry);
         let (policy, records) = (policies.of(client), self.records_of(client));
         let now = self.rules.now(&self.context);

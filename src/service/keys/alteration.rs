@@ -4,9 +4,11 @@ use hallmark_core::{
     key::{Alg, ClientName, KeyRecord, KeyState, Kid},
     policy::Act,
 };
+use serde::{Deserialize, Serialize};
 
 /// What is to become of which keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Alteration {
     /// Switches a client's lines, or those with that algorithm, to their standbys.
     Rotate {

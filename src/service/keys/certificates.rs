@@ -18,8 +18,10 @@ use hallmark_core::{
     software_statement::{self, Statement},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Changed, Keys,
+    Changed, Keys, approval,
     change::{Author, Begun, check_request_id},
     choice::{Chosen, KeyChoice, check_alive},
     no_such_key, store_error,
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// Whose certificate it is to be, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedNames {
     /// RFC 4514; `None`: the client's name.
     pub subject: Option<String>,
@@ -48,7 +50,7 @@ pub struct CsrRequest {
 }
 
 /// An operator brings a certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InstallRequest {
     pub request_id: String,
     pub reason: String,
@@ -61,7 +63,7 @@ pub struct InstallRequest {
 }
 
 /// An operator wants a certificate that signs itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SelfSignRequest {
     pub request_id: String,
     pub reason: String,
@@ -89,6 +91,12 @@ pub struct SignedStatement {
     pub stamp: Stamp,
 }
 
+/// A key, and the certificate that it is to have.
+pub(super) struct Ready {
+    chosen: Chosen,
+    wanted: Wanted,
+}
+
 /// Where a certificate comes from.
 enum Wanted {
     Chain { chain: Vec<Vec<u8>>, force: bool },
@@ -114,25 +122,65 @@ impl Keys {
 
     /// Puts a chain beside its key.
     pub async fn install_certificate(&self, caller: &Caller, request: InstallRequest) -> Result<Changed, Error> {
-        let InstallRequest { request_id, reason, key, chain, force } = request;
-        self.authorise(caller, Act::InstallCertificate.role(force))?;
-        let chosen = self.of_leaf(caller, &key, &chain)?;
-        let shown = chain::check(&chain, &chosen.public.key, self.now())?;
-        let text = format!("install-certificate {} {}", chosen.public.kid, shown.thumbprints.x5t_s256());
-        let change = self.new_change(caller, key.client.clone(), &request_id, &reason, text);
+        let (chosen, mark) = self.check_install(caller, &request)?;
+        let InstallRequest { request_id, reason, key, force, .. } = &request;
+        let text = format!("install-certificate {} {mark}", chosen.public.kid);
+        let change = self.new_change(caller, key.client.clone(), request_id, reason, text);
+        if self.must_wait(Act::InstallCertificate, *force) {
+            return self.propose(caller, change, approval::Wanted::Install(request)).await;
+        }
+        let InstallRequest { chain, force, .. } = request;
         self.certify(chosen, change, Wanted::Chain { chain, force }).await
+    }
+
+    /// The key that it is for, and the chain's mark, if the caller may ask for it and the chain is good.
+    pub(super) fn check_install(&self, caller: &Caller, request: &InstallRequest) -> Result<(Chosen, String), Error> {
+        let InstallRequest { key, chain, force, .. } = request;
+        self.authorise(caller, Act::InstallCertificate.role(*force))?;
+        let chosen = self.of_leaf(caller, key, chain)?;
+        let shown = chain::check(chain, &chosen.public.key, self.now())?;
+        Ok((chosen, shown.thumbprints.x5t_s256()))
+    }
+
+    /// What an approved installation takes.
+    pub(super) fn ready_to_install(&self, caller: &Caller, request: InstallRequest) -> Result<Ready, Error> {
+        let (chosen, _) = self.check_install(caller, &request)?;
+        let InstallRequest { chain, force, .. } = request;
+        Ok(Ready { chosen, wanted: Wanted::Chain { chain, force } })
     }
 
     /// Makes a certificate that the key signs itself, and installs it.
     pub async fn self_sign_certificate(&self, caller: &Caller, request: SelfSignRequest) -> Result<Changed, Error> {
-        let SelfSignRequest { request_id, reason, key, names, lifetime, force } = request;
-        let chosen = self.choose(caller, &key, Act::SelfSign.role(force))?;
+        let SelfSignRequest { request_id, reason, key, names, lifetime, force } = &request;
+        let chosen = self.choose(caller, key, Act::SelfSign.role(*force))?;
         let text = format!("self-sign {} {} {names:?}", chosen.public.kid, lifetime.as_secs());
+        let change = self.new_change(caller, key.client.clone(), request_id, reason, text);
+        if self.must_wait(Act::SelfSign, *force) {
+            return self.propose(caller, change, approval::Wanted::SelfSign(request)).await;
+        }
+        let Ready { chosen, wanted } = self.ready_to_self_sign(caller, request)?;
+        self.certify(chosen, change, wanted).await
+    }
+
+    /// What making one takes.
+    pub(super) fn ready_to_self_sign(&self, caller: &Caller, request: SelfSignRequest) -> Result<Ready, Error> {
+        let SelfSignRequest { key, names, lifetime, force, .. } = request;
+        let chosen = self.choose(caller, &key, Act::SelfSign.role(force))?;
         let names = names.parse(&key.client)?;
-        let alg = chosen.record.alg;
-        let input = request::self_signed(names, &chosen.public.key, alg, lifetime)?;
-        let change = self.new_change(caller, key.client.clone(), &request_id, &reason, text);
-        self.certify(chosen, change, Wanted::SelfSigned { input, force }).await
+        let input = request::self_signed(names, &chosen.public.key, chosen.record.alg, lifetime)?;
+        Ok(Ready { chosen, wanted: Wanted::SelfSigned { input, force } })
+    }
+
+    /// Carries out what is on record as running; one that could not be made ready has failed.
+    pub(super) async fn certify_ready(&self, ready: Result<Ready, Error>, change: KeyChange) -> Result<Changed, Error> {
+        match ready {
+            Ok(Ready { chosen, wanted }) => self.certify_begun(chosen, change, wanted).await,
+            Err(error) => {
+                let store = self.context.keyring.store();
+                store.end_change(&change.id, ChangeState::Failed, &change.keys).await.map_err(store_error)?;
+                Err(error)
+            }
+        }
     }
 
     /// Whether a key that signs, or will, needs a certificate and has none that holds now.
@@ -178,10 +226,14 @@ impl Keys {
 
     async fn certify_once(&self, chosen: Chosen, change: KeyChange, wanted: Wanted) -> Result<Changed, Error> {
         let who = change.operator.clone();
-        let change = match self.begin(change).await? {
-            Begun::Go(change) => change,
-            Begun::Done(changed) => return Ok(self.with_advice(changed, &chosen.client)),
-        };
+        match self.begin(change).await? {
+            Begun::Go(change) => self.certify_begun(chosen, KeyChange { operator: who, ..change }, wanted).await,
+            Begun::Done(changed) => Ok(self.with_advice(changed, &chosen.client)),
+        }
+    }
+
+    async fn certify_begun(&self, chosen: Chosen, change: KeyChange, wanted: Wanted) -> Result<Changed, Error> {
+        let who = change.operator.clone();
         let author = Author { who: &who, change: &change.id, reason: &change.reason };
         let made = self.make_and_write(&chosen, wanted, &author).await;
         let state = if made.is_ok() { ChangeState::Applied } else { ChangeState::Failed };

@@ -57,7 +57,13 @@ impl Keys {
                 let text = "this request_id came before with another request; use a new one";
                 Err(Error::new(Reason::RequestIdReused, text))
             }
-            BegunChange::Existing(before) if before.state == ChangeState::Applied => {
+            // One that waits, or was not let through, is not begun by asking again.
+            BegunChange::Existing(before)
+                if matches!(
+                    before.state,
+                    ChangeState::Applied | ChangeState::AwaitingApproval | ChangeState::Denied | ChangeState::Expired
+                ) =>
+            {
                 Ok(Begun::Done(self.changed(before)))
             }
             // It failed, or its process died half-way: what it left is taken up.
@@ -68,7 +74,7 @@ impl Keys {
     pub(super) fn changed(&self, change: KeyChange) -> Changed {
         let keys = self.context.keyring.keys();
         let keys = keys.records.iter().filter(|record| change.keys.contains(&record.id)).cloned().collect();
-        Changed { change, keys, in_force_everywhere_at: None, advice: Vec::new() }
+        Changed { change, keys, in_force_everywhere_at: None, advice: Vec::new(), approval: None }
     }
 
     /// Moves records in one transaction. A [`Keys::reload`] afterwards shows the result to signers and verifiers.

@@ -8,11 +8,13 @@ use hallmark_core::{
     policy::{Act, Caller, OperatorRole},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{Keys, no_such_key};
 use crate::pool::PoolKey;
 
 /// Which of a client's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChoice {
     pub client: ClientName,
     pub kid: Option<Kid>,

@@ -48,6 +48,11 @@ impl Keys {
         self.authorise(caller, Act::Register.role(request.force))?;
         check_request_id(&request.request_id)?;
         self.check_registration(&request)?;
+        if self.must_wait(Act::Register, request.force) {
+            let text = "here a second operator must approve whatever is forced, and a registration can't wait for that: \
+                write the client_id into the configuration, which wins";
+            return Err(Error::new(Reason::InvalidRequest, text));
+        }
         let RegistrationRequest { request_id, reason, client, .. } = &request;
         let change = self.new_change(caller, client.clone(), request_id, reason, request.describe());
         let this = self.clone();

@@ -20,8 +20,13 @@ use super::{
 
 impl Keys {
     pub(super) async fn revoke(&self, kid: &Kid, change: KeyChange) -> Result<Changed, Error> {
-        let what = Alteration::Revoke { kid: kid.clone() };
         let change = self.begin_anyhow(change).await?;
+        self.revoke_begun(kid, change).await
+    }
+
+    /// Carries out what is on record as running, or could not be written down.
+    pub(super) async fn revoke_begun(&self, kid: &Kid, change: KeyChange) -> Result<Changed, Error> {
+        let what = Alteration::Revoke { kid: kid.clone() };
         let subject = self.id_of(kid)?;
         self.record_soon(&change, subject, None).await;
         let done = self.revoke_now(subject, &change).await;

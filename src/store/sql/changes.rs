@@ -12,6 +12,13 @@ use crate::store::{
     rows::{StoredChange, stored_millis},
 };
 
+/// All of a change but its keys.
+macro_rules! columns {
+    () => {
+        "SELECT id, request_id, request, client, operator, reason, state, created, instance FROM key_changes"
+    };
+}
+
 /// Starts `change`, or finds the one with the same `request_id`. A failed one comes back as it was, `failed`, to the
 /// one caller that set it running again; whoever asks meanwhile sees it `running`.
 pub(super) async fn begin(
@@ -63,7 +70,7 @@ pub(super) async fn fail_interrupted(connection: &mut Connection, instance: &str
 }
 
 /// `false`: there is one with that `request_id`.
-async fn insert(tx: &mut Connection, change: &KeyChange, instance: &str) -> Result<bool, StoreError> {
+pub(super) async fn insert(tx: &mut Connection, change: &KeyChange, instance: &str) -> Result<bool, StoreError> {
     // Not looked for first: of two at once both would find none.
     let inserted = sqlx::query(
         "INSERT INTO key_changes (id, request_id, request, client, operator, reason, state, created, instance)
@@ -87,16 +94,34 @@ async fn insert(tx: &mut Connection, change: &KeyChange, instance: &str) -> Resu
 }
 
 /// The change, and the instance that began it or took it up. Nobody else can until this transaction ends.
-async fn find(tx: &mut Connection, request_id: &str) -> Result<(KeyChange, String), StoreError> {
-    let stored: StoredChange = sqlx::query_as(concat!(
-        "SELECT id, request_id, request, client, operator, reason, state, created, instance
-         FROM key_changes WHERE request_id = $1",
-        for_update!()
-    ))
-    .bind(request_id)
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(|e| unavailable(&e))?;
+pub(super) async fn find(tx: &mut Connection, request_id: &str) -> Result<(KeyChange, String), StoreError> {
+    let stored: StoredChange = sqlx::query_as(concat!(columns!(), " WHERE request_id = $1", for_update!()))
+        .bind(request_id)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(|e| unavailable(&e))?;
+    complete(tx, stored).await
+}
+
+/// As [`find`], by the change's own id; `None` where there is none.
+pub(super) async fn find_by_id(tx: &mut Connection, id: &str) -> Result<Option<(KeyChange, String)>, StoreError> {
+    let stored = sqlx::query_as::<_, StoredChange>(concat!(columns!(), " WHERE id = $1", for_update!())).bind(id);
+    match stored.fetch_optional(&mut *tx).await.map_err(|e| unavailable(&e))? {
+        Some(stored) => complete(tx, stored).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// As [`find_by_id`], without keeping others from it.
+pub(super) async fn read(tx: &mut Connection, id: &str) -> Result<Option<(KeyChange, String)>, StoreError> {
+    let stored = sqlx::query_as::<_, StoredChange>(concat!(columns!(), " WHERE id = $1")).bind(id);
+    match stored.fetch_optional(&mut *tx).await.map_err(|e| unavailable(&e))? {
+        Some(stored) => complete(tx, stored).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn complete(tx: &mut Connection, stored: StoredChange) -> Result<(KeyChange, String), StoreError> {
     let keys =
         sqlx::query_scalar::<_, String>("SELECT key_id FROM key_change_keys WHERE change_id = $1 ORDER BY position");
     let keys = keys.bind(&stored.id).fetch_all(tx).await.map_err(|e| unavailable(&e))?;
@@ -105,7 +130,7 @@ async fn find(tx: &mut Connection, request_id: &str) -> Result<(KeyChange, Strin
 }
 
 /// Whether `instance` was not heard of for so long that it must have ended. Who asks has not.
-async fn is_gone(tx: &mut Connection, instance: &str, runner: &Runner) -> Result<bool, StoreError> {
+pub(super) async fn is_gone(tx: &mut Connection, instance: &str, runner: &Runner) -> Result<bool, StoreError> {
     let Some(after) = runner.gone_after.filter(|_| instance != runner.instance) else { return Ok(false) };
     let heard = concat!("SELECT count(*) FROM replicas WHERE instance = $1 AND heard >= ", now!(), " - $2");
     let heard = sqlx::query_scalar::<_, i64>(heard).bind(instance);
@@ -114,9 +139,19 @@ async fn is_gone(tx: &mut Connection, instance: &str, runner: &Runner) -> Result
 }
 
 async fn take_up(tx: &mut Connection, id: &str, instance: &str) -> Result<(), StoreError> {
+    set_state(tx, id, ChangeState::Running, instance).await
+}
+
+/// Says how a change stands, and who has it.
+pub(super) async fn set_state(
+    tx: &mut Connection,
+    id: &str,
+    state: ChangeState,
+    instance: &str,
+) -> Result<(), StoreError> {
     let taken = sqlx::query("UPDATE key_changes SET state = $2, instance = $3 WHERE id = $1")
         .bind(id)
-        .bind(ChangeState::Running.as_str())
+        .bind(state.as_str())
         .bind(instance);
     taken.execute(tx).await.map_err(|e| unavailable(&e)).map(drop)
 }

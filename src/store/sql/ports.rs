@@ -5,14 +5,15 @@ use std::{pin::Pin, time::Duration};
 use hallmark_core::{
     key::{KeyId, KeyRecord},
     ports::{
-        BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange,
-        KeyStore, Lead, MaxAge, Pending, PinVerdict, PublishedPath, Pulse, RecordUpdate, RegistrationResult,
-        ReplicaStore, Replicas, Snapshot, SweepStore,
+        ApprovalStore, BegunChange, ChangeState, ClientPolicy, ClientState, Decided, Decision, FollowerAck,
+        FollowerStore, HsmReport, KeyChange, KeyStore, Lead, MaxAge, Pending, PinVerdict, Proposal, Proposed,
+        PublishedPath, Pulse, RecordUpdate, RegistrationResult, ReplicaStore, Replicas, Snapshot, SweepStore,
     },
 };
 
 use super::{
-    Store, changes, followers, lead, limited, logins, paths, records, registrations, replicas, reports, sweep,
+    Store, approvals, changes, followers, lead, limited, logins, paths, records, registrations, replicas, reports,
+    sweep,
 };
 use crate::store::LoginAttempts;
 
@@ -52,6 +53,24 @@ impl KeyStore for Store {
 
     fn pulse(&self) -> Pending<'_, Pulse> {
         call!(self, connection => records::pulse(connection))
+    }
+}
+
+impl ApprovalStore for Store {
+    fn propose<'a>(&'a self, change: &'a KeyChange, proposal: &'a Proposal) -> Pending<'a, BegunChange> {
+        call!(self, connection => approvals::propose(connection, change, proposal, &self.runner))
+    }
+
+    fn proposed<'a>(&'a self, id: &'a str) -> Pending<'a, Option<Proposed>> {
+        call!(self, connection => approvals::one(connection, id))
+    }
+
+    fn all_proposed(&self, most: u32) -> Pending<'_, Vec<Proposed>> {
+        call!(self, connection => approvals::all(connection, most))
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, decision: &'a Decision) -> Pending<'a, Decided> {
+        call!(self, connection => approvals::decide(connection, id, decision, &self.runner))
     }
 }
 

@@ -7,6 +7,7 @@ use hallmark_core::{
     error::{Error, Reason},
     key::{HsmName, KeyRecord, KeyState},
     policy::{AssertionRequest, Claims},
+    ports::Proposed,
     time::Timestamp,
 };
 use hallmark_proto::v1;
@@ -117,8 +118,10 @@ pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {
         ChangeState::Applied => v1::key_change::State::Applied,
         ChangeState::AwaitingApproval => v1::key_change::State::AwaitingApproval,
         ChangeState::Running => v1::key_change::State::Running,
-        // A failed change is an error, not an answer.
-        ChangeState::Failed => v1::key_change::State::Unspecified,
+        // Told in listings alone: who asked for a change that failed gets an error.
+        ChangeState::Failed => v1::key_change::State::Failed,
+        ChangeState::Denied => v1::key_change::State::Denied,
+        ChangeState::Expired => v1::key_change::State::Expired,
     };
     v1::KeyChange {
         id: changed.change.id.clone(),
@@ -126,6 +129,24 @@ pub(super) fn key_change(changed: &Changed) -> v1::KeyChange {
         keys: changed.keys.iter().map(key).collect(),
         in_force_everywhere_at: changed.in_force_everywhere_at.map(timestamp),
         advice: changed.advice.clone(),
+        approval: changed.approval.as_deref().map(approval),
+    }
+}
+
+fn approval(proposed: &Proposed) -> v1::Approval {
+    let Proposed { change, plan, expires, decision, .. } = proposed;
+    let (decided_by, decision_reason) =
+        decision.as_ref().map(|decision| (decision.by.clone(), decision.reason.clone())).unwrap_or_default();
+    v1::Approval {
+        what: change.request.clone(),
+        client: change.client.to_string(),
+        proposed_by: change.operator.clone(),
+        reason: change.reason.clone(),
+        plan: plan.clone(),
+        proposed_at: Some(timestamp(change.created)),
+        expires_at: Some(timestamp(*expires)),
+        decided_by,
+        decision_reason,
     }
 }
 

@@ -10,7 +10,11 @@ use hallmark_core::{
 use hallmark_proto::v1::{self, ListKeysRequest, ListKeysResponse, key_service_server::KeyService};
 use tonic::{Request, Response, Status};
 
-use super::{call::Call, certificates, convert, operation::Operation};
+use super::{
+    call::Call,
+    certificates, convert,
+    operation::{self, Operation},
+};
 use crate::service::{keys::Keys, refusals::Refusals, rotation::Rotation};
 
 const LARGEST_PAGE: usize = 1000;
@@ -81,6 +85,38 @@ macro_rules! changes {
                     custody_kid: signed.custody_kid.to_string(),
                 });
                 call.answer(&self.refusals, "", made)
+            }
+
+            async fn list_changes(
+                &self,
+                request: Request<v1::ListChangesRequest>,
+            ) -> Result<Response<v1::ListChangesResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let listed = self.keys.proposed(&call.caller).await;
+                let changes = listed.map(|all| all.iter().map(convert::key_change).collect());
+                call.answer(&self.refusals, "", changes.map(|changes| v1::ListChangesResponse { changes }))
+            }
+
+            async fn approve_change(
+                &self,
+                request: Request<v1::ApproveChangeRequest>,
+            ) -> Result<Response<v1::ApproveChangeResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let v1::ApproveChangeRequest { change_id, reason } = request.into_inner();
+                let approved = async { self.keys.approve(&call.caller, &change_id, &operation::reason(reason)?).await };
+                let change = approved.await.map(|changed| Some(convert::key_change(&changed)));
+                call.answer(&self.refusals, "", change.map(|change| v1::ApproveChangeResponse { change }))
+            }
+
+            async fn deny_change(
+                &self,
+                request: Request<v1::DenyChangeRequest>,
+            ) -> Result<Response<v1::DenyChangeResponse>, Status> {
+                let call = Call::of(&self.refusals, &request)?;
+                let v1::DenyChangeRequest { change_id, reason } = request.into_inner();
+                let denied = async { self.keys.deny(&call.caller, &change_id, &operation::reason(reason)?).await };
+                let change = denied.await.map(|changed| Some(convert::key_change(&changed)));
+                call.answer(&self.refusals, "", change.map(|change| v1::DenyChangeResponse { change }))
             }
 
             $(async fn $call(&self, request: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {

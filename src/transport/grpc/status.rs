@@ -37,16 +37,19 @@ fn code(reason: Reason) -> Code {
         | Reason::AlgNotConfigured
         | Reason::LifetimeTooLong
         | Reason::KeyState
+        | Reason::ChangeDecided
+        | Reason::ChangeOutdated
         | Reason::RequestIdReused => Code::InvalidArgument,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::AlreadyExists => Code::AlreadyExists,
-        Reason::KeyNotFound => Code::NotFound,
+        Reason::KeyNotFound | Reason::ChangeNotFound => Code::NotFound,
         Reason::NotAuthenticated
         | Reason::CertificateUntrusted
         | Reason::IdentityInvalid
         | Reason::CertificateExpired => Code::Unauthenticated,
         Reason::WorkloadUnknown
         | Reason::NotAnOperator
+        | Reason::SameOperator
         | Reason::ClientNotPermitted
         | Reason::AudienceNotPermitted
         | Reason::ClaimNotPermitted => Code::PermissionDenied,

@@ -194,6 +194,27 @@ pub struct KeyChange {
     pub in_force_everywhere_at: Option<SystemTime>,
     /// What else there is to do, a sentence each.
     pub advice: Vec<String>,
+    /// Of a change that waits for a second operator, or waited.
+    pub approval: Option<Approval>,
+}
+
+/// What a second operator has to know of a change, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Approval {
+    /// Such as `destroy KID`.
+    pub what: String,
+    pub client: String,
+    /// An operator's identity.
+    pub proposed_by: String,
+    pub reason: String,
+    /// What it was going to do when it was proposed, a sentence each.
+    pub plan: Vec<String>,
+    pub proposed_at: Option<SystemTime>,
+    pub expires_at: Option<SystemTime>,
+    /// `None` until somebody decides.
+    pub decided_by: Option<String>,
+    pub decision_reason: Option<String>,
 }
 
 /// How far a change has got.
@@ -203,6 +224,12 @@ pub enum ChangeState {
     Applied,
     AwaitingApproval,
     Running,
+    /// A second operator said no.
+    Denied,
+    /// Nobody approved it in time.
+    Expired,
+    /// It was approved, and failed.
+    Failed,
     /// A state that this version of the client does not know.
     Unknown,
 }
@@ -272,6 +299,9 @@ impl ChangeState {
             Self::Applied => "applied",
             Self::AwaitingApproval => "awaiting-approval",
             Self::Running => "running",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
             Self::Unknown => "unknown",
         }
     }
@@ -369,10 +399,30 @@ impl From<v1::KeyChange> for KeyChange {
             v1::key_change::State::Applied => ChangeState::Applied,
             v1::key_change::State::AwaitingApproval => ChangeState::AwaitingApproval,
             v1::key_change::State::Running => ChangeState::Running,
+            v1::key_change::State::Denied => ChangeState::Denied,
+            v1::key_change::State::Expired => ChangeState::Expired,
+            v1::key_change::State::Failed => ChangeState::Failed,
             v1::key_change::State::Unspecified => ChangeState::Unknown,
         };
         let in_force_everywhere_at = change.in_force_everywhere_at.and_then(|time| time.try_into().ok());
         let keys = change.keys.into_iter().map(Key::from).collect();
-        Self { id: change.id, state, keys, in_force_everywhere_at, advice: change.advice }
+        let approval = change.approval.map(Approval::from);
+        Self { id: change.id, state, keys, in_force_everywhere_at, advice: change.advice, approval }
+    }
+}
+
+impl From<v1::Approval> for Approval {
+    fn from(approval: v1::Approval) -> Self {
+        Self {
+            what: approval.what,
+            client: approval.client,
+            proposed_by: approval.proposed_by,
+            reason: approval.reason,
+            plan: approval.plan,
+            proposed_at: approval.proposed_at.and_then(|time| time.try_into().ok()),
+            expires_at: approval.expires_at.and_then(|time| time.try_into().ok()),
+            decided_by: given(approval.decided_by),
+            decision_reason: given(approval.decision_reason),
+        }
     }
 }
