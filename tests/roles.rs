@@ -162,6 +162,7 @@ fn message(act: Act, force: bool) -> Option<Vec<u8>> {
         Act::Approve => encoded!(ApproveChangeRequest { change_id: kid, reason }),
         Act::Deny => encoded!(DenyChangeRequest { change_id: kid, reason }),
         Act::Create => encoded!(CreateKeysRequest { request_id, reason, client: text("none") }),
+        Act::Evidence => encoded!(GetKeyEvidenceRequest { kid, nonce: vec![7; 16] }),
         Act::Revoke => encoded!(RevokeKeyRequest { request_id, reason, kid }),
         Act::Adopt => {
             let object = Some(v1::adopt_key_request::Object::Label(text("no such label")));

@@ -50,6 +50,8 @@ acts! {
     LookAtHsms = "look-at-hsms", "KeyService/ListKeys", Rotate;
     /// Reads one key.
     ShowKey = "show-key", "KeyService/GetKey", View;
+    /// Has it shown where a key was born.
+    Evidence = "evidence", "KeyService/GetKeyEvidence", View;
     /// Reads what is going to happen to keys.
     PlanRotation = "plan-rotation", "RotationService/PlanRotation", View;
     /// Lists clients.
