@@ -29,7 +29,7 @@ use crate::{
     hsm::{
         pin::{PinError, PinSource},
         pkcs11::{self, Modules, Pkcs11Token},
-        yubikey::{Access, Slot, YubikeyHsm},
+        yubikey::{Access, Slot, YubikeyHsm, told_of_management_key},
     },
     pool::{Pool, Settings},
     service::{
@@ -319,7 +319,7 @@ fn open_yubikey(
     let failed = |why: &dyn fmt::Display| StartError::new(format!("HSM `{}`", hsm.name), why);
     let pin = readable(&hsm.pin_source, credentials).map_err(|error| failed(&error))?;
     let management_key = readable(&yubikey.management_key_source, credentials);
-    let management_key = management_key.map_err(|error| failed(&format_args!("management key: {error}")))?;
+    let management_key = management_key.map_err(|error| failed(&told_of_management_key(&error)))?;
     let slots = |numbers: &[u8]| numbers.iter().filter_map(|number| Slot::new(*number)).collect();
     let (slots, overwrite) = (slots(&yubikey.slots), slots(&yubikey.overwrite));
     let access = Access { serial: yubikey.serial, slots, overwrite };

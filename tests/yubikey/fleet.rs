@@ -10,6 +10,26 @@ use crate::{
     support::{PATIENCE, Server, eventually},
 };
 
+/// Which of two is meant, nobody guesses.
+#[tokio::test]
+async fn two_without_a_serial_are_both_named() {
+    let keys = [3_000_003, 3_000_004].map(|serial| Key::new(Firmware::V5_4, serial));
+    let Some(yubikeys) = VirtualYubiKey::start_with(&keys) else { return };
+    let mut site = site(3_000_003);
+    site.replace("serial = 3000003\n", "");
+    let server = start(&site, &yubikeys);
+    eventually("both are named", PATIENCE, async || {
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("several YubiKeys are plugged in"))?;
+        (line.contains("serial 3000003") && line.contains("serial 3000004")).then_some(())
+    })
+    .await;
+    assert_eq!(server.health("/readyz/sign").await.0, 503);
+    yubikeys.reader(1).pull();
+    server.ready().await;
+    server.stop().await;
+}
+
 const CALLERS: usize = 4;
 
 async fn is_up(server: &Server, hsm: &str) -> bool {

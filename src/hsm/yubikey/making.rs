@@ -29,6 +29,8 @@ use super::{
 /// Makes a key pair in a slot that is free.
 pub(super) fn generate(card: &mut Card, shared: &Shared, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
     let algorithm = algorithm(card, new.spec)?;
+    // A slot that was free when it was read may be another program's by now.
+    card.outdate();
     if card.inventory(shared)?.has(new.cka_id) {
         let why = format!("a key with CKA_ID `{}` is there already", hex(new.cka_id));
         return Err(HsmFault::new(FaultClass::Request, GENERATE, why));

@@ -11,7 +11,7 @@ use yubikey::{
 use zeroize::Zeroizing;
 
 use super::{classify::fault, lock};
-use crate::hsm::pin::PinSource;
+use crate::hsm::pin::{PinError, PinSource};
 
 /// Where the management key comes from. Tried once as long as its source does not change: unlike a PIN it is never
 /// blocked, so this is remembered by the process alone.
@@ -28,7 +28,7 @@ impl Management {
     /// Authenticates, until the application is selected anew.
     pub(super) fn authenticate(&self, yubikey: &mut YubiKey) -> Result<(), HsmFault> {
         let source = &self.source;
-        let read = source.read().map_err(|error| refused(format!("the management key: {error}")))?;
+        let read = source.read().map_err(|error| refused(told(&error)))?;
         if lock(&self.refused).as_ref() == Some(&read.source_id) {
             let hint = "correct it, then write the file anew";
             return Err(refused(format!(
@@ -70,6 +70,12 @@ impl Management {
         let hint = "write it in hex: 48 digits for 3DES and AES-192, 32 for AES-128, 64 for AES-256";
         refused(format!("`{}` does not hold a management key\nhint: {hint}", self.source))
     }
+}
+
+/// What is the matter with a source, in the words of this one.
+pub fn told(error: &PinError) -> String {
+    let text = error.to_string().replace("`pin_source`", "`management_key_source`");
+    text.replace("the PIN", "the management key").replace("a PIN", "a management key")
 }
 
 fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -30,6 +30,7 @@ pub mod device;
 
 pub use device::{Access, YubikeyHsm};
 pub use look::{PinTries, SeenYubikey, look};
+pub use management::told as told_of_management_key;
 pub use slot::Slot;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

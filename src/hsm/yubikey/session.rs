@@ -66,6 +66,8 @@ impl HsmSession for YubikeySession {
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
         self.epoch.call(|card, shared| {
             let held = card.inventory(shared)?.find(key)?;
+            // Asked before a key is taken in: one that can never sign here is to be told then, and not at its first use.
+            held.check_policy()?;
             let (slot, evidence) = (held.slot, held.evidence());
             let attestation = if evidence.local == Some(true) { attestation::of(card, slot)? } else { Vec::new() };
             Ok(Evidence { attestation, ..evidence })
