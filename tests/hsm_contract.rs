@@ -65,12 +65,14 @@ fn softhsm_behind_the_fault_module_keeps_the_contract() {
 
 #[test]
 fn yubikey_of_5_4_keeps_the_contract() {
-    yubikey::in_child_with(RUNS[3].1, Firmware::V5_4, |subject| hsm_contract::run(subject));
+    let name = "hsm_contract::yubikey_of_5_4_keeps_the_contract";
+    yubikey::in_child_with(name, Firmware::V5_4, |subject| hsm_contract::run(subject));
 }
 
 #[test]
 fn yubikey_of_5_7_keeps_the_contract() {
-    yubikey::in_child_with(RUNS[4].1, Firmware::V5_7, |subject| hsm_contract::run(subject));
+    let name = "hsm_contract::yubikey_of_5_7_keeps_the_contract";
+    yubikey::in_child_with(name, Firmware::V5_7, |subject| hsm_contract::run(subject));
 }
 
 /// A backend that nobody asked to keep the contract does not keep it.
