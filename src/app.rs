@@ -1,5 +1,6 @@
 //! The only place where concrete types meet: starts the server from a configuration, and stops it.
 
+mod bearers;
 mod build;
 mod chores;
 mod clock;

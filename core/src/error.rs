@@ -124,7 +124,7 @@ reasons! {
     /// What was proposed would do something else now, or its proposer may not do it any more.
     ChangeOutdated = "CHANGE_OUTDATED", FixRequest;
 
-    /// No certificate was shown, nor is the connection a Unix socket.
+    /// Neither a certificate nor a token was shown, nor is the connection a Unix socket.
     NotAuthenticated = "NOT_AUTHENTICATED", AskPermission;
     /// The certificate does not chain to any configured trust, or is expired.
     CertificateUntrusted = "CERTIFICATE_UNTRUSTED", AskPermission;
@@ -132,6 +132,10 @@ reasons! {
     IdentityInvalid = "IDENTITY_INVALID", AskPermission;
     /// The certificate expired while the connection was open.
     CertificateExpired = "CERTIFICATE_EXPIRED", AskPermission;
+    /// The bearer token counts for nothing here: the message says why.
+    TokenInvalid = "TOKEN_INVALID", AskPermission;
+    /// The bearer token has expired, perhaps while the call was under way.
+    TokenExpired = "TOKEN_EXPIRED", AskPermission;
     /// The identity is known to no workload of the configuration.
     WorkloadUnknown = "WORKLOAD_UNKNOWN", AskPermission;
     /// The identity is known to no operator of the configuration.
@@ -153,6 +157,8 @@ reasons! {
     Overloaded = "OVERLOADED", RetryLater;
     /// The HSM does not answer; Hallmark is waiting for its return.
     HsmUnavailable = "HSM_UNAVAILABLE", RetryLater;
+    /// The keys of the token's issuer can't be read yet.
+    IssuerUnavailable = "ISSUER_UNAVAILABLE", RetryLater;
     /// The server is going down; another replica, or the next start, will answer.
     ShuttingDown = "SHUTTING_DOWN", RetryLater;
     /// The key store does not answer.
@@ -166,7 +172,7 @@ reasons! {
     NoActiveKey = "NO_ACTIVE_KEY", CallOperator;
     /// The authorization server looks for a certificate, and the key has none that is valid now.
     NoCertificate = "NO_CERTIFICATE", CallOperator;
-    /// The key is not ready for that step: the message says what must pass first.
+    /// The key is not ready for that step: the message says what must pass first. Or another `client_id` is recorded, and may be in use.
     GateShut = "GATE_SHUT", CallOperator;
     /// The HSM refused the PIN, or it would be dangerous to try it.
     PinRefused = "PIN_REFUSED", CallOperator;

@@ -44,6 +44,8 @@ pub enum Credential {
     Certificate { key: String },
     /// The peer of a Unix socket.
     Socket,
+    /// A bearer token.
+    Token,
 }
 
 impl Credential {
@@ -51,7 +53,7 @@ impl Credential {
     pub fn mark(&self) -> &str {
         match self {
             Self::Certificate { key } => key,
-            Self::Socket => "",
+            Self::Socket | Self::Token => "",
         }
     }
 }
@@ -350,6 +352,10 @@ impl Policy {
 
 fn check_not_after(caller: &Caller, now: Timestamp) -> Result<(), Error> {
     match caller.not_after {
+        Some(end) if now > end && caller.credential == Credential::Token => {
+            let text = format!("the token of `{}` has expired; call again with a new one", caller.identity);
+            Err(Error::new(Reason::TokenExpired, text))
+        }
         Some(end) if now > end => {
             let text = format!("the certificate of `{}` has expired; connect again with a new one", caller.identity);
             Err(Error::new(Reason::CertificateExpired, text))

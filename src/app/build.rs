@@ -391,9 +391,21 @@ pub(super) fn public_url(jwks: &config::Jwks, listening: SocketAddr) -> String {
 /// What a reload can't change, in a form that compares.
 fn fixed_part(config: &Config) -> String {
     let Config {
-        instance, grpc, jwks, metrics, store, audit, rotation, approval, trusts, hsms, unsafe_testing, ..
+        instance,
+        grpc,
+        jwks,
+        metrics,
+        store,
+        audit,
+        rotation,
+        approval,
+        trusts,
+        issuers,
+        hsms,
+        unsafe_testing,
+        ..
     } = config;
     let elsewhere = &config.hsms_elsewhere;
     let server = format!("{instance:?}{grpc:?}{jwks:?}{metrics:?}{store:?}{audit:?}{rotation:?}{approval:?}");
-    format!("{server}{trusts:?}{hsms:?}{elsewhere:?}{unsafe_testing:?}")
+    format!("{server}{trusts:?}{issuers:?}{hsms:?}{elsewhere:?}{unsafe_testing:?}")
 }

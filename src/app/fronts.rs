@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Addresses,
+    bearers::bearers,
     build::{Built, StartError, WATCH_EVERY},
     observe::ServerHealth,
 };
@@ -16,6 +17,7 @@ use crate::{
     service::{refusals::Refusals, sign::Sign},
     telemetry::Metrics,
     transport::{
+        bearer::Bearing,
         grpc::{self, HealthReporter},
         http::{
             health::Health,
@@ -83,7 +85,11 @@ pub(super) async fn fronts(
             config.grpc.connections,
             listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2),
         );
-        let routes = routes.clone();
+        let bearers = bearers(&config.issuers, built.context.clock.clone());
+        if let Some(bearers) = &bearers {
+            tokio::spawn(bearers.clone().follow_keys(end.clone()));
+        }
+        let routes = Bearing::new(routes.clone(), bearers);
         tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
     if let Some(path) = &config.grpc.unix {

@@ -41,6 +41,10 @@ fn of_the_connection(reason: &str) -> Option<&'static str> {
             "`cert` of the connection must be valid and from a [[trust]] of the server: \
              openssl x509 -in FILE -noout -dates -ext subjectAltName"
         }
+        "TOKEN_INVALID" | "TOKEN_EXPIRED" => {
+            "`bearer_token_file` of the connection must hold a token of an [[issuer]] of the server"
+        }
+        "ISSUER_UNAVAILABLE" => "the server's log says why it can't read the issuer's keys",
         _ => return None,
     })
 }

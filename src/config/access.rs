@@ -14,9 +14,9 @@ use hallmark_core::{
 };
 
 use super::{
-    Approval, Grpc, Trust,
+    Approval, Grpc, Issuer, Trust,
     client::Clients,
-    defaults,
+    defaults, issuer,
     problem::{At, Place, Problems},
     section::Section,
     value::{Role, nearest},
@@ -26,6 +26,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Access {
     pub(super) trusts: Vec<Trust>,
+    pub(super) issuers: Vec<Issuer>,
     pub(super) workloads: Vec<Workload>,
     pub(super) operators: Vec<(Identity, Vec<OperatorRole>)>,
     pub(super) book: Book,
@@ -47,6 +48,13 @@ impl Access {
                 authority,
             });
             self.trusts.push(trust);
+        });
+        root.tables("issuer", |s| {
+            let Some(issuer) = issuer::read(s) else { return };
+            let (scope, authority) = (issuer.scope(), format!("{:?}", issuer.jwks));
+            let line = line(s.place(), "[[issuer]]");
+            self.book.vouchers.push(Voucher { scope, roles: issuer.roles, line, authority });
+            self.issuers.push(issuer);
         });
         root.tables("operator", |s| {
             let id = s.required::<Identity>("id", ID_EXAMPLE);
@@ -164,7 +172,7 @@ fn vouch_hint(id: &Identity, role: &str) -> String {
         Identity::Spiffe(_) => format!("add a [[trust]] with its `trust_domain` and `roles = [\"{role}\"]`"),
         Identity::Dns(_) => format!("add a [[trust]] with `dns_suffixes` for it and `roles = [\"{role}\"]`"),
         Identity::Uid(_) => "add `unix = \"/run/hallmark/hallmark.sock\"` to [grpc]".to_owned(),
-        Identity::Jwt { .. } => "bearer JWTs are not supported by this version; use a certificate".to_owned(),
+        Identity::Jwt { .. } => format!("add an [[issuer]] with its `issuer` and `roles = [\"{role}\"]`"),
     }
 }
 

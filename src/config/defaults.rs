@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallmark_core::{
     client::{Custody, JwksHost, Provision},
-    key::KeySpec,
+    key::{Alg, KeySpec},
     policy::Roles,
     profile::Profile,
 };
@@ -84,6 +84,11 @@ pub(super) fn behind_proxy() -> bool {
 /// Backend services: whoever may manage keys is worth writing down.
 pub(super) fn trust_roles() -> Roles {
     Roles { workload: true, operator: false }
+}
+
+/// What issuers use: RSA with SHA-256 is what Kubernetes and most others sign with.
+pub(super) fn algorithms() -> Vec<Alg> {
+    vec![Alg::RS256, Alg::ES256, Alg::ES384, Alg::PS256]
 }
 
 /// The one kind that this version speaks.

@@ -27,6 +27,7 @@ mod defaults;
 mod devices;
 mod follow;
 mod hsm;
+mod issuer;
 mod json;
 mod keys;
 mod problem;
@@ -42,6 +43,7 @@ mod yubikey;
 pub use client::{MAX_JWKS_KEYS, published_keys};
 pub use devices::{Device, Hsm, Pkcs11, TokenSelector, Yubikey};
 pub use follow::{Follow, Follower, Read as FollowedStore, Source as FollowedSource, load as load_follower};
+pub use issuer::{Issuer, JwksSource};
 pub use problem::{ConfigError, Problem};
 pub use yubikey::slots_needed;
 
@@ -84,6 +86,7 @@ pub struct Config {
     pub rotation: Rotation,
     pub approval: Approval,
     pub trusts: Vec<Trust>,
+    pub issuers: Vec<Issuer>,
     pub hsms: Vec<Hsm>,
     /// HSMs that another replica has: clients may have keys there.
     pub hsms_elsewhere: BTreeSet<HsmName>,
@@ -288,6 +291,7 @@ fn read(path: &Path, problems: &Problems) -> Option<Config> {
         rotation: server.rotation,
         approval: server.approval,
         trusts: access.trusts,
+        issuers: access.issuers,
         hsms: hsms.list,
         hsms_elsewhere: hsms.others.into_keys().collect(),
         rotate: clients.rotation,

@@ -112,6 +112,7 @@ pub(super) fn refuse_in_parts(root: &Section<'_>) {
         "rotation",
         "approval",
         "trust",
+        "issuer",
         "hsm",
         "operator",
         "follow",

@@ -155,7 +155,16 @@ pub(super) enum Role {
     Operator,
 }
 
+/// How an issuer names whom it vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IssuerKind {
+    Generic,
+    Kubernetes,
+    Spiffe,
+}
+
 one_of! {
+    IssuerKind: "generic" => Self::Generic, "kubernetes" => Self::Kubernetes, "spiffe" => Self::Spiffe;
     Kind: "pkcs11" => Self::Pkcs11, "yubikey" => Self::Yubikey, "elsewhere" => Self::Elsewhere;
     Role: "workload" => Self::Workload, "operator" => Self::Operator;
     OperatorRole: "follow" => Self::Follow, "view" => Self::View, "rotate" => Self::Rotate, "destroy" => Self::Destroy;

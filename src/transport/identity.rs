@@ -113,8 +113,8 @@ pub fn unix_caller(uid: u32) -> Caller {
 
 /// The answer to whoever showed no credential.
 pub fn not_authenticated() -> Error {
-    let text = "no client certificate was shown\nhint: connect with one from an authority in a [[trust]], or over the \
-                Unix socket";
+    let text = "no client certificate was shown, and no bearer token\nhint: connect with one from an authority in a [[trust]], \
+                over the Unix socket, or with a token of an [[issuer]]";
     Error::new(Reason::NotAuthenticated, text)
 }
 

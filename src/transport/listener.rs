@@ -70,6 +70,8 @@ pub struct Peer {
     pub caller: Result<Caller, Error>,
     pub addr: PeerAddr,
     closing: CancellationToken,
+    /// Cancelled once a request of a connection without a certificate has shown who calls.
+    proved: CancellationToken,
 }
 
 /// Where a connection comes from.
@@ -83,6 +85,11 @@ impl Peer {
     /// Cancelled when the connection is about to go: the server drains, or it has grown old. Streams should end.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
+    }
+
+    /// Says that somebody is there after all: the connection may stay as long as others.
+    pub(in crate::transport) fn prove(&self) {
+        self.proved.cancel();
     }
 }
 

@@ -1,8 +1,9 @@
 //! The fronts: whoever comes in, comes in here.
 //!
-//! [`listener`] accepts for every port; [`tls`] and [`identity`] say who is there; [`reload`] notices new files;
+//! [`listener`] accepts for every port; [`tls`] and [`identity`] and [`bearer`] say who is there; [`reload`] notices new files;
 //! [`grpc`] is for backend services and operators; [`http`] publishes key sets, health and metrics.
 
+pub mod bearer;
 pub mod grpc;
 pub mod http;
 pub mod identity;

@@ -9,7 +9,12 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint, Identity};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint, Identity},
+};
 
 use crate::{Connection, Endpoint, Error};
 
@@ -27,6 +32,27 @@ struct Current {
     checked: Instant,
 }
 
+/// A channel whose calls show the token, if there is one.
+pub(crate) type Link = InterceptedService<Channel, Token>;
+
+/// Puts the token of a file into each call, as the file is then: it is replaced while we run.
+#[derive(Clone, Debug)]
+pub(crate) struct Token(Option<PathBuf>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(path) = &self.0 else { return Ok(request) };
+        let unusable =
+            |why: &str| Status::unauthenticated(format!("the file of the token {why}: `{}`", path.display()));
+        let text = fs::read_to_string(path).map_err(|_| unusable("can't be read"))?;
+        let mut value: MetadataValue<Ascii> =
+            format!("Bearer {}", text.trim()).parse().map_err(|_| unusable("holds no token"))?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
 /// What tells one version of a file from the next: device, inode, size and the times of change.
 type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 
@@ -40,7 +66,15 @@ impl Channels {
 
     /// Looks at the files, at most once in [`CHECK_EVERY`]. Where they changed into something that can't be used (one
     /// of two files is replaced, the other not yet), the channel stays as it is until they can.
-    pub(crate) fn get(&self) -> Channel {
+    pub(crate) fn get(&self) -> Link {
+        let token_file = match &self.endpoint {
+            Endpoint::Bearer { token_file, .. } => Some(token_file.clone()),
+            Endpoint::Tls { .. } | Endpoint::Unix(_) => None,
+        };
+        InterceptedService::new(self.channel(), Token(token_file))
+    }
+
+    fn channel(&self) -> Channel {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.checked.elapsed() >= CHECK_EVERY {
             current.checked = Instant::now();
@@ -70,10 +104,7 @@ fn build(endpoint: &Endpoint) -> Result<(Channel, Vec<Stamp>), Error> {
     let target = match endpoint {
         Endpoint::Unix(path) => target(format!("unix:{}", path.display()))?,
         Endpoint::Tls { url, ca, cert, key, server_name } => {
-            let authority = String::from_utf8(read(ca)?).unwrap_or_default();
-            if !authority.contains("-----BEGIN CERTIFICATE-----") {
-                return Err(Error::connection(format!("there is no certificate in `ca`: `{}`", ca.display())));
-            }
+            let authority = authority(ca)?;
             let identity = Identity::from_pem(read(cert)?, read(key)?);
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority)).identity(identity);
             if let Some(name) = server_name {
@@ -85,8 +116,24 @@ fn build(endpoint: &Endpoint) -> Result<(Channel, Vec<Stamp>), Error> {
             };
             target(url.clone())?.tls_config(tls).map_err(fail)?
         }
+        Endpoint::Bearer { url, ca, server_name, .. } => {
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority(ca)?));
+            if let Some(name) = server_name {
+                tls = tls.domain_name(name);
+            }
+            let fail = |error| Error::connection(format!("can't use `ca`: `{}`", ca.display())).with_source(error);
+            target(url.clone())?.tls_config(tls).map_err(fail)?
+        }
     };
     Ok((target.connect_lazy(), files))
+}
+
+fn authority(ca: &PathBuf) -> Result<String, Error> {
+    let authority = String::from_utf8(read(ca)?).unwrap_or_default();
+    if !authority.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(Error::connection(format!("there is no certificate in `ca`: `{}`", ca.display())));
+    }
+    Ok(authority)
 }
 
 fn target(url: String) -> Result<TonicEndpoint, Error> {
@@ -105,6 +152,7 @@ fn target(url: String) -> Result<TonicEndpoint, Error> {
 fn stamps(endpoint: &Endpoint) -> Result<Vec<Stamp>, Error> {
     match endpoint {
         Endpoint::Unix(_) => Ok(Vec::new()),
+        Endpoint::Bearer { ca, .. } => stamp(ca).map(|stamp| vec![stamp]),
         Endpoint::Tls { ca, cert, key, .. } => [ca, cert, key].into_iter().map(|path| stamp(path)).collect(),
     }
 }

@@ -7,10 +7,15 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
 use crate::{
-    Connection, Error, Remedy, cache::TokenCache, channel::Channels, error::reason, retry::Retry, token::HttpSettings,
+    Connection, Error, Remedy,
+    cache::TokenCache,
+    channel::{Channels, Link},
+    error::reason,
+    retry::Retry,
+    token::HttpSettings,
 };
 
 /// A client of Hallmark. Cheap to clone; clones share the connection and the cache of access tokens.
@@ -65,7 +70,7 @@ impl Client {
 
     /// Makes a call until it succeeds, until its error says that another try makes no sense, or until `deadline`.
     /// Everything that Hallmark offers may be called again: a signature is fresh each time, a change has a request id.
-    pub(crate) async fn call<T, F>(&self, deadline: Instant, attempt: impl Fn(Channel) -> F) -> Result<T, Error>
+    pub(crate) async fn call<T, F>(&self, deadline: Instant, attempt: impl Fn(Link) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {

@@ -39,6 +39,15 @@ pub enum Endpoint {
         /// The name in the server's certificate, where it is not the URL's host.
         server_name: Option<String>,
     },
+    /// TLS without a client certificate: a token in a file says who this side is, read anew for each call.
+    Bearer {
+        /// `https://host:port`
+        url: String,
+        ca: PathBuf,
+        token_file: PathBuf,
+        /// The name in the server's certificate, where it is not the URL's host.
+        server_name: Option<String>,
+    },
     /// A Unix socket: Hallmark knows this side by its uid.
     Unix(PathBuf),
 }
@@ -56,6 +65,12 @@ impl Connection {
     ) -> Self {
         let (url, ca, cert, key) = (url.into(), ca.into(), cert.into(), key.into());
         Self { endpoint: Endpoint::Tls { url, ca, cert, key, server_name: None }, token_endpoint_ca: None }
+    }
+
+    /// TLS with a bearer token; `url` is `https://host:port`.
+    pub fn bearer(url: impl Into<String>, ca: impl Into<PathBuf>, token_file: impl Into<PathBuf>) -> Self {
+        let (url, ca, token_file) = (url.into(), ca.into(), token_file.into());
+        Self { endpoint: Endpoint::Bearer { url, ca, token_file, server_name: None }, token_endpoint_ca: None }
     }
 
     /// A Unix socket.
@@ -89,6 +104,7 @@ struct File {
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+    bearer_token_file: Option<PathBuf>,
     server_name: Option<String>,
     token_endpoint_ca: Option<PathBuf>,
 }
@@ -97,6 +113,8 @@ struct File {
 enum Problem {
     #[error("`{0}` is missing: an https endpoint needs `ca`, `cert` and `key`")]
     Missing(&'static str),
+    #[error("`{0}` has no meaning beside `bearer_token_file`: a certificate would count, and no token")]
+    BesideToken(&'static str),
     #[error("`{0}` has no meaning with a Unix socket")]
     Needless(&'static str),
     #[error("the endpoint is neither `https://host:port` nor `unix:/path`: `{0}`")]
@@ -108,7 +126,8 @@ impl File {
         let token_endpoint_ca = self.token_endpoint_ca.map(|path| folder.join(path));
         let file = |name, path: Option<PathBuf>| path.map(|path| folder.join(path)).ok_or(Problem::Missing(name));
         let endpoint = if let Some(path) = self.endpoint.strip_prefix("unix:") {
-            let given = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
+            let token = ("bearer_token_file", &self.bearer_token_file);
+            let given = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key), token];
             if let Some((name, _)) = given.into_iter().find(|(_, path)| path.is_some()) {
                 return Err(Problem::Needless(name));
             }
@@ -116,6 +135,12 @@ impl File {
                 return Err(Problem::Needless("server_name"));
             }
             Endpoint::Unix(folder.join(path.strip_prefix("//").unwrap_or(path)))
+        } else if let (true, Some(token)) = (self.endpoint.starts_with("https://"), self.bearer_token_file) {
+            if let Some(name) = self.cert.map(|_| "cert").or(self.key.map(|_| "key")) {
+                return Err(Problem::BesideToken(name));
+            }
+            let (ca, token_file) = (file("ca", self.ca)?, folder.join(token));
+            Endpoint::Bearer { url: self.endpoint, ca, token_file, server_name: self.server_name }
         } else if self.endpoint.starts_with("https://") {
             let (ca, cert, key) = (file("ca", self.ca)?, file("cert", self.cert)?, file("key", self.key)?);
             Endpoint::Tls { url: self.endpoint, ca, cert, key, server_name: self.server_name }
@@ -142,6 +167,9 @@ mod tests {
             Endpoint::Tls { url, ca, cert, key, server_name } => {
                 Endpoint::Tls { url, ca: relative(ca), cert: relative(cert), key: relative(key), server_name }
             }
+            Endpoint::Bearer { url, ca, token_file, server_name } => {
+                Endpoint::Bearer { url, ca: relative(ca), token_file: relative(token_file), server_name }
+            }
             Endpoint::Unix(path) => Endpoint::Unix(relative(path)),
         };
         Ok(Connection { endpoint, ..connection })
@@ -151,6 +179,8 @@ mod tests {
     fn paths_start_from_the_files_folder() {
         let tls = "endpoint = 'https://h:1'\nca = 'ca.pem'\ncert = '/etc/c.pem'\nkey = 'k.pem'";
         assert_eq!(read(tls), Ok(Connection::tls("https://h:1", "ca.pem", "/etc/c.pem", "k.pem")));
+        let token = "endpoint = 'https://h:1'\nca = 'ca.pem'\nbearer_token_file = '/run/token'";
+        assert_eq!(read(token), Ok(Connection::bearer("https://h:1", "ca.pem", "/run/token")));
         assert_eq!(read("endpoint = 'unix:run/h.sock'"), Ok(Connection::unix("run/h.sock")));
         assert_eq!(read("endpoint = 'unix:///run/h.sock'"), Ok(Connection::unix("/run/h.sock")));
     }
@@ -163,6 +193,7 @@ mod tests {
         };
         told("endpoint = 'https://h:1'\nca = 'ca.pem'", "`cert` is missing");
         told("endpoint = 'http://h:1'", "neither");
+        told("endpoint = 'https://h:1'\nca = 'a'\ncert = 'c'\nbearer_token_file = 't'", "no meaning beside");
         told("endpoint = 'unix:/run/h.sock'\nkey = 'k.pem'", "`key` has no meaning");
         told("endpoint = 'unix:/run/h.sock'\ncerts = 'k.pem'", "unknown field `certs`");
     }

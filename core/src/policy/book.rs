@@ -32,6 +32,8 @@ pub enum Scope {
     /// DNS names below one of these, and the one itself where it does not begin with a dot. In lower case; an ending
     /// counts only at the border of a label: `corp.example` covers `a.corp.example` and never `evilcorp.example`.
     DnsSuffixes(Vec<String>),
+    /// Subjects of tokens of this issuer.
+    Issuer(String),
     /// Whoever is at the other end of a Unix socket.
     Socket,
 }
@@ -45,6 +47,7 @@ impl Scope {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             (Self::DnsSuffixes(suffixes), Identity::Dns(name)) => suffixes.iter().any(|suffix| is_within(name, suffix)),
+            (Self::Issuer(issuer), Identity::Jwt { issuer: of, .. }) => issuer == of,
             (Self::Socket, Identity::Uid(_)) => true,
             _ => false,
         }

@@ -15,7 +15,10 @@ use uuid::Uuid;
 use super::status::to_status;
 use crate::{
     service::refusals::{Refusals, Refused},
-    transport::listener::{Peer, PeerAddr},
+    transport::{
+        bearer::Bearer,
+        listener::{Peer, PeerAddr},
+    },
 };
 
 /// For a caller that sets no deadline.
@@ -91,6 +94,9 @@ fn insert_id(metadata: &mut MetadataMap, id: &str) {
 
 /// Who is on the other end of the connection.
 pub(super) fn caller(extensions: &Extensions) -> Result<Caller, Error> {
+    if let Some(Bearer(caller)) = extensions.get() {
+        return caller.clone();
+    }
     let peer = extensions.get::<Arc<Peer>>();
     peer.ok_or_else(|| Error::internal("a connection without a peer"))?.caller.clone()
 }

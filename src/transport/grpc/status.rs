@@ -46,7 +46,9 @@ fn code(reason: Reason) -> Code {
         Reason::NotAuthenticated
         | Reason::CertificateUntrusted
         | Reason::IdentityInvalid
-        | Reason::CertificateExpired => Code::Unauthenticated,
+        | Reason::CertificateExpired
+        | Reason::TokenInvalid
+        | Reason::TokenExpired => Code::Unauthenticated,
         Reason::WorkloadUnknown
         | Reason::NotAnOperator
         | Reason::SameOperator
@@ -56,6 +58,7 @@ fn code(reason: Reason) -> Code {
         Reason::RateLimited | Reason::ConcurrencyLimited | Reason::Overloaded => Code::ResourceExhausted,
         Reason::HsmUnavailable
         | Reason::ShuttingDown
+        | Reason::IssuerUnavailable
         | Reason::StoreUnavailable
         | Reason::KeyChanged
         | Reason::PinRefused

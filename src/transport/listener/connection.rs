@@ -114,12 +114,15 @@ impl<F> Connections<F> {
         };
         let peer = Arc::new(self.peer(&stream, addr, closing));
         let nobody = !matches!(self.callers, Callers::Anyone) && peer.caller.is_err();
-        let _narrow_place = match nobody.then(|| Arc::clone(&self.unidentified).try_acquire_owned()) {
+        let narrow_place = match nobody.then(|| Arc::clone(&self.unidentified).try_acquire_owned()) {
             Some(Err(_)) => return self.metrics.refused(Refusal::UnidentifiedLimit),
-            permit => permit,
+            Some(Ok(permit)) => Some(permit),
+            None => None,
         };
         let life = Life {
-            age: jittered(if nobody { self.limits.unidentified_age } else { self.limits.age }),
+            age: jittered(self.limits.age),
+            unproved: nobody.then(|| jittered(self.limits.unidentified_age)),
+            narrow_place,
             first_request: peer.caller.is_err().then_some(self.limits.header_timeout),
             grace: self.limits.grace,
         };
@@ -178,7 +181,7 @@ impl<F> Connections<F> {
         if let (Err(error), Callers::Certificate(_)) = (&caller, &self.callers) {
             tracing::info!(?addr, reason = error.reason.code(), %error, "a connection without an accepted identity");
         }
-        Peer { caller, addr, closing }
+        Peer { caller, addr, closing, proved: CancellationToken::new() }
     }
 }
 
@@ -204,6 +207,10 @@ const LONGEST_ARITHMETIC: Duration = Duration::from_secs(1);
 /// How long a connection may go on.
 struct Life {
     age: Duration,
+    /// How long it may go on while nobody has shown who calls.
+    unproved: Option<Duration>,
+    /// Held for as long.
+    narrow_place: Option<OwnedSemaphorePermit>,
     /// How long it may wait with its first request.
     first_request: Option<Duration>,
     grace: Duration,
@@ -226,10 +233,18 @@ where
                 }
             };
             // An error here means that the time is up.
-            let closing = time::timeout_at(born + limit.min(life.age), told).await.unwrap_or(false);
+            let limit = limit.min(life.unproved.unwrap_or(life.age));
+            let closing = time::timeout_at(born + limit, told).await.unwrap_or(false);
             if closing || !opening.is_over() {
                 return closing;
             }
+        }
+        if let Some(limit) = life.unproved {
+            let proved = peer.closing.run_until_cancelled(peer.proved.cancelled());
+            if !matches!(time::timeout_at(born + limit, proved).await, Ok(Some(()))) {
+                return true;
+            }
+            drop(life.narrow_place);
         }
         let _ = time::timeout_at(born + life.age, peer.closing.cancelled()).await;
         true
