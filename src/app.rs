@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::build::Built;
 pub use self::{
     build::StartError,
-    local::local_token,
+    local::{local_ledger, local_token},
     peek::{CustodyKey, custody_keys, pin_is_marked},
     role_jwks::{ServingJwks, start_jwks},
 };

@@ -36,6 +36,7 @@ mod outage;
 mod pin;
 mod policy;
 mod printed;
+mod probe;
 mod published;
 mod real_verifiers;
 mod registered;

@@ -8,6 +8,7 @@ mod audit;
 mod certificates;
 mod dev;
 mod evidence;
+mod hsm;
 mod inspect;
 mod keys;
 mod policy;
@@ -22,6 +23,7 @@ pub(super) use self::{
     certificates::{CertCommand, ChoiceArgs, CsrArgs, InstallArgs, NameArgs, SelfSignArgs, ShowCertArgs},
     dev::{DevHsm, DevHsmArgs},
     evidence::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
+    hsm::{HsmCommand, ProbeArgs},
     inspect::InspectArgs,
     keys::{
         AdoptArgs, AllKeysCommand, AlterArgs, ApproveArgs, ConfirmArgs, CreateArgs, DenyArgs, ImportArgs, KeysCommand,
@@ -75,6 +77,11 @@ pub(super) enum Command {
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Looks at an HSM on this machine, before or beside a configuration
+    Hsm {
+        #[command(subcommand)]
+        command: HsmCommand,
     },
     /// Walks the whole chain, from the HSM to the authorization server, and names the first broken link
     Doctor(DoctorArgs),

@@ -16,6 +16,7 @@ mod doctor;
 mod evidence;
 mod failure;
 mod hints;
+mod hsm;
 mod inspect;
 mod jwks;
 mod keys;
@@ -95,6 +96,7 @@ impl Cli {
                 Ok(Prepared::new(async move || certificates::cert(command, connection, json).await))
             }
             Command::Audit { command } => Ok(Prepared::new(async move || audit::run(command, json).await)),
+            Command::Hsm { command } => hsm::prepare(command, json),
             Command::Doctor(args) => Ok(doctor::prepare(args, connection, json)),
             Command::Jwks(args) => Ok(Prepared::new(async move || jwks::run(args, connection, json).await)),
         }

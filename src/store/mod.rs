@@ -19,6 +19,7 @@
 //! rows.rs            what a row says, and the record that it stands for
 //! beside.rs          the login attempts alone, for commands that run beside the server
 //! peek.rs            a look at login attempts and custody keys, from beside the server
+//! pin_markers.rs     the same as files, where there is no store to ask
 //! pin_ledger.rs      the synchronous `PinLedger` over any store's login attempts
 //! ```
 
@@ -32,6 +33,7 @@ use sqlx::migrate::Migrator;
 mod beside;
 mod peek;
 mod pin_ledger;
+mod pin_markers;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
@@ -39,6 +41,7 @@ pub mod sqlite;
 pub use beside::login_attempts;
 pub use peek::{CustodyKey, custody_keys, pin_is_marked};
 pub use pin_ledger::{LoginAttempts, StorePinLedger};
+pub use pin_markers::PinMarkers;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 

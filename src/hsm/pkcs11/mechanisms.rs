@@ -57,6 +57,13 @@ impl Mechanisms {
     }
 }
 
+/// What would do for signatures with `alg`, the best first.
+pub(super) fn signing_mechanisms(alg: Alg) -> Vec<MechanismType> {
+    let mut both: Vec<_> = [true, false].map(|hashes| Scheme::of(alg).mechanism(hashes).mechanism_type()).into();
+    both.dedup();
+    both
+}
+
 /// The mechanism that generates keys for `alg`.
 pub(super) fn key_pair_mechanism(alg: Alg) -> MechanismType {
     match alg {
@@ -96,6 +103,20 @@ impl Recipe {
         let can = |token_hashes| list.contains(&scheme.mechanism(token_hashes).mechanism_type());
         let token_hashes = [true, false].into_iter().find(|token_hashes| can(*token_hashes))?;
         Some(Self { scheme, token_hashes })
+    }
+
+    /// The mechanism that signs.
+    pub(super) fn mechanism(self) -> MechanismType {
+        self.scheme.mechanism(self.token_hashes).mechanism_type()
+    }
+
+    /// What Hallmark does to the message first, where the token does not do all of it.
+    pub(super) fn ours(self) -> Option<&'static str> {
+        match (self.token_hashes, self.scheme) {
+            (true, _) | (_, Scheme::Ed25519) => None,
+            (false, Scheme::Pkcs1(_)) => Some("hash and DigestInfo by Hallmark"),
+            (false, Scheme::Pss(_) | Scheme::Ecdsa(_)) => Some("hash by Hallmark"),
+        }
     }
 
     /// Signs `message`; the signature is in JOSE form, which for ECDSA is also that of PKCS#11: r ‖ s (§6.3.1).

@@ -8,6 +8,7 @@
 //! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
 //! - `look`: whether a token is there, for those who only want to know;
+//! - [`survey`]: all that a module shows, for those who have not met it yet;
 //! - `objects`, `classify`: attributes; return values.
 
 mod binding;
@@ -24,6 +25,7 @@ mod objects;
 pub mod module;
 pub mod provision;
 pub mod session;
+pub mod survey;
 pub mod token;
 
 pub use look::{PinState, SeenToken};

@@ -48,7 +48,8 @@ impl Modules {
         if let Some(module) = loaded.get(&canonical) {
             return Ok(module.clone());
         }
-        let module = Arc::new(Module::load(canonical.clone())?);
+        let context = Module::open(&canonical)?;
+        let module = Arc::new(Module::start(canonical.clone(), context)?);
         loaded.insert(canonical, module.clone());
         Ok(module)
     }
@@ -67,11 +68,13 @@ pub struct Module {
 }
 
 impl Module {
-    fn load(path: PathBuf) -> Result<Self, ModuleError> {
-        let context = match Pkcs11::new(&path) {
-            Ok(context) => context,
-            Err(error) => return Err(ModuleError::NotAModule { path, reason: error.to_string() }),
-        };
+    /// Loads the library and finds its functions. Its own code may run as it is loaded.
+    pub(super) fn open(path: &Path) -> Result<Pkcs11, ModuleError> {
+        Pkcs11::new(path).map_err(|error| ModuleError::NotAModule { path: path.to_owned(), reason: error.to_string() })
+    }
+
+    /// `C_Initialize`, unless someone else in this process made that call.
+    pub(super) fn start(path: PathBuf, context: Pkcs11) -> Result<Self, ModuleError> {
         let owned = match initialise(&context) {
             Ok(owned) => owned,
             Err(fault) => return Err(ModuleError::Initialise { path, fault }),

@@ -1,0 +1,103 @@
+//! `hallmark hsm probe`: what a PKCS#11 module shows, what Hallmark would use of it, and how to configure it.
+//!
+//! The module is loaded by a process of its own, which announces each call: should it hang or die, that is a row of the
+//! report, and another process asks the rest.
+//!
+//! - [`inside`]: that process;
+//! - [`outside`]: starting it, reading along, cutting it off;
+//! - `paste`: the sections of the configuration; `as_text`, `as_json`: the report.
+
+mod as_json;
+mod as_text;
+mod inside;
+mod outside;
+mod paste;
+
+use std::path::PathBuf;
+
+use tokio::task::spawn_blocking;
+
+use self::inside::{Inside, LoginWith};
+use super::{
+    Exit, Failure, Prepared, USAGE,
+    args::{HsmCommand, ProbeArgs},
+    output::Output,
+    serve::{bad_config, environment},
+};
+use crate::{
+    config,
+    hsm::pkcs11::survey::{self, Only, Survey, TokenVerdict},
+};
+
+/// What is printed.
+struct Report {
+    module: PathBuf,
+    survey: Survey,
+    verdicts: Vec<TokenVerdict>,
+    /// What the module wrote on its standard streams.
+    said: Vec<String>,
+    /// Why the file was not even loaded, and what to do.
+    refused: Option<(String, String)>,
+}
+
+impl Report {
+    /// Whether Hallmark could sign with something of it.
+    fn is_usable(&self) -> bool {
+        self.verdicts.iter().any(TokenVerdict::is_usable)
+    }
+}
+
+pub(super) fn prepare(command: HsmCommand, json: bool) -> Result<Prepared, Failure> {
+    let HsmCommand::Probe(args) = command;
+    if let Some(order) = &args.inside {
+        let order: Inside = serde_json::from_str(order)
+            .map_err(|error| Failure::new("--inside is for hallmark itself").caused_by(&error).with_exit_code(USAGE))?;
+        return Ok(Prepared::new(async move || inside::run(order).await));
+    }
+    if args.module.as_os_str() == "yubikey" {
+        return Err(Failure::new("this version does not look at YubiKeys by themselves").hint(
+            "Yubico's own PKCS#11 module shows one: hallmark hsm probe /usr/lib/x86_64-linux-gnu/libykcs11.so \
+             (Debian: ykcs11)",
+        ));
+    }
+    let variables = match &args.config {
+        Some(path) => environment(&config::load(path).map_err(bad_config)?),
+        None => Vec::new(),
+    };
+    Ok(Prepared::new(async move || run(args, json).await).with_environment(variables))
+}
+
+async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
+    let report = spawn_blocking(move || look(args)).await;
+    let report = report.map_err(|error| Failure::new("the look at the module broke off").caused_by(&error))??;
+    let output = if json {
+        Output::json(&as_json::report(&report))
+    } else {
+        Output { stdout: as_text::report(&report), stderr: String::new() }
+    };
+    output.print()?;
+    Ok(u8::from(!report.is_usable()).into())
+}
+
+fn look(args: ProbeArgs) -> Result<Report, Failure> {
+    let ProbeArgs { module, slot, token, pin_source, config, timeout, .. } = args;
+    let mut report = Report {
+        module: module.clone(),
+        survey: Survey::default(),
+        verdicts: Vec::new(),
+        said: Vec::new(),
+        refused: survey::refuse_to_load(&module).err(),
+    };
+    if report.refused.is_some() {
+        return Ok(report);
+    }
+    let order = Inside {
+        module,
+        only: slot.map(Only::Slot).or(token.map(Only::Token)),
+        skip: Vec::new(),
+        login: pin_source.map(|pin_source| LoginWith { pin_source, config }),
+    };
+    report.said = outside::ask(order, timeout, &mut report.survey)?;
+    report.verdicts = survey::judge(&report.survey);
+    Ok(report)
+}

@@ -1,0 +1,241 @@
+//! `hallmark hsm probe`, on modules that are good, down, empty, or none.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use hallmark_testkit::{p11_kit::P11Kit, softhsm::SoftHsm};
+use serde_json::Value;
+
+use crate::support::HALLMARK;
+
+fn run(module: &Path, env: &[(String, OsString)], more: &[&str]) -> Output {
+    let mut command = Command::new(HALLMARK);
+    command.args(["hsm", "probe"]).arg(module).args(more);
+    command.envs(env.iter().map(|(name, value)| (name, value))).env_remove("HALLMARK_CONNECTION");
+    command.output().unwrap()
+}
+
+/// The report, and the exit code.
+fn probe(module: &Path, env: &[(String, OsString)], more: &[&str]) -> (Value, i32) {
+    let output = run(module, env, &[more, &["--json"]].concat());
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}:\n{}", String::from_utf8_lossy(&output.stderr)));
+    (report, output.status.code().unwrap())
+}
+
+fn text(module: &Path, env: &[(String, OsString)], more: &[&str]) -> String {
+    String::from_utf8(run(module, env, more).stdout).unwrap()
+}
+
+fn hallmarks_token(report: &Value) -> &Value {
+    let slots = report["slots"].as_array().unwrap();
+    slots.iter().find(|slot| slot["token"]["label"] == SoftHsm::LABEL).unwrap_or_else(|| panic!("{report:#}"))
+}
+
+fn failures(report: &Value) -> Vec<String> {
+    let failures = report["failures"].as_array().unwrap();
+    failures.iter().map(|failure| format!("{} {}", failure["function"], failure["end"])).collect()
+}
+
+fn pkcs11_tool(token: &SoftHsm, arguments: &[&str]) -> String {
+    let mut command = Command::new("pkcs11-tool");
+    command.args(["--module", SoftHsm::MODULE]).args(arguments).envs(token.env());
+    let output = command.output().expect("pkcs11-tool (Debian: opensc)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_soft_token_is_described_and_its_section_works() {
+    let token = SoftHsm::new();
+    let module = Path::new(SoftHsm::MODULE);
+    let (report, code) = probe(module, &token.env(), &[]);
+    assert_eq!((code, &report["usable"], &report["complete"]), (0, &true.into(), &true.into()), "{report:#}");
+    assert_eq!(failures(&report), [] as [String; 0]);
+    let found = hallmarks_token(&report);
+    let algs = found["hallmark"]["algs"].as_array().unwrap();
+    assert_eq!(algs.len(), 9);
+    // SoftHSM 2.6 has no CKM_ECDSA_SHA384, which is why Hallmark hashes.
+    let es384 = algs.iter().find(|alg| alg["alg"] == "ES384").unwrap();
+    assert_eq!(es384["makes_keys"], true, "{es384}");
+    let listed = found["mechanisms"].as_array().unwrap();
+    let has = |name: &str| listed.iter().any(|mechanism| mechanism["name"] == name);
+    let expected = if has("CKM_ECDSA_SHA384") { "CKM_ECDSA_SHA384" } else { "CKM_ECDSA" };
+    assert_eq!(es384["way"]["mechanism"], expected);
+    assert!(listed.iter().all(|mechanism| mechanism["key_sizes"].is_array()), "{listed:#?}");
+    // A module like this has a slot for the next token too.
+    let slots = report["slots"].as_array().unwrap();
+    assert!(slots.iter().any(|slot| {
+        slot["token"]["flags"].as_array().is_some_and(|flags| !flags.contains(&"TOKEN_INITIALIZED".into()))
+    }));
+
+    let text = text(module, &token.env(), &[]);
+    assert!(text.contains("[[hsm]]\nname = \"hallmark-test\"\n"), "{text}");
+    assert!(!text.contains(SoftHsm::PIN), "{text}");
+    checks_as_a_configuration(&token, report["sections"].as_str().unwrap());
+}
+
+/// As pasted, but for the PIN's place, which the operator chooses.
+fn checks_as_a_configuration(token: &SoftHsm, sections: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let basic = fs::read_to_string("hsm-config/basic.toml").unwrap();
+    let mut config: toml::Table = basic.parse().unwrap();
+    let read: toml::Table = sections.parse().unwrap();
+    let mut hsm = read["hsm"][0].clone();
+    assert!(hsm["token_serial"].as_str().is_some_and(|serial| !serial.is_empty()), "{sections}");
+    assert_eq!(hsm["module_env"]["SOFTHSM2_CONF"].as_str(), token.folder().join("softhsm2.conf").to_str());
+    let pin = format!("file:{}", token.pin_file().display());
+    hsm.as_table_mut().unwrap().insert("pin_source".to_owned(), pin.into());
+    let name = hsm["name"].clone();
+    config.insert("hsm".to_owned(), vec![hsm].into());
+    for client in config["client"].as_array_mut().unwrap() {
+        client.as_table_mut().unwrap().insert("hsm".to_owned(), vec![name.clone()].into());
+    }
+    let path = folder.path().join("hallmark.toml");
+    fs::write(&path, config.to_string()).unwrap();
+    let checked = Command::new(HALLMARK).args(["check-config", "--config"]).arg(&path).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn one_of_several_tokens_can_be_looked_at_and_none_is_logged_in_to_by_guess() {
+    let token = SoftHsm::new();
+    token.add_token("second");
+    let module = Path::new(SoftHsm::MODULE);
+    let (report, code) = probe(module, &token.env(), &["--token", "second"]);
+    assert_eq!(code, 0);
+    let looked_at = |slot: &&Value| slot["session"] == true;
+    let slots: Vec<_> = report["slots"].as_array().unwrap().iter().filter(looked_at).collect();
+    assert!(slots.len() == 1 && slots[0]["token"]["label"] == "second", "{report:#}");
+
+    let (report, _) = probe(module, &token.env(), &[]);
+    let sections: toml::Table = report["sections"].as_str().unwrap().parse().unwrap();
+    let names: Vec<_> = sections["hsm"].as_array().unwrap().iter().map(|hsm| hsm["name"].as_str().unwrap()).collect();
+    assert!(names.len() == 2 && names.contains(&"second") && names.contains(&"hallmark-test"), "{names:?}");
+
+    let pin = token.pin_file().display().to_string();
+    let (report, _) = probe(module, &token.env(), &["--login", "--pin-source", &pin]);
+    assert!(failures(&report).concat().contains("--token or --slot"), "{report:#}");
+    assert_eq!(report["login"], Value::Null);
+}
+
+#[test]
+fn a_login_shows_the_keys_and_has_them_sign_and_changes_nothing() {
+    let token = SoftHsm::new();
+    let pin = ["--login", "--pin", SoftHsm::PIN, "--token-label", SoftHsm::LABEL];
+    for (kind, id, more) in [("rsa:2048", "01", "--sensitive"), ("EC:prime256v1", "02", "--extractable")] {
+        let make = ["--keypairgen", "--key-type", kind, "--id", id, "--label", kind, more];
+        pkcs11_tool(&token, &[pin.as_slice(), &make].concat());
+    }
+    let objects = || pkcs11_tool(&token, &[pin.as_slice(), &["--list-objects"]].concat());
+    let before = objects();
+
+    let state = tempfile::tempdir().unwrap();
+    let env = [token.env(), vec![("XDG_STATE_HOME".to_owned(), state.path().into())]].concat();
+    let source = token.pin_file().display().to_string();
+    let login = ["--login", "--token", SoftHsm::LABEL, "--pin-source", &source];
+    let (report, code) = probe(Path::new(SoftHsm::MODULE), &env, &login);
+    assert_eq!(code, 0, "{report:#}");
+    let keys = report["login"]["keys"].as_array().unwrap_or_else(|| panic!("{report:#}"));
+    let key = |id: &str| keys.iter().find(|key| key["cka_id"] == id).unwrap();
+    let (rsa, ec) = (key("01"), key("02"));
+    assert_eq!((&rsa["kind"], &rsa["custody"]["Ok"]), (&"RSA-2048".into(), &"local".into()), "{rsa:#}");
+    let signed: Vec<_> = rsa["signed"].as_array().unwrap().iter().collect();
+    assert!(signed.len() == 6 && signed.iter().all(|signed| signed["verifies"] == true), "{rsa:#}");
+    assert_eq!((&ec["extractable"], ec["signed"].as_array().unwrap().len()), (&true.into(), 0), "{ec:#}");
+    assert!(ec["custody"]["Err"].as_str().unwrap().contains("extracted"), "{ec:#}");
+    assert_eq!(objects(), before, "it left something on the token");
+    let shown = text(Path::new(SoftHsm::MODULE), &env, &login);
+    assert!(shown.contains("RS384 in ") && !shown.contains(SoftHsm::PIN), "{shown}");
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once() {
+    let (token, state) = (SoftHsm::new(), tempfile::tempdir().unwrap());
+    let wrong = token.other_pin_file("wrong", "00000000").display().to_string();
+    let env = [token.env(), vec![("XDG_STATE_HOME".to_owned(), state.path().into())]].concat();
+    let login = |source: &str| {
+        probe(Path::new(SoftHsm::MODULE), &env, &["--login", "--token", SoftHsm::LABEL, "--pin-source", source]).0
+    };
+    let first = login(&wrong);
+    assert!(failures(&first).concat().contains("CKR_PIN_INCORRECT"), "{first:#}");
+    let second = login(&wrong);
+    assert!(failures(&second).concat().contains("was tried before and not accepted"), "{second:#}");
+    assert!(!second.to_string().contains("00000000"));
+    assert!(login(&token.pin_file().display().to_string())["login"].is_object(), "another PIN is another try");
+}
+
+#[test]
+fn a_module_whose_token_is_elsewhere_is_described_up_and_down() {
+    let token = SoftHsm::new();
+    let mut server = P11Kit::new(&token);
+    let env = [token.env(), P11Kit::env(&token)].concat();
+    let module = P11Kit::module();
+    let (down, code) = probe(&module, &env, &["--timeout", "5s"]);
+    assert_eq!((code, &down["usable"]), (1, &false.into()), "{down:#}");
+    assert!(!failures(&down).is_empty() || down["slots"].as_array().is_some_and(Vec::is_empty), "{down:#}");
+
+    server.start();
+    let (up, code) = probe(&module, &env, &[]);
+    assert_eq!(code, 0, "{up:#}");
+    assert_eq!(hallmarks_token(&up)["hallmark"]["algs"].as_array().unwrap().len(), 9);
+    let section: toml::Table = up["sections"].as_str().unwrap().parse().unwrap();
+    assert_eq!(section["hsm"][0]["workers"].as_integer(), Some(1));
+    assert!(section["hsm"][0]["module_env"].get("P11_KIT_SERVER_ADDRESS").is_some(), "{section}");
+
+    // A line that is up and says nothing: each call hangs until it is cut off.
+    server.freeze();
+    let (frozen, code) = probe(&module, &env, &["--timeout", "500ms"]);
+    assert_eq!(code, 1);
+    assert!(failures(&frozen).concat().contains("\"hung\""), "{frozen:#}");
+}
+
+#[test]
+fn a_module_without_keys_is_described() {
+    let module = P11Kit::module().with_file_name("p11-kit-trust.so");
+    if !module.exists() {
+        assert!(std::env::var_os("CI").is_none(), "p11-kit-trust.so is missing (Debian: p11-kit-modules)");
+        return eprintln!("not run: no {}", module.display());
+    }
+    let (report, code) = probe(&module, &[], &[]);
+    assert_eq!((code, &report["complete"]), (1, &true.into()), "{report:#}");
+    assert!(report["library"].is_object(), "{report:#}");
+    let verdicts: Vec<_> =
+        report["slots"].as_array().unwrap().iter().filter_map(|slot| slot["hallmark"].as_object()).collect();
+    assert!(!verdicts.is_empty(), "{report:#}");
+    for verdict in verdicts {
+        assert!(verdict["algs"].as_array().unwrap().iter().all(|alg| alg["signs"] == false), "{verdict:#?}");
+    }
+}
+
+#[test]
+fn what_is_no_module_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let text_file = folder.path().join("libpkcs11.so");
+    fs::write(&text_file, "this is a text, of some length\n").unwrap();
+    let foreign = folder.path().join("foreign.so");
+    let mut elf = fs::read(HALLMARK).unwrap();
+    elf.truncate(4096);
+    elf[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    fs::write(&foreign, elf).unwrap();
+    for (path, word) in [
+        (text_file.as_path(), "not a library"),
+        (foreign.as_path(), "riscv64"),
+        (Path::new("/nonexistent/libpkcs11.so"), "No such file"),
+        (Path::new("Cargo.toml"), "not an absolute path"),
+    ] {
+        let (report, code) = probe(path, &[], &[]);
+        let why = report["not_loaded"]["why"].as_str().unwrap_or_default();
+        assert!(code == 1 && why.contains(word), "{}: {report:#}", path.display());
+        assert!(text(path, &[], &[]).contains("hint: "));
+    }
+    // A library, and none of PKCS#11: only the linker can tell.
+    let plain = fs::canonicalize(format!("/lib/{}-linux-gnu/libm.so.6", std::env::consts::ARCH)).unwrap();
+    let (report, code) = probe(&plain, &[], &[]);
+    assert_eq!(code, 1);
+    assert!(failures(&report).concat().contains("C_GetFunctionList"), "{report:#}");
+}
