@@ -36,11 +36,8 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Libraries that only one room may know.
 const OWNERS: &[(&str, &[&str])] = &[
     ("cryptoki", &["hsm"]),
-<<<<<<< HEAD
     ("pcsc", &["hsm"]),
-=======
     ("cryptoki_sys", &["hsm"]),
->>>>>>> 9acc05b (Say what a PKCS#11 module shows, and what Hallmark would use of it)
     ("sqlx", &["store"]),
     ("tonic", &["transport"]),
     ("hyper", &["transport"]),

@@ -7,7 +7,11 @@ use std::{
     process::{Command, Output},
 };
 
-use hallmark_testkit::{p11_kit::P11Kit, softhsm::SoftHsm};
+use hallmark_testkit::{
+    p11_kit::P11Kit,
+    softhsm::SoftHsm,
+    virtual_yubikey::{Firmware, Key, VirtualYubiKey},
+};
 use serde_json::Value;
 
 use crate::support::HALLMARK;
@@ -238,4 +242,31 @@ fn what_is_no_module_is_told_why() {
     let (report, code) = probe(&plain, &[], &[]);
     assert_eq!(code, 1);
     assert!(failures(&report).concat().contains("C_GetFunctionList"), "{report:#}");
+}
+
+#[test]
+fn a_yubikey_is_described_without_a_try_of_its_pin() {
+    let Some(key) = VirtualYubiKey::start_with(&[Key::new(Firmware::V5_7, 11), Key::new(Firmware::V5_4, 22)]) else {
+        return;
+    };
+    let (report, code) = probe(Path::new("yubikey"), &key.env(), &[]);
+    assert_eq!(code, 0, "{report:#}");
+    let found = report["yubikeys"].as_array().unwrap();
+    let of = |serial: u32| found.iter().find(|yubikey| yubikey["serial"] == serial).unwrap();
+    for serial in [11, 22] {
+        assert_eq!(of(serial)["tries_left"], 3, "{report:#}");
+        let algs = of(serial)["algs"].as_array().unwrap();
+        assert_eq!(algs.iter().filter(|alg| alg["makes_keys"] == true).count(), 8, "{algs:#?}");
+    }
+    let rsa = |serial: u32| of(serial)["algs"][0]["how"].as_str().unwrap().to_owned();
+    assert_eq!([rsa(11), rsa(22)], ["2048, 3072, 4096 bits", "2048 bits"]);
+    let sections: toml::Table = report["sections"].as_str().unwrap().parse().unwrap();
+    let serials: Vec<_> = sections["hsm"].as_array().unwrap().iter().map(|hsm| hsm["serial"].as_integer()).collect();
+    assert!(serials.contains(&Some(11)) && serials.contains(&Some(22)), "{sections}");
+
+    key.reader(1).pull();
+    let (report, code) = probe(Path::new("yubikey"), &key.env(), &["--token", "22"]);
+    assert_eq!(code, 1, "{report:#}");
+    let shown = text(Path::new("yubikey"), &key.env(), &[]);
+    assert!(shown.contains("YubiKey 11") && shown.contains("3 tries left") && shown.contains("serial = 11"), "{shown}");
 }

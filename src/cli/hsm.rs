@@ -5,6 +5,7 @@
 //!
 //! - [`inside`]: that process;
 //! - [`outside`]: starting it, reading along, cutting it off;
+//! - `yubikey`: the same of YubiKeys, which need no module;
 //! - `paste`: the sections of the configuration; `as_text`, `as_json`: the report.
 
 mod as_json;
@@ -12,6 +13,7 @@ mod as_text;
 mod inside;
 mod outside;
 mod paste;
+mod yubikey;
 
 use std::path::PathBuf;
 
@@ -55,10 +57,8 @@ pub(super) fn prepare(command: HsmCommand, json: bool) -> Result<Prepared, Failu
         return Ok(Prepared::new(async move || inside::run(order).await));
     }
     if args.module.as_os_str() == "yubikey" {
-        return Err(Failure::new("this version does not look at YubiKeys by themselves").hint(
-            "Yubico's own PKCS#11 module shows one: hallmark hsm probe /usr/lib/x86_64-linux-gnu/libykcs11.so \
-             (Debian: ykcs11)",
-        ));
+        let serial = yubikey::serial(&args)?;
+        return Ok(Prepared::new(async move || yubikey::run(serial, args.timeout, json).await));
     }
     let variables = match &args.config {
         Some(path) => environment(&config::load(path).map_err(bad_config)?),

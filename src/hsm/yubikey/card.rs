@@ -116,6 +116,6 @@ fn gone(why: &str) -> HsmFault {
 }
 
 /// The first with GET METADATA.
-const OLDEST: Version = Version { major: 5, minor: 3, patch: 0 };
+pub(super) const OLDEST: Version = Version { major: 5, minor: 3, patch: 0 };
 /// The first with DELETE KEY, and with RSA of 3072 and 4096 bits.
 pub(super) const WITH_DELETE: Version = Version { major: 5, minor: 7, patch: 0 };

@@ -16,11 +16,7 @@ pub(super) struct Found {
 
 /// The YubiKey with `serial`, or the only one. Ends no PIN session of another.
 pub(super) fn find(serial: Option<u32>) -> Result<Found, HsmFault> {
-    let context = Context::establish(Scope::User).map_err(no_service)?;
-    let readers = match context.list_readers_owned() {
-        Err(pcsc::Error::NoReadersAvailable) => Vec::new(),
-        readers => readers.map_err(|error| pcsc_fault("SCardListReaders", error))?,
-    };
+    let (context, readers) = readers()?;
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for reader in readers {
         let name = reader.to_string_lossy().into_owned();
@@ -34,6 +30,24 @@ pub(super) fn find(serial: Option<u32>) -> Result<Found, HsmFault> {
         }
     }
     choose(serial, found, &others)
+}
+
+/// A YubiKey's serial and the connection to it, or what is the matter.
+type InReader = Result<(u32, Wire), String>;
+
+/// Every reader with the YubiKey in it, or what is the matter with it.
+pub(super) fn all() -> Result<Vec<(String, InReader)>, HsmFault> {
+    let (context, readers) = readers()?;
+    Ok(readers.iter().map(|reader| (reader.to_string_lossy().into_owned(), look(&context, reader))).collect())
+}
+
+fn readers() -> Result<(Context, Vec<CString>), HsmFault> {
+    let context = Context::establish(Scope::User).map_err(no_service)?;
+    let readers = match context.list_readers_owned() {
+        Err(pcsc::Error::NoReadersAvailable) => Vec::new(),
+        readers => readers.map_err(|error| pcsc_fault("SCardListReaders", error))?,
+    };
+    Ok((context, readers))
 }
 
 fn choose(serial: Option<u32>, mut found: Vec<Found>, others: &[String]) -> Result<Found, HsmFault> {
@@ -60,7 +74,7 @@ fn choose(serial: Option<u32>, mut found: Vec<Found>, others: &[String]) -> Resu
 }
 
 /// Serial and connection of the YubiKey in `reader`, or what is the matter with it.
-fn look(context: &Context, reader: &CStr) -> Result<(u32, Wire), String> {
+fn look(context: &Context, reader: &CStr) -> InReader {
     // Selecting an application on a card of another kind would disturb whoever uses that one.
     if !reader.to_string_lossy().to_lowercase().contains("yubi") {
         return Err("is no YubiKey's reader".to_owned());

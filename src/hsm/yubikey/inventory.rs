@@ -160,7 +160,7 @@ impl Inventory {
 }
 
 impl Held {
-    fn read(yubikey: &mut YubiKey, slot: Slot) -> Result<Self, HsmFault> {
+    pub(super) fn read(yubikey: &mut YubiKey, slot: Slot) -> Result<Self, HsmFault> {
         let object = match yubikey.fetch_object(slot.certificate_object()) {
             Ok(contents) => Object::read(&contents),
             // An object that was emptied reads as too short.

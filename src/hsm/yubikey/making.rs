@@ -11,7 +11,7 @@ use hallmark_core::{
 };
 
 use yubikey::{
-    PinPolicy, TouchPolicy,
+    PinPolicy, TouchPolicy, Version,
     piv::{self, AlgorithmId},
 };
 
@@ -28,7 +28,7 @@ use super::{
 
 /// Makes a key pair in a slot that is free.
 pub(super) fn generate(card: &mut Card, shared: &Shared, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
-    let algorithm = algorithm(card, new.spec)?;
+    let algorithm = algorithm(card.serial, card.version, new.spec)?;
     // A slot that was free when it was read may be another program's by now.
     card.outdate();
     if card.inventory(shared)?.has(new.cka_id) {
@@ -143,8 +143,8 @@ fn renew(card: &mut Card, slot: Slot) -> Result<(), HsmFault> {
     renewed.unwrap_or(Ok(())).inspect_err(|_| card.outdate())
 }
 
-fn algorithm(card: &Card, spec: KeySpec) -> Result<AlgorithmId, HsmFault> {
-    let (serial, version) = (card.serial, card.version);
+/// What PIV calls the kind of key, where the YubiKey `serial` with that firmware can make it.
+pub(super) fn algorithm(serial: u32, version: Version, spec: KeySpec) -> Result<AlgorithmId, HsmFault> {
     let unsupported = |why: String| Err(HsmFault::new(FaultClass::Unsupported, GENERATE, why));
     match spec.alg {
         Alg::ES256 => Ok(AlgorithmId::EccP256),

@@ -9,6 +9,7 @@
 //! - `signing`: what the card signs, which knows no hashes and no padding;
 //! - `attestation`: what the YubiKey itself certifies of a key;
 //! - `look`: whether one is there, for those who only want to know;
+//! - [`survey`]: all that is plugged in, for those who are about to configure one;
 //! - `wire`, `classify`: the commands that the crate lacks; what a failure means.
 
 mod attestation;
@@ -27,6 +28,7 @@ mod slot;
 mod wire;
 
 pub mod device;
+pub mod survey;
 
 pub use device::{Access, YubikeyHsm};
 pub use look::{PinTries, SeenYubikey, look};
