@@ -97,7 +97,13 @@ fn look(args: ProbeArgs) -> Result<Report, Failure> {
         skip: Vec::new(),
         login: pin_source.map(|pin_source| LoginWith { pin_source, config }),
     };
+    let only = order.only.clone();
     report.said = outside::ask(order, timeout, &mut report.survey)?;
     report.verdicts = survey::judge(&report.survey);
+    if let Some(only) = only {
+        let survey = &report.survey;
+        let token = |slot| survey.found_slots().find(|(id, _)| *id == slot).and_then(|(_, found)| found.token.as_ref());
+        report.verdicts.retain(|verdict| only.wants(verdict.slot, token(verdict.slot)));
+    }
     Ok(report)
 }

@@ -56,7 +56,9 @@ fn ask_once(order: &Inside, limit: Duration, survey: &mut Survey, said: &mut Vec
     let status = end(child);
     match asked {
         Followed::ToTheEnd => Ok(Asked::All),
-        Followed::Silent(step) => Ok(Asked::Until(step, End::Hung { seconds: limit.as_secs() })),
+        Followed::Silent(step) => {
+            Ok(Asked::Until(step, End::Hung { millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }))
+        }
         Followed::Broken(Some(step)) => Ok(Asked::Until(step, End::Crashed { how: how(status) })),
         Followed::Broken(None) => Err(Failure::new("the process that was to load the module did not start")
             .because(how(status))

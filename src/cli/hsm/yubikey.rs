@@ -65,7 +65,7 @@ fn look(serial: Option<u32>, limit: Duration) -> Report {
             Ok(event) => report.take(event),
             Err(why) => {
                 let why = match why {
-                    RecvTimeoutError::Timeout => format!("no answer within {} s", limit.as_secs()),
+                    RecvTimeoutError::Timeout => format!("no answer within {limit:?}"),
                     RecvTimeoutError::Disconnected => "it broke off".to_owned(),
                 };
                 report.failures.push((under_way, why));

@@ -1,6 +1,6 @@
 //! What can be found of a module.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub enum End {
     /// It returned, with this code or complaint; `class` is a [`FaultClass`](hallmark_core::ports::FaultClass) by its name.
     Returned { code: String, class: String },
     /// It did not return in this time.
-    Hung { seconds: u64 },
+    Hung { millis: u64 },
     /// The process that made it died of it.
     Crashed { how: String },
     /// It was not made, for this reason.
@@ -253,7 +253,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Returned { code, .. } => f.write_str(code),
-            Self::Hung { seconds } => write!(f, "no answer within {seconds} s"),
+            Self::Hung { millis } => write!(f, "no answer within {:?}", Duration::from_millis(*millis)),
             Self::Crashed { how } => write!(f, "crashed ({how})"),
             Self::NotMade { why } => write!(f, "not made: {why}"),
         }

@@ -169,7 +169,7 @@ fn obstacles(token: &TokenShown, found: &Found) -> Vec<String> {
     );
     say(token.has("ERROR_STATE"), "the token says that it failed its self-test (CKF_ERROR_STATE)");
     say(found.mechanisms.is_none(), "the token gave no list of mechanisms, without which Hallmark does not connect");
-    say(!found.session, "no session could be opened");
+    say(token.has("TOKEN_INITIALIZED") && !found.session, "no session could be opened");
     obstacles
 }
 

@@ -166,6 +166,6 @@ fn every_failure_means_something() {
         let returned = of(End::Returned { code: "CKR_GENERAL_ERROR".to_owned(), class: "unspecific".to_owned() });
         assert_ne!(returned, "not known", "{function}");
         assert!(of(End::Crashed { how: String::new() }).contains("end the process"), "{function}");
-        assert!(of(End::Hung { seconds: 1 }).contains("watchdog"), "{function}");
+        assert!(of(End::Hung { millis: 1 }).contains("watchdog"), "{function}");
     }
 }

@@ -133,22 +133,26 @@ impl Walker<'_> {
     }
 
     fn slot(&mut self, call: &Call<'_>, slot: Slot, has_token: bool, only: Option<&Only>) {
-        if matches!(only, Some(Only::Slot(wanted)) if *wanted != slot.id()) {
-            return;
-        }
+        let is_wanted = !matches!(only, Some(Only::Slot(wanted)) if *wanted != slot.id());
         let about = |function| Step::new(function).at(slot.id());
         let context = call.inside.context();
-        if let Some(info) = self.step(&about("C_GetSlotInfo"), || context.get_slot_info(slot).map_err(fault)) {
+        let ask = || context.get_slot_info(slot).map_err(fault);
+        if is_wanted && let Some(info) = self.step(&about("C_GetSlotInfo"), ask) {
             (self.tell)(Event::Slot(slot.id(), slot_shown(&info)));
         }
         if !has_token {
             return;
         }
+        // Of the others too: what names the one must not name them.
         let token = self.token(call, slot, &about("C_GetTokenInfo"));
         if only.is_some_and(|only| !only.wants(slot.id(), token.as_ref())) {
             return;
         }
         self.mechanisms(call, slot, &about("C_GetMechanismList"));
+        // A token that is not initialised has no sessions.
+        if token.is_some_and(|token| !token.has("TOKEN_INITIALIZED")) {
+            return;
+        }
         let open = || context.open_ro_session_no_drop(slot).map_err(fault);
         if let Some(session) = self.step(&about("C_OpenSession"), open) {
             (self.tell)(Event::Session(slot.id()));
