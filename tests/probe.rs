@@ -8,6 +8,7 @@ use std::{
 };
 
 use hallmark_testkit::{
+    fault_module::{FaultModule, Function},
     p11_kit::P11Kit,
     softhsm::SoftHsm,
     virtual_yubikey::{Firmware, Key, VirtualYubiKey},
@@ -270,4 +271,57 @@ fn a_yubikey_is_described_without_a_try_of_its_pin() {
     assert_eq!(code, 1, "{report:#}");
     let shown = text(Path::new("yubikey"), &key.env(), &[]);
     assert!(shown.contains("YubiKey 11") && shown.contains("3 tries left") && shown.contains("serial = 11"), "{shown}");
+}
+
+#[test]
+fn calls_that_fail_hang_and_crash_are_rows_and_the_rest_is_asked() {
+    let token = SoftHsm::new();
+    let faults = FaultModule::new(Path::new(SoftHsm::MODULE));
+    let env = [token.env(), faults.env()].concat();
+    faults.set(
+        "C_GetInfo return CKR_FUNCTION_FAILED\nC_GetSlotInfo crash times=1\nC_GetMechanismInfo hang times=1\n\
+         C_Finalize crash\nmechanism hide 0x41\n",
+    );
+    let (report, code) = probe(&FaultModule::library(), &env, &["--timeout", "2s"]);
+    let failed = report["failures"].as_array().unwrap();
+    let ended =
+        |function: &str| failed.iter().find(|row| row["function"] == function).unwrap_or_else(|| panic!("{report:#}"));
+    assert_eq!(ended("C_GetInfo")["end"]["code"], "CKR_FUNCTION_FAILED");
+    assert_eq!(ended("C_GetSlotInfo")["end"]["kind"], "crashed");
+    assert!(ended("C_GetSlotInfo")["end"]["how"].as_str().unwrap().contains("abort"), "{report:#}");
+    assert_eq!(ended("C_GetMechanismInfo")["end"]["kind"], "hung");
+    assert_eq!(ended("C_Finalize")["end"]["kind"], "crashed");
+    assert!(ended("C_Finalize")["means"].as_str().unwrap().contains("75"), "{report:#}");
+    assert_eq!((code, &report["complete"], failed.len()), (0, &true.into(), 4), "{report:#}");
+    // What was hidden: SHA384-RSA.
+    let algs = hallmarks_token(&report)["hallmark"]["algs"].as_array().unwrap();
+    let rs384 = algs.iter().find(|alg| alg["alg"] == "RS384").unwrap();
+    assert_eq!(rs384["way"]["mechanism"], "CKM_RSA_PKCS");
+    assert_eq!(faults.seen(Function::C_Login).calls, 0, "it tried a PIN");
+    for function in
+        [Function::C_GenerateKeyPair, Function::C_CreateObject, Function::C_DestroyObject, Function::C_InitToken]
+    {
+        assert_eq!(faults.seen(function).calls, 0, "{}", function.name());
+    }
+
+    faults.set("C_Initialize hang");
+    let (report, code) = probe(&FaultModule::library(), &env, &["--timeout", "500ms"]);
+    assert_eq!((code, failures(&report).len()), (1, 1), "{report:#}");
+    assert!(text(&FaultModule::library(), &env, &["--timeout", "500ms"]).contains("no answer within 500ms"));
+}
+
+#[test]
+fn a_login_that_never_came_back_is_not_repeated() {
+    let (token, state) = (SoftHsm::new(), tempfile::tempdir().unwrap());
+    let faults = FaultModule::new(Path::new(SoftHsm::MODULE));
+    let env = [token.env(), faults.env(), vec![("XDG_STATE_HOME".to_owned(), state.path().into())]].concat();
+    let pin = token.pin_file().display().to_string();
+    let login = ["--login", "--token", SoftHsm::LABEL, "--pin-source", &pin, "--timeout", "2s"];
+    for (fault, kind) in [("C_Login hang", "hung"), ("", "returned")] {
+        faults.set(fault);
+        let (report, _) = probe(&FaultModule::library(), &env, &login);
+        let failed = report["failures"].as_array().unwrap();
+        assert!(failed.iter().any(|row| row["function"] == "C_Login" && row["end"]["kind"] == kind), "{report:#}");
+        assert_eq!(faults.seen(Function::C_Login).calls, 1, "the PIN was tried again");
+    }
 }
