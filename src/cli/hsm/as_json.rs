@@ -32,7 +32,7 @@ pub(super) fn report(report: &Report) -> Value {
         "login": survey.login,
         "failures": survey.failures.iter().map(failure).collect::<Vec<_>>(),
         "said": said,
-        "sections": paste::sections(module, verdicts, &paste::module_variables()),
+        "sections": paste::sections(module, verdicts, &paste::module_variables(module)),
     })
 }
 

@@ -50,10 +50,13 @@ fn of_slot(slot: u64, found: &Found, verdict: Option<&TokenVerdict>) -> String {
         return text + &row("token", "none that was looked at");
     };
     text += &of_token(token);
-    let known = found.mechanisms.as_deref().unwrap_or_default();
-    text += &row("mechanisms", &counted(known.len(), found.other_mechanisms.len()));
-    text += &mechanisms(known);
-    if !verdict.algs.is_empty() {
+    // What an empty token could do shows once there is something in it.
+    let is_empty = !token.has("TOKEN_INITIALIZED") && token.unreadable.is_none();
+    if let (false, Some(known)) = (is_empty, &found.mechanisms) {
+        text += &row("mechanisms", &counted(known.len(), found.other_mechanisms.len()));
+        text += &mechanisms(known);
+    }
+    if !is_empty && !verdict.algs.is_empty() {
         let head = ["ALGORITHM", "HALLMARK WOULD USE", "HOW"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(head).chain(verdict.algs.iter().map(of_alg)).collect();
         text += &format!("\n{}", indented(&table(&rows)));
@@ -163,7 +166,7 @@ fn failures(failures: &[Failure]) -> String {
 }
 
 fn to_paste(report: &Report) -> String {
-    let sections = paste::sections(&report.module, &report.verdicts, &paste::module_variables());
+    let sections = paste::sections(&report.module, &report.verdicts, &paste::module_variables(&report.module));
     if sections.is_empty() {
         return "\nthere is no section to paste\n".to_owned();
     }

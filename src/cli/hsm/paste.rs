@@ -41,28 +41,27 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// Those of the environment that tell a module where its token is: the server needs them too.
-pub(super) fn module_variables() -> Vec<(String, String)> {
-    let set = |name: &&str| Some(((**name).to_owned(), std::env::var(name).ok().filter(|value| !value.is_empty())?));
-    KNOWN.iter().filter_map(set).collect()
+/// Those of the environment that tell `module` where its token is: the server needs them too.
+pub(super) fn module_variables(module: &Path) -> Vec<(String, String)> {
+    let file = module.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let its = KNOWN.iter().filter(|(part, _)| file.contains(part)).flat_map(|(_, names)| names.iter());
+    let set = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok().filter(|value| !value.is_empty())?));
+    its.filter_map(set).collect()
 }
 
-/// As the makers' manuals name them. None holds a secret.
-const KNOWN: &[&str] = &[
-    "SOFTHSM2_CONF",
-    "KRYOPTIC_CONF",
-    "P11_KIT_SERVER_ADDRESS",
-    "PKCS11_PROXY_SOCKET",
-    "TPM2_PKCS11_STORE",
-    "TPM2_PKCS11_TCTI",
-    "YUBIHSM_PKCS11_CONF",
-    "KMS_PKCS11_CONFIG",
-    "CS_PKCS11_R2_CFG",
-    "CS_PKCS11_R3_CFG",
-    "ChrystokiConfigurationPath",
-    "NFAST_HOME",
-    "CKNFAST_LOADSHARING",
-    "PKCS11SPY",
+/// What a module's file is called, in part, and the variables that its maker's manual names. None holds a secret.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("softhsm", &["SOFTHSM2_CONF"]),
+    ("kryoptic", &["KRYOPTIC_CONF"]),
+    ("p11-kit", &["P11_KIT_SERVER_ADDRESS"]),
+    ("pkcs11-proxy", &["PKCS11_PROXY_SOCKET"]),
+    ("tpm2", &["TPM2_PKCS11_STORE", "TPM2_PKCS11_TCTI"]),
+    ("yubihsm", &["YUBIHSM_PKCS11_CONF"]),
+    ("kmsp11", &["KMS_PKCS11_CONFIG"]),
+    ("cs_pkcs11", &["CS_PKCS11_R2_CFG", "CS_PKCS11_R3_CFG"]),
+    ("cryptoki", &["ChrystokiConfigurationPath"]),
+    ("cknfast", &["NFAST_HOME", "CKNFAST_LOADSHARING"]),
+    ("pkcs11-spy", &["PKCS11SPY"]),
 ];
 
 #[cfg(test)]

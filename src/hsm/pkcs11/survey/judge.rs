@@ -71,13 +71,14 @@ pub fn judge(survey: &Survey) -> Vec<TokenVerdict> {
         let token = found.token.clone().unwrap_or_default();
         let others: Vec<_> =
             tokens.iter().filter(|(other, _)| other != slot).filter_map(|(_, found)| found.token.as_ref()).collect();
-        TokenVerdict {
-            slot: *slot,
-            algs: found.mechanisms.as_deref().map(algs).unwrap_or_default(),
-            obstacles: obstacles(&token, found),
-            remarks: remarks(&token, found, &others),
-            section: section(*slot, &token, &others),
-        }
+        let algs = found.mechanisms.as_deref().map(algs).unwrap_or_default();
+        let is_useless = !algs.is_empty() && algs.iter().all(|alg| matches!(alg.way, Way::No { .. }));
+        let section = match section(*slot, &token, &others) {
+            Ok(_) if is_useless => Err("Hallmark could sign nothing with it".to_owned()),
+            section => section,
+        };
+        let (obstacles, remarks) = (obstacles(&token, found), remarks(&token, found, &others));
+        TokenVerdict { slot: *slot, algs, obstacles, remarks, section }
     };
     tokens.iter().map(judge).collect()
 }

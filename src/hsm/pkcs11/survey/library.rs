@@ -32,7 +32,7 @@ pub fn refuse_to_load(path: &Path) -> Result<(), (String, String)> {
         _ => {}
     }
     judge_head(&head).map_err(|why| {
-        let hint = format!("ask its maker for the library for {}", std::env::consts::ARCH);
+        let hint = format!("name the HSM maker's PKCS#11 library (.so) for {}", std::env::consts::ARCH);
         (format!("`{shown}` {why}"), hint)
     })
 }
