@@ -48,8 +48,6 @@ fn what_the_documents_say_can_be_typed() {
         "cert self-sign clinic --days 365 --subject CN=a --standby --reason first",
         "cert self-sign clinic --days 365 --kid k1 --force --reason anew",
         "cert show clinic --kid k1 --json",
-        "hsm probe /usr/lib/softhsm/libsofthsm2.so",
-        "hsm probe /usr/lib/softhsm/libsofthsm2.so --slot 3 --timeout 1m --json",
         "hsm probe /usr/lib/softhsm/libsofthsm2.so --token main --login --pin-source /etc/hallmark/main.pin --config hallmark.toml",
         "doctor",
         "doctor clinic --config hallmark.toml --ca ca.pem --operator operator.toml --live --scope read --json",
