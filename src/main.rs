@@ -25,6 +25,7 @@ fn main() -> ExitCode {
 /// Carries the command out. Whatever hangs in a library at the end does not keep the process.
 fn run(prepared: Prepared) -> Result<Exit, Failure> {
     set_environment(prepared.environment());
+    prepared.harden();
     let runtime = runtime().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
     let outcome = runtime.block_on(prepared.run());
     runtime.shutdown_background();

@@ -5,3 +5,4 @@ mod fleet;
 mod keys;
 mod real;
 mod rig;
+mod secrets;

@@ -85,7 +85,7 @@ impl Sandbox {
         fs::write(&config, self.config(addresses, sync_delay)? + &fs::read_to_string(self.file("clients.toml"))?)?;
         let log = File::create(self.file("server.log"))?;
         let mut command = Command::new(hallmark);
-        command.arg("serve").arg("--config").arg(&config).stdin(Stdio::null());
+        command.env("HALLMARK_ALLOW_ROOT", "true").arg("serve").arg("--config").arg(&config).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         if sync_delay.is_some() {
             command.arg("--unsafe-testing");

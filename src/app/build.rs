@@ -20,7 +20,7 @@ use super::{
     clock::SystemClock,
     disk,
     fronts::bind,
-    observe::{PoolObserver, observe_audit, observe_followers, observe_keys, observe_load},
+    observe::{PoolObserver, observe_audit, observe_followers, observe_keys, observe_load, tell_hardening},
     outside::Outside,
 };
 use crate::{
@@ -127,6 +127,7 @@ impl Built {
         let keys = Keys::new(context.clone(), publisher.clone(), rules.clone()).with_approvals(approvals);
         let readiness = Arc::new(Readiness::new(context.clone()));
         observe_audit(&metrics, &audit);
+        tell_hardening(&metrics);
         observe_keys(&metrics, &context.keyring);
         observe_load(&metrics, &context);
         observe_followers(&metrics, &publisher, &followers);

@@ -14,6 +14,7 @@ use hallmark_core::{
 use super::Hopeless;
 use crate::{
     audit::AuditLog,
+    hardening::Measure,
     pool::Observer,
     service::{Context, followers::Followers, keyring::Keyring, publish::Publisher, readiness::Readiness},
     telemetry::{Metrics, metrics::AuditFigures},
@@ -74,6 +75,13 @@ pub(super) fn observe_keys(metrics: &Metrics, keyring: &Arc<Keyring>) {
             metrics.set_keys(state, keys.records.iter().filter(|record| record.state == state).count());
         }
     });
+}
+
+/// Says once what protects the process: nothing of it changes while it runs.
+pub(super) fn tell_hardening(metrics: &Metrics) {
+    for measure in Measure::ALL {
+        metrics.set_hardening(measure.name(), measure.is_in_force());
+    }
 }
 
 /// Has what waits before each HSM, and what each workload has under way, counted at each scrape.

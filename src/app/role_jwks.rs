@@ -12,6 +12,7 @@ use super::{
     build::{self, StartError, WATCH_EVERY, public_url},
     clock::SystemClock,
     fronts::{self, bind, serve_apart},
+    observe::tell_hardening,
 };
 use crate::{
     config::{self, FollowedSource},
@@ -87,6 +88,7 @@ pub async fn start_jwks(config: &config::Follower) -> Result<ServingJwks, StartE
         }
     };
     tasks.spawn(watch_age(parts.standing.clone(), parts.clock.clone(), parts.end.clone()));
+    tell_hardening(&parts.metrics);
     observe(&parts);
     let metrics = fronts(config, &parts, socket, &mut tasks).await?;
     let addresses = Addresses { grpc: None, unix: None, jwks: jwks_addr, metrics };

@@ -112,6 +112,9 @@ pub(super) struct ServeArgs {
     /// What this process does
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub(super) role: Role,
+    /// Serves as root, which a server has no need of
+    #[arg(long, env = "HALLMARK_ALLOW_ROOT", hide_env_values = true)]
+    pub(super) allow_root: bool,
 }
 
 /// What a server does.

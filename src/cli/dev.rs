@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::{self, Running},
     config::{self, Config},
+    hardening::Scope,
     hsm::pkcs11::{Modules, provision_token},
 };
 
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) fn prepare(args: DevArgs, json: bool) -> Result<Prepared, Failure> {
     let dev = Dev::new(args, json)?;
     let environment = serve::environment(&dev.config);
-    Ok(Prepared::new(async move || dev.run().await).with_environment(environment))
+    Ok(Prepared::new(async move || dev.run().await).with_environment(environment).with_scope(Scope::Development))
 }
 
 /// A folder that is ready to be served, and the configuration in it. The token comes later: its module needs the

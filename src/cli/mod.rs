@@ -43,6 +43,7 @@ pub use self::{
     failure::{Failure, USAGE},
     keys::import::try_pkcs12,
 };
+use crate::hardening::{self, Scope};
 
 /// Signs OAuth client assertions with keys that never leave the HSM.
 #[derive(Debug, Parser)]
@@ -106,6 +107,7 @@ impl Cli {
 /// A command that is ready to run.
 pub struct Prepared {
     environment: Vec<(String, String)>,
+    scope: Scope,
     run: Box<dyn FnOnce() -> Running>,
 }
 
@@ -131,7 +133,11 @@ impl Prepared {
     where
         F: Future<Output = Result<E, Failure>> + 'static,
     {
-        Self { environment: Vec::new(), run: Box::new(move || Box::pin(async move { Ok(run().await?.into()) })) }
+        Self {
+            environment: Vec::new(),
+            scope: Scope::default(),
+            run: Box::new(move || Box::pin(async move { Ok(run().await?.into()) })),
+        }
     }
 
     /// Variables that must be set before any thread exists and any PKCS#11 module is loaded.
@@ -139,6 +145,17 @@ impl Prepared {
     pub fn with_environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.environment.extend(variables);
         self
+    }
+
+    /// Says what kind of process this is; by default it is a command.
+    #[must_use]
+    pub fn with_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Gives up what the process has no need of. To be called before any thread exists.
+    pub fn harden(&self) {
+        hardening::apply(self.scope);
     }
 
     /// What [`Self::with_environment`] added.

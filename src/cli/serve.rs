@@ -12,6 +12,7 @@ use super::{
 use crate::{
     app::{self, Ended, Running, Stopped},
     config::{self, Config, ConfigError},
+    hardening::{self, Measure, Scope},
     telemetry::{self, LogFormat},
 };
 
@@ -59,9 +60,10 @@ pub(super) enum Told {
 }
 
 pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> {
+    refuse_root(&args)?;
     if args.role == Role::Jwks {
         let config = config::load_follower(&args.config).map_err(bad_config)?;
-        return Ok(Prepared::new(async move || serve_jwks(config, args.config, json).await));
+        return Ok(Prepared::new(async move || serve_jwks(config, args.config, json).await).with_scope(Scope::Server));
     }
     let config = config::load(&args.config).map_err(bad_config)?;
     if config.unsafe_testing.is_some() && !args.unsafe_testing {
@@ -71,11 +73,34 @@ pub(super) fn prepare(args: ServeArgs, json: bool) -> Result<Prepared, Failure> 
             .with_exit_code(failure::CONFIG));
     }
     let environment = environment(&config);
-    Ok(Prepared::new(async move || serve(config, args.config, json).await).with_environment(environment))
+    Ok(Prepared::new(async move || serve(config, args.config, json).await)
+        .with_environment(environment)
+        .with_scope(Scope::Server))
+}
+
+/// Without capabilities root is still whom most files of a system belong to.
+fn refuse_root(args: &ServeArgs) -> Result<(), Failure> {
+    if args.allow_root || !hardening::is_root() {
+        return Ok(());
+    }
+    Err(Failure::new("hallmark does not serve as root: whoever broke into it would own the machine")
+        .hint("run it as a user of its own: `User=hallmark` in the systemd unit, `USER` in the container image; or pass --allow-root")
+        .with_exit_code(failure::USAGE))
+}
+
+/// Once, at the start: what the system, or whoever starts us, leaves open.
+fn tell_hardening() {
+    let (in_force, missing): (Vec<_>, Vec<_>) = Measure::ALL.into_iter().partition(|measure| measure.is_in_force());
+    let in_force: Vec<_> = in_force.into_iter().map(Measure::name).collect();
+    tracing::info!(in_force = in_force.join(", "), "hardening");
+    for measure in missing {
+        tracing::warn!("hardening: `{}` is not in force\nhint: {}", measure.name(), measure.hint());
+    }
 }
 
 async fn serve(config: Config, file: PathBuf, json: bool) -> Result<Exit, Failure> {
     start_log(json, "info")?;
+    tell_hardening();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -88,6 +113,7 @@ async fn serve(config: Config, file: PathBuf, json: bool) -> Result<Exit, Failur
 /// `--role jwks`.
 async fn serve_jwks(config: config::Follower, file: PathBuf, json: bool) -> Result<u8, Failure> {
     start_log(json, "info")?;
+    tell_hardening();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

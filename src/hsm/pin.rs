@@ -12,7 +12,8 @@ use std::{
 };
 
 use secrecy::SecretBox;
-use zeroize::Zeroizing;
+
+use crate::hardening::{Locked, private_buffer};
 
 /// A `pin-source` (RFC 7512 §2.3): a file, an inherited descriptor, or a systemd credential. Never a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Pin {
     /// Identifies this state of the source for the [`PinLedger`](hallmark_core::ports::PinLedger). Made from what the
     /// file system says of it, never from the PIN.
     pub source_id: String,
+    /// Below the secret: it is wiped before its memory may be swapped out.
+    _lock: Option<Locked>,
 }
 
 /// The source is not of a known form, or can't be trusted, or holds no PIN.
@@ -110,7 +113,7 @@ impl PinSource {
         self.check(&before)?;
 
         // Room for one byte too many, and for good: a growing buffer would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN + 1));
+        let (lock, mut bytes) = private_buffer(MAX_PIN + 1);
         (&mut file).take(MAX_PIN as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() > MAX_PIN {
             return Err(PinError::TooLong(self.clone()));
@@ -126,7 +129,7 @@ impl PinSource {
         if bytes.is_empty() {
             return Err(PinError::Empty(self.clone()));
         }
-        Ok(Pin { secret: SecretBox::new(Box::new(std::mem::take(&mut *bytes))), source_id })
+        Ok(Pin { secret: SecretBox::new(Box::new(std::mem::take(&mut *bytes))), source_id, _lock: lock })
     }
 
     /// What to type once the PIN has been corrected, for a source that was tried and refused.

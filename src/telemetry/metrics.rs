@@ -62,6 +62,7 @@ pub struct Metrics {
     followers_forgotten: Declared<Gauge, 0>,
     source: SourceMetrics,
     rotation: RotationMetrics,
+    hardening: Declared<Gauge, 1>,
     registry: Registry,
     list: Vec<Described>,
     samplers: Mutex<Vec<Sampler>>,
@@ -117,6 +118,7 @@ impl Metrics {
             followers_forgotten: d.gauge("followers_forgotten", "Followers that were not heard of for a day, by any replica: new keys no longer wait for them", []),
             source: SourceMetrics::new(&mut d),
             rotation: RotationMetrics::new(&mut d),
+            hardening: d.gauge("hardening", "1 for each measure that protects the process and is in force: `core-dumps-off`, `not-dumpable`, `no-new-privileges`, `no-capabilities`, `not-root`, `memory-locked`, `seccomp`", ["measure"]),
             registry: d.registry,
             list: d.list,
             samplers: Mutex::new(Vec::new()),
@@ -183,6 +185,11 @@ impl Metrics {
         for (workload, count) in workloads {
             self.under_way.of([workload]).set(count.into());
         }
+    }
+
+    /// Sets whether a measure that protects the process is in force.
+    pub fn set_hardening(&self, measure: &str, in_force: bool) {
+        self.hardening.of([measure]).set(in_force.into());
     }
 
     /// Sets what waits before `hsm`.

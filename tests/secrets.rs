@@ -1,0 +1,159 @@
+//! Nothing that a server writes, answers or keeps in memory shows a secret.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::Path,
+    process::Command,
+};
+
+use hallmark_proto::v1::{RevokeKeyRequest, SignAssertionRequest};
+use hallmark_testkit::softhsm::SoftHsm;
+
+use crate::support::{Caller, HALLMARK, Server, Site, caller::for_client};
+
+/// Bytes that must not be found, and what they are.
+pub(crate) type Secret = (&'static str, Vec<u8>);
+
+/// Reads what a server left in all places that people, programs and other machines may look at. Panics where one of them
+/// shows one of `secrets`, an assertion or a TLS key; files of `site` whose names end in one of `hold` are where secrets come from.
+pub(crate) async fn none_is_shown(site: &Site, server: &Server, secrets: &[Secret], hold: &[&str]) {
+    let app = server.app();
+    let signed = app.sign_for("demo").await.unwrap();
+    let signature = signed.assertion.rsplit('.').next().unwrap().to_owned();
+    let mut secrets = secrets.to_vec();
+    secrets.push(("a signature", signature.into_bytes()));
+    secrets.push(("an assertion", signed.assertion.clone().into_bytes()));
+    let key = fs::read_to_string(site.folder().join("server.key")).unwrap();
+    secrets.push(("a TLS key", key.lines().nth(1).unwrap().as_bytes().to_vec()));
+
+    let mut places = vec![("the log".to_owned(), server.log().into_bytes())];
+    places.push(("the metrics".to_owned(), server.health("/metrics").await.1.into_bytes()));
+    places.push(("refusals".to_owned(), refusals(server).await.into_bytes()));
+    places.push(("commands".to_owned(), commands(site, server).into_bytes()));
+    files(site.folder(), hold, &mut places);
+    assert!(places.iter().any(|(place, _)| place.ends_with(".jsonl")), "the audit log is among them");
+    assert!(places.iter().any(|(place, _)| place.ends_with("keys.db")), "and the store");
+    for (place, bytes) in &places {
+        assert!(!bytes.is_empty() || place.contains("wal"), "{place} is empty");
+        for (what, secret) in &secrets {
+            assert!(!holds(bytes, secret), "{place} shows {what}");
+        }
+    }
+}
+
+/// As a core file would show it. The text of an assertion is not looked for: it is in the buffers of its answer, which are
+/// not wiped, and good for minutes.
+pub(crate) fn none_is_in_memory(server: &Server, secrets: &[Secret]) {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("not run: only root may look into the server's memory");
+    }
+    let (mut found, mut known, mut size) = (Vec::new(), false, 0);
+    each_region(server.process.pid(), |name, bytes| {
+        size += bytes.len();
+        known |= holds(bytes, b"demo-id");
+        found.extend(
+            secrets.iter().filter(|(_, secret)| holds(bytes, secret)).map(|(what, _)| format!("{what} in {name}")),
+        );
+    });
+    eprintln!("looked through {} MiB of memory", size >> 20);
+    assert!(known, "what is known to be there is found");
+    assert!(found.is_empty(), "the memory holds {found:?}");
+}
+
+/// What callers without rights, or with nonsense, are told.
+async fn refusals(server: &Server) -> String {
+    let (app, ops, nobody) = (server.app(), server.ops(), server.caller(None));
+    let broken = SignAssertionRequest { audience: "x".repeat(99), ..for_client("demo") };
+    let mut said = Vec::new();
+    let tries: [(&Caller, SignAssertionRequest); 4] =
+        [(&app, for_client("nosuch")), (&app, broken), (&nobody, for_client("demo")), (&ops, for_client("demo"))];
+    for (caller, request) in tries {
+        said.push(format!("{:?}", caller.sign(request).await.unwrap_err()));
+    }
+    let revoke = RevokeKeyRequest { request_id: "r".into(), reason: "r".into(), kid: "nosuch".into() };
+    said.push(format!("{:?}", ops.keys().revoke_key(revoke).await.unwrap_err()));
+    said.join("\n")
+}
+
+/// What people and pipelines see.
+fn commands(site: &Site, server: &Server) -> String {
+    site.connections(server);
+    let config = site.write();
+    let config = config.to_str().unwrap();
+    let tries: &[&[&str]] = &[
+        &["check-config", "--config", config],
+        &["keys", "list", "--json"],
+        &["keys", "list", "--fresh"],
+        &["rotation", "plan", "--json"],
+        &["policy", "lint", "--json"],
+        &["keys", "custody", "--json"],
+        &["doctor", "demo", "--config", config, "--json"],
+    ];
+    let run = |arguments: &&[&str]| {
+        let mut command = Command::new(HALLMARK);
+        command
+            .args(*arguments)
+            .env("HALLMARK_CONNECTION", site.folder().join("ops.toml"))
+            .env("HALLMARK_LOG", "trace");
+        let output = command.output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    tries.iter().map(run).collect()
+}
+
+fn files(folder: &Path, hold: &[&str], places: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            files(&path, hold, places);
+        } else if path.is_file() && !hold.iter().any(|end| name.ends_with(end)) {
+            places.push((name, fs::read(&path).unwrap()));
+        }
+    }
+}
+
+/// All memory that was written to, region by region.
+fn each_region(pid: u32, mut look: impl FnMut(&str, &[u8])) {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        let name = words.nth(3).unwrap_or("memory without a name");
+        if !rights.starts_with("rw") || name.starts_with("[vv") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // A region may go while we look.
+        if memory.read_exact_at(&mut bytes, start).is_ok() {
+            look(name, &bytes);
+        }
+    }
+}
+
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    let first = wanted[0];
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == first) {
+        if rest[at..].starts_with(wanted) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+/// With everything logged that can be.
+#[tokio::test]
+async fn no_secret_of_a_pkcs11_token_is_shown_or_kept() {
+    let site = Site::new();
+    let server = site.start_with(|command| _ = command.env("HALLMARK_LOG", "trace"));
+    server.ready().await;
+    let secrets = [("the PIN", SoftHsm::PIN.as_bytes().to_vec())];
+    none_is_shown(&site, &server, &secrets, &["server.key", "app.key", "ops.key"]).await;
+    none_is_in_memory(&server, &secrets);
+    server.stop().await;
+}
