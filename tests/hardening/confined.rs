@@ -74,8 +74,8 @@ fn sandbox(folders: &[&Path], filters: Option<&Path>) -> String {
         None => Default::default(),
     };
     format!(
-        "exec bwrap --die-with-parent --unshare-user --uid 1000 --gid 1000 --cap-drop ALL --ro-bind / / --dev /dev \
-         --tmpfs /tmp{binds}{options} \"$@\"{files}"
+        "exec bwrap --die-with-parent --unshare-user --uid 1000 --gid 1000 --cap-drop ALL --ro-bind / / \
+         --dev /dev{binds}{options} \"$@\"{files}"
     )
 }
 
