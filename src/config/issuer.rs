@@ -68,7 +68,7 @@ pub(super) fn read(s: &Section<'_>) -> Option<Issuer> {
         _ => {}
     }
     let audience = s.required::<String>("audience", "\"hallmark\"");
-    let algorithms = s.get::<Vec<Alg>>("algorithms").map_or_else(defaults::algorithms, |list| list.value);
+    let algorithms = algorithms(s);
     let subjects = s.get::<Vec<String>>("subjects").map(|list| list.value).unwrap_or_default();
     let require = s.texts("require").map(|texts| texts.value).unwrap_or_default();
     let (jwks, roles) = (jwks(s), roles(s));
@@ -82,6 +82,12 @@ pub(super) fn read(s: &Section<'_>) -> Option<Issuer> {
         subjects,
         require,
     })
+}
+
+fn algorithms(s: &Section<'_>) -> Vec<Alg> {
+    const NAME: &str = "algorithms";
+    let list = if s.has(NAME) { s.some_of::<Alg>(NAME, "[\"RS256\"]") } else { s.get::<Vec<Alg>>(NAME) };
+    list.map_or_else(defaults::algorithms, |list| list.value)
 }
 
 fn roles(s: &Section<'_>) -> Roles {

@@ -11,6 +11,7 @@ use super::*;
 mod docs;
 mod elsewhere;
 mod follow;
+mod issuer;
 mod yubikey;
 
 /// A configuration that lacks nothing, for tests that add to it.
