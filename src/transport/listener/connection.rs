@@ -230,6 +230,8 @@ where
                 tokio::select! {
                     () = peer.closing.cancelled() => true,
                     () = opening.pushed_out() => false,
+                    // Its narrow place is for others now.
+                    () = peer.proved.cancelled() => false,
                 }
             };
             // An error here means that the time is up.
