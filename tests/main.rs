@@ -8,6 +8,7 @@ mod approvals;
 mod architecture;
 mod attackers;
 mod audit;
+mod bearer;
 mod certificates;
 mod cli;
 mod clock;

@@ -5,6 +5,7 @@ pub(crate) mod caller;
 pub(crate) mod dev;
 pub(crate) mod edge;
 pub(crate) mod faketime;
+pub(crate) mod issuer;
 pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod server;

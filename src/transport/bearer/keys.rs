@@ -1,11 +1,14 @@
 //! An issuer's key set, as last read. A set that was good stays in force while no other can be had.
+//!
+//! One task reads, whoever asks ([`Keys::follow`]); callers whose key is not known wait for its next reading. So a caller
+//! that goes away takes no reading along, and a crowd of them makes one.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -17,7 +20,10 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     jwk::{Jwk, JwkSet, PublicKeyUse},
 };
-use tokio::sync::Mutex;
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::invalid;
@@ -47,68 +53,130 @@ pub(super) struct Keys {
     fetch: Arc<dyn FetchKeys>,
     /// `None` before the first reading that succeeded.
     current: ArcSwap<Option<JwkSet>>,
-    /// When the last reading began. Held while one is under way, so that all who wait share it.
-    last: Mutex<Option<Instant>>,
+    /// The last reading that is over.
+    last: watch::Sender<Option<Reading>>,
+    /// Somebody waits for another one.
+    wanted: Notify,
+    /// Those who may wait at once.
+    places: Semaphore,
+    /// The least time between two readings that callers want.
+    pub(super) floor: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    began: Instant,
+    good: bool,
 }
 
 impl Keys {
     pub(super) fn new(source: KeySource, fetch: Arc<dyn FetchKeys>) -> Self {
-        Self { source, fetch, current: ArcSwap::from_pointee(None), last: Mutex::new(None) }
+        let (current, last) = (ArcSwap::from_pointee(None), watch::Sender::new(None));
+        let (wanted, places) = (Notify::new(), Semaphore::new(MOST_WAITING));
+        Self { source, fetch, current, last, wanted, places, floor: FLOOR }
     }
 
-    /// Reads the set, and again each time that it is due, until `end`.
+    /// Reads the set, again each time that it is due, and when callers want it, until `end`.
     pub(super) async fn follow(&self, end: &CancellationToken) {
+        let mut not_before = Instant::now();
         loop {
-            self.read_again(Duration::ZERO).await;
-            let every = match (&self.source, self.current.load().is_some()) {
+            let began = Instant::now();
+            let good = self.read().await;
+            self.last.send_replace(Some(Reading { began, good }));
+            let every = match (&self.source, self.is_known()) {
                 (KeySource::Url { .. }, true) => URL_EVERY,
                 _ => FILE_EVERY,
             };
-            if end.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
-                return;
+            let wanted = async {
+                sleep_until(not_before).await;
+                self.wanted.notified().await;
+            };
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = sleep_until(began + every) => {}
+                () = wanted => not_before = Instant::now() + self.floor,
             }
         }
     }
 
-    /// Whether one of the issuer's keys made the signature. A `kid` that is not known has the set read again, though no
-    /// more often than once in [`FLOOR`]: whoever invents them must not have us flood the issuer.
+    /// Whether one of the issuer's keys made the signature. A key that is not known is looked for in a reading that
+    /// begins after the token came, so that no key is missed that was published before; though such readings are
+    /// [`FLOOR`] apart: whoever invents keys must not have us flood the issuer.
+    ///
+    /// `IssuerUnavailable` where that reading failed, or none ever succeeded: nobody can say then.
     pub(super) async fn verify(&self, token: &str, alg: Alg, kid: Option<&str>) -> Result<(), Error> {
-        for try_again in [true, false] {
-            let set = self.current.load_full();
-            match set.as_ref().as_ref().and_then(|set| choose(set, alg, kid)) {
-                Some(jwk) => return check_signature(token, alg, jwk),
-                None if try_again => self.read_again(FLOOR).await,
-                None if set.is_none() => {
-                    let text = "the issuer's keys could not be read yet; try again";
-                    return Err(Error::new(Reason::IssuerUnavailable, text).retry_after(Duration::from_secs(2)));
-                }
-                None => {}
-            }
+        if let Some(verdict) = self.judge(token, alg, kid) {
+            return verdict;
         }
-        Err(invalid("is signed by a key that its issuer does not publish"))
+        self.wait_for_reading().await?;
+        let unknown = || Err(invalid("is signed by a key that its issuer does not publish"));
+        self.judge(token, alg, kid).unwrap_or_else(unknown)
     }
 
-    /// Reads, unless that began within `floor`.
-    async fn read_again(&self, floor: Duration) {
-        let mut last = self.last.lock().await;
-        if last.is_some_and(|last| last.elapsed() < floor) {
-            return;
+    /// `None` where the key is not known. A token that does not name its key may be signed by any.
+    fn judge(&self, token: &str, alg: Alg, kid: Option<&str>) -> Option<Result<(), Error>> {
+        let current = self.current.load();
+        let fitting = fitting(current.as_ref().as_ref()?, alg, kid);
+        let verifies = fitting.iter().any(|jwk| has_signed(token, alg, jwk));
+        let named = kid.is_some() && !fitting.is_empty();
+        match (verifies, named) {
+            (true, _) => Some(Ok(())),
+            (false, true) => Some(Err(invalid("does not verify with the key that it names"))),
+            (false, false) => None,
         }
-        *last = Some(Instant::now());
+    }
+
+    async fn wait_for_reading(&self) -> Result<(), Error> {
+        let (arrived, mut last) = (Instant::now(), self.last.subscribe());
+        // Who has no set at all reads often enough by himself, and the first one will do.
+        let is_known = self.is_known();
+        if !is_known && last.borrow().is_some() {
+            return Err(unavailable());
+        }
+        let _place = self.places.try_acquire().map_err(|_| unavailable())?;
+        if is_known {
+            self.wanted.notify_one();
+        }
+        let newer = last.wait_for(|last| last.is_some_and(|last| !is_known || last.began >= arrived));
+        match timeout(self.floor + PATIENCE + PATIENCE, newer).await.map(|last| last.is_ok_and(|last| is_good(*last))) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(unavailable()),
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// Whether there is a set that is as good as new.
+    async fn read(&self) -> bool {
         let read = async {
             match &self.source {
                 KeySource::File(path) => fs::read(path).map_err(|error| format!("`{}`: {error}", path.display())),
                 KeySource::Url { url, ca } => self.fetch.fetch(url, ca.as_deref()).await,
             }
         };
-        let read = tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        let read = timeout(PATIENCE, read).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match read.and_then(|body| parse(&body)) {
-            Ok(set) => self.current.store(Arc::new(Some(set))),
+            Ok(set) => {
+                self.current.store(Arc::new(Some(set)));
+                true
+            }
             Err(error) => {
-                tracing::warn!(source = ?self.source, error, "an issuer's keys can't be read; the last ones count")
+                tracing::warn!(source = ?self.source, error, "an issuer's keys can't be read; the last ones count");
+                false
             }
         }
     }
+}
+
+fn is_good(reading: Option<Reading>) -> bool {
+    reading.is_some_and(|reading| reading.good)
+}
+
+fn unavailable() -> Error {
+    let text = "the keys of the token's issuer can't be read now, and it may be signed by one of them; try again";
+    Error::new(Reason::IssuerUnavailable, text).retry_after(Duration::from_secs(2))
 }
 
 fn parse(body: &[u8]) -> Result<JwkSet, String> {
@@ -123,38 +191,37 @@ fn parse(body: &[u8]) -> Result<JwkSet, String> {
     if keys.is_empty() { Err("it has no key that can be used".to_owned()) } else { Ok(JwkSet { keys }) }
 }
 
-/// The key with that `kid`; without one, the only key that fits.
-fn choose<'a>(set: &'a JwkSet, alg: Alg, kid: Option<&str>) -> Option<&'a Jwk> {
+/// The keys with that `kid`; without one, all that may have made such a signature.
+fn fitting<'a>(set: &'a JwkSet, alg: Alg, kid: Option<&str>) -> Vec<&'a Jwk> {
     let signs = |jwk: &&Jwk| !matches!(&jwk.common.public_key_use, Some(usage) if *usage != PublicKeyUse::Signature);
     let suits = |jwk: &&Jwk| {
         let said = jwk.common.key_algorithm.map(|said| said.to_string());
         said.is_none_or(|said| said.eq_ignore_ascii_case(alg.as_str()))
     };
-    let mut fitting = set.keys.iter().filter(signs).filter(suits);
-    match kid {
-        Some(kid) => fitting.find(|jwk| jwk.common.key_id.as_deref() == Some(kid)),
-        None => fitting.next().filter(|_| fitting.next().is_none()),
-    }
+    let named = |jwk: &&Jwk| kid.is_none_or(|kid| jwk.common.key_id.as_deref() == Some(kid));
+    set.keys.iter().filter(signs).filter(suits).filter(named).take(MOST_TRIED).collect()
 }
 
-fn check_signature(token: &str, alg: Alg, jwk: &Jwk) -> Result<(), Error> {
-    let wrong = || invalid("does not verify with the key that it names");
-    let key = DecodingKey::from_jwk(jwk).map_err(|_| wrong())?;
-    let named: Algorithm = alg.as_str().parse().map_err(|_| wrong())?;
+fn has_signed(token: &str, alg: Alg, jwk: &Jwk) -> bool {
+    let (Ok(key), Ok(named)) = (DecodingKey::from_jwk(jwk), alg.as_str().parse::<Algorithm>()) else { return false };
     let mut validation = Validation::new(named);
     // Dates and audience are checked by our clock and our rules.
     (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
     validation.required_spec_claims.clear();
-    jsonwebtoken::decode::<serde_json::Value>(token, &key, &validation).map(drop).map_err(|_| wrong())
+    jsonwebtoken::decode::<serde_json::Value>(token, &key, &validation).is_ok()
 }
 
 /// How soon a new file counts, and how often a set that was never read is tried again.
 const FILE_EVERY: Duration = Duration::from_secs(5);
 /// Issuers publish a key before they use it, and one that is not known is looked for at once.
 const URL_EVERY: Duration = Duration::from_secs(300);
-/// The least time between two readings for keys that are not known.
+/// The least time between two readings that callers want, and with it how long one may wait for its own.
 const FLOOR: Duration = Duration::from_secs(5);
 /// For one reading: callers wait for it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Callers who wait cost memory, and come before anybody knows who they are. Further ones are told to try again.
+const MOST_WAITING: usize = 256;
+/// Keys that a token which names none is tried with: each costs what a signature costs.
+const MOST_TRIED: usize = 4;
 const MAX_SET: usize = 256 * 1024;
 const MAX_KEYS: usize = 200;

@@ -48,6 +48,7 @@ where
         let bare = |peer: &Arc<Peer>| matches!(&peer.caller, Err(error) if error.reason == Reason::NotAuthenticated);
         let peer = peer.filter(bare).filter(|_| request.headers().contains_key(AUTHORIZATION));
         let (Some(peer), Some(bearers)) = (peer, self.bearers.clone()) else {
+            request.headers_mut().remove(AUTHORIZATION);
             return Either::Left(self.inner.call(request));
         };
         let inner = self.inner.clone();

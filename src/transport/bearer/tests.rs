@@ -1,4 +1,10 @@
-use std::{path::Path, sync::Mutex};
+use std::{
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -9,6 +15,8 @@ use hallmark_core::time::Timestamp;
 use serde_json::json;
 
 use super::*;
+
+mod rotation;
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://issuer.example";
@@ -24,11 +32,36 @@ impl Clock for Still {
 
 /// An issuer whose key set can be changed, and that can be down.
 #[derive(Default)]
-struct Served(Mutex<Option<Value>>);
+struct Served {
+    set: Mutex<Option<Value>>,
+    readings: AtomicUsize,
+}
+
+impl Served {
+    fn of(keys: &[&Key]) -> Arc<Self> {
+        let served = Arc::new(Self::default());
+        served.publish(keys);
+        served
+    }
+
+    fn publish(&self, keys: &[&Key]) {
+        let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
+        *self.set.lock().unwrap() = Some(json!({ "keys": keys }));
+    }
+
+    fn go_down(&self) {
+        *self.set.lock().unwrap() = None;
+    }
+
+    fn readings(&self) -> usize {
+        self.readings.load(Ordering::SeqCst)
+    }
+}
 
 impl FetchKeys for Served {
     fn fetch<'a>(&'a self, _: &'a str, _: Option<&'a Path>) -> Fetched<'a> {
-        let set = self.0.lock().unwrap().clone();
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        let set = self.set.lock().unwrap().clone();
         Box::pin(async move { set.map(|set| set.to_string().into_bytes()).ok_or_else(|| "down".to_owned()) })
     }
 }
@@ -87,9 +120,11 @@ fn spec() -> IssuerSpec {
     }
 }
 
-fn bearers(spec: IssuerSpec, key: &Key) -> (Bearers, Arc<Served>) {
-    let served = Arc::new(Served(Mutex::new(Some(json!({ "keys": [key.jwk()] })))));
-    (Bearers::new(vec![spec], served.clone(), Arc::new(Still)), served)
+fn bearers(spec: IssuerSpec, key: &Key) -> (Arc<Bearers>, Arc<Served>) {
+    let served = Served::of(&[key]);
+    let bearers = Arc::new(Bearers::new(vec![spec], served.clone(), Arc::new(Still)));
+    tokio::spawn(bearers.clone().follow_keys(CancellationToken::new()));
+    (bearers, served)
 }
 
 async fn shown(bearers: &Bearers, token: &str) -> Result<Caller, Reason> {
@@ -109,7 +144,7 @@ async fn a_good_token_says_who_bears_it_and_until_when() {
     assert_eq!(caller.identity.to_string(), format!("jwt:{ISSUER}#system:serviceaccount:prod:billing"));
     assert_eq!((caller.roles.workload, caller.roles.operator), (true, false));
     assert_eq!((caller.not_after, caller.credential), (Some(Timestamp::from_secs(NOW + 600)), Credential::Token));
-    *served.0.lock().unwrap() = None;
+    served.go_down();
     assert!(shown(&bearers, &key.token(&claims())).await.is_ok(), "the last set counts while the issuer is down");
 }
 
