@@ -7,10 +7,17 @@ use std::{
     process::Command,
 };
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hallmark_proto::v1::{RevokeKeyRequest, SignAssertionRequest};
 use hallmark_testkit::softhsm::SoftHsm;
 
-use crate::support::{Caller, HALLMARK, Server, Site, caller::for_client};
+use serde_json::{Value, json};
+
+use crate::support::{Caller, HALLMARK, Server, Site, caller::for_client, claims};
 
 /// Bytes that must not be found, and what they are.
 pub(crate) type Secret = (&'static str, Vec<u8>);
@@ -144,6 +151,57 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
         rest = &rest[at + 1..];
     }
     false
+}
+
+/// A token that is shown instead of a certificate, whether it counts or not.
+#[tokio::test]
+async fn no_bearer_token_is_shown() {
+    let mut site = Site::new();
+    let issuer = Issuer::of(&mut site);
+    let server = site.start_with(|command| _ = command.env("HALLMARK_LOG", "trace"));
+    server.ready().await;
+    // The server's clock, as an assertion shows it.
+    let now = claims(&server.app().sign_for("demo").await.unwrap().assertion)["iat"].as_i64().unwrap();
+    let (good, expired) = (issuer.token(now + 300), issuer.token(now - 300));
+    let sign = async |token: &str| {
+        let mut request = tonic::Request::new(for_client("demo"));
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        server.caller(None).sign(request).await
+    };
+    sign(&good).await.unwrap();
+    let refused = format!("{:?}", sign(&expired).await.unwrap_err());
+    assert!(!refused.contains(&expired), "{refused}");
+    let last = |token: &str| token.rsplit('.').next().unwrap().as_bytes().to_vec();
+    let secrets = [("a good bearer token", last(&good)), ("a bearer token that expired", last(&expired))];
+    none_is_shown(&site, &server, &secrets, &["server.key", "app.key", "ops.key"]).await;
+    server.stop().await;
+}
+
+/// Signs bearer tokens, by a key of which the site has the public half.
+struct Issuer(EcdsaKeyPair);
+
+impl Issuer {
+    fn of(site: &mut Site) -> Self {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let point = key.public_key().as_ref();
+        let [x, y] = [&point[1..33], &point[33..]].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+        let set = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "k", "alg": "ES256", "use": "sig" }] });
+        fs::write(site.folder().join("issuer.json"), set.to_string()).unwrap();
+        site.append(
+            "\n[[issuer]]\nkind = \"generic\"\nissuer = \"https://issuer.example\"\naudience = \"hallmark\"\n\
+             algorithms = [\"ES256\"]\njwks_file = \"issuer.json\"\n\n[[workload]]\n\
+             id = \"jwt:https://issuer.example#billing\"\nclients = [\"demo\"]\n",
+        );
+        Self(key)
+    }
+
+    fn token(&self, exp: i64) -> String {
+        let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let claims = json!({ "iss": "https://issuer.example", "sub": "billing", "aud": "hallmark", "exp": exp });
+        let input = format!("{}.{}", part(json!({ "alg": "ES256", "kid": "k" })), part(claims));
+        let signature = self.0.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
+        format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
 }
 
 /// With everything logged that can be.
