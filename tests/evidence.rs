@@ -4,13 +4,16 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use serde_json::Value;
 
 use crate::support::{HALLMARK, PATIENCE, Server, Site, eventually, verifiers};
+
+mod yubikey;
 
 const NONCE: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -28,6 +31,10 @@ impl Audit {
         edit(&mut site);
         let server = site.start();
         server.ready().await;
+        Self::of(site, server)
+    }
+
+    fn of(site: Site, server: Server) -> Self {
         let audit = Self { site, server };
         audit.connect();
         fs::write(audit.path("custody.json"), &audit.done(&["keys", "custody", "--json"]).stdout).unwrap();
@@ -71,6 +78,12 @@ impl Audit {
     async fn active(&self, client: &str) -> String {
         self.server.app().sign_for(client).await.unwrap().kid
     }
+}
+
+/// A file for nobody else.
+fn secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn text(bytes: &[u8]) -> String {

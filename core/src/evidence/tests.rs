@@ -220,6 +220,19 @@ fn only_a_ca_can_have_issued_an_attestation() {
     assert!(attestation::check(&maker.attest(key.public.spki(), &says), &key.public, &roots, now()).is_ok());
 }
 
+#[test]
+fn every_changed_byte_of_an_attestation_is_found() {
+    let (maker, key) = (Maker::unknown(), Key::new());
+    let roots = Roots::none().with_pem(maker.root_pem().as_bytes()).unwrap();
+    let chain = maker.attest(key.public.spki(), &Says::default());
+    for (link, at) in (0..2).flat_map(|link| (0..chain[link].len()).map(move |at| (link, at))) {
+        let mut changed = chain.clone();
+        changed[link][at] ^= 1;
+        let found = attestation::check(&changed, &key.public, &roots, now());
+        assert!(found.is_err(), "a change of byte {at} of certificate {link} went unseen");
+    }
+}
+
 /// Whoever has a YubiKey can sign what he likes with a key that it attested.
 #[test]
 fn an_attested_key_attests_no_other() {
