@@ -10,13 +10,27 @@ fn asked(arguments: &[&str]) -> ExplainArgs {
     Typed::try_parse_from(std::iter::once(&"explain").chain(arguments)).unwrap().args
 }
 
+const ADVANCED: &str = "hsm-config/advanced.toml";
+
 fn advanced() -> Config {
-    read("hsm-config/advanced.toml".as_ref()).unwrap()
+    read(ADVANCED.as_ref()).unwrap()
 }
 
 fn whole(output: Output) -> String {
     let text = format!("{}--- stderr\n{}", output.stdout, output.stderr);
-    text.replace(env!("CARGO_MANIFEST_DIR"), "/repo")
+    quoting_lines(&text.replace(env!("CARGO_MANIFEST_DIR"), "/repo"), &format!("{ADVANCED}:"))
+}
+
+/// The text with what stands in each line of the sample in place of its number, which changes with every other edit of it.
+fn quoting_lines(text: &str, before: &str) -> String {
+    let sample = std::fs::read_to_string(ADVANCED).unwrap();
+    let mut parts = text.split(before);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let number: usize = part[..digits].parse().unwrap();
+        format!("{shown}{before}<{}>{}", sample.lines().nth(number - 1).unwrap(), &part[digits..])
+    })
 }
 
 #[test]
@@ -38,7 +52,8 @@ fn for_programs() {
     let config = advanced();
     let workload = config.workloads[0].id.to_string();
     let args = asked(&["--workload", &workload, "--client", "no-such"]);
-    insta::assert_snapshot!(format!("{:#}", answer_as_json(&shown(config.explain(&question(&args).unwrap())))));
+    let answer = format!("{:#}", answer_as_json(&shown(config.explain(&question(&args).unwrap()))));
+    insta::assert_snapshot!(quoting_lines(&answer, "\"line\": "));
 }
 
 #[test]
