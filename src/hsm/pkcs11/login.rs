@@ -42,6 +42,7 @@ impl Credentials {
         match answer {
             Err(error) if verdict == PinVerdict::Refused => Err(self.not_accepted(fault(error))),
             Err(error) if verdict == PinVerdict::Unknown => Err(fault(error)),
+            Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(no_pin_yet("C_Login")),
             _ => Ok(()),
         }
     }
@@ -67,7 +68,7 @@ impl Credentials {
             ));
         }
         if info.token_initialized() && !info.user_pin_initialized() {
-            return Err(refused("C_GetTokenInfo", "the token has no user PIN yet\nhint: set one with the HSM's tools"));
+            return Err(no_pin_yet("C_GetTokenInfo"));
         }
         Ok(())
     }
@@ -114,11 +115,17 @@ fn verdict(answer: &Result<(), Error>) -> PinVerdict {
         Ok(()) => PinVerdict::Accepted,
         // Another thread was faster: the login holds, and this PIN was not looked at.
         Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => PinVerdict::NotTried,
+        // There is none to compare it with: somebody is setting the token up.
+        Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => PinVerdict::NotTried,
         Err(Error::Pkcs11(rv, _)) if [FaultClass::Gone, FaultClass::Session].contains(&class(*rv)) => {
             PinVerdict::Unknown
         }
         Err(_) => PinVerdict::Refused,
     }
+}
+
+fn no_pin_yet(function: &'static str) -> HsmFault {
+    refused(function, "the token has no user PIN yet\nhint: set one with the HSM's tools")
 }
 
 fn refused(function: &'static str, why: impl std::fmt::Display) -> HsmFault {
@@ -151,6 +158,7 @@ mod tests {
         }
         assert_eq!(verdict(&Err(Error::NullFunctionPointer)), PinVerdict::Refused);
         assert_eq!(of(RvError::UserAlreadyLoggedIn), PinVerdict::NotTried);
+        assert_eq!(of(RvError::UserPinNotInitialized), PinVerdict::NotTried);
         assert_eq!(verdict(&Ok(())), PinVerdict::Accepted);
     }
 }
