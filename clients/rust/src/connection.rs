@@ -19,6 +19,8 @@ use crate::Error;
 /// cert = "workload.pem"
 /// key = "workload-key.pem"
 /// ```
+///
+/// In place of `cert` and `key` there may be `bearer_token_file`, the file of a token that Hallmark takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     pub endpoint: Endpoint,
@@ -26,7 +28,7 @@ pub struct Connection {
     pub token_endpoint_ca: Option<PathBuf>,
 }
 
-/// The two ways to Hallmark.
+/// The ways to Hallmark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// TLS with a client certificate. All files are PEM, and are read anew when they change.
@@ -111,7 +113,7 @@ struct File {
 
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("`{0}` is missing: an https endpoint needs `ca`, `cert` and `key`")]
+    #[error("`{0}` is missing: an https endpoint needs `ca`, and `cert` and `key` or `bearer_token_file`")]
     Missing(&'static str),
     #[error("`{0}` has no meaning beside `bearer_token_file`: a certificate would count, and no token")]
     BesideToken(&'static str),
