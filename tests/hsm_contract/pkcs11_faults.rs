@@ -11,9 +11,11 @@ use hallmark_core::{
     key::{Alg, KeySpec},
     ports::{FaultClass, Hsm, HsmFault, KeyRef, NewKey, PinLedger, ResetRefused},
 };
-use hallmark_testkit::{child::in_child, p11_kit::P11Kit, pin_ledger::MemoryPinLedger, softhsm::SoftHsm};
+use hallmark_testkit::{
+    child::in_child, fault_module::FaultModule, p11_kit::P11Kit, pin_ledger::MemoryPinLedger, softhsm::SoftHsm,
+};
 
-use super::harness::{initialise_token, p11_kit, pin_source, softhsm};
+use super::harness::{fault_module, initialise_token, p11_kit, pin_source, softhsm};
 
 fn token(module: &Arc<Module>, selector: TokenSelector, pin: &Path, ledger: &Arc<MemoryPinLedger>) -> Pkcs11Token {
     let ledger: Arc<dyn PinLedger> = ledger.clone();
@@ -101,6 +103,25 @@ fn two_tokens_of_one_library_work_side_by_side() {
         for session in &mut new {
             session.sign(&keys[0].1.as_ref(), Alg::ES256, b"message").unwrap();
         }
+    });
+}
+
+/// As AWS CloudHSM's library does.
+#[test]
+fn a_library_that_opens_no_read_only_sessions_is_signed_with() {
+    let test = "hsm_contract::pkcs11_faults::a_library_that_opens_no_read_only_sessions_is_signed_with";
+    let prepare = || {
+        let (kept, env) = fault_module();
+        kept.1.set("session refuse-read-only");
+        (kept, env)
+    };
+    in_child(test, prepare, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(&FaultModule::library()).unwrap();
+        let token = token(&module, label(SoftHsm::LABEL), &hsm.pin_file(), &Arc::default());
+        token.connect().unwrap();
+        let key = Key::generate(&token);
+        key.sign(&token).unwrap();
     });
 }
 

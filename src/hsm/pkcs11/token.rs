@@ -7,6 +7,8 @@ use std::sync::{
 
 use cryptoki::{
     context::Pkcs11,
+    error::{Error, RvError},
+    session::Session,
     slot::{Limit, Slot, TokenInfo},
 };
 use hallmark_core::{
@@ -71,6 +73,8 @@ pub(super) struct Epoch {
     mechanisms: RwLock<Mechanisms>,
     pub(super) bindings: Bindings,
     slot: Slot,
+    /// Whether the token opens sessions that may not write: those are all that signing takes.
+    read_only: bool,
     serial: String,
     needs_login: bool,
     logged_in: AtomicBool,
@@ -121,11 +125,12 @@ impl Pkcs11Token {
             about: about(inside.context(), &self.module, found.info.as_ref()),
         };
         let life = self.epochs.begin(&self.module, inside);
-        let keeper = inside.context().open_ro_session_no_drop(found.slot).map_err(fault)?;
+        let (keeper, read_only) = first_session(inside.context(), found.slot)?;
         let epoch = Epoch {
             mechanisms: RwLock::new(mechanisms),
             bindings: Bindings::default(),
             slot: found.slot,
+            read_only,
             serial: found.serial,
             needs_login: found.info.is_none_or(|info| info.login_required()),
             logged_in: AtomicBool::new(false),
@@ -173,8 +178,7 @@ impl Epoch {
     /// A session for a worker. A new session shows whether the login still holds, so this is where it is renewed.
     fn open(&self, credentials: &Credentials) -> Result<OpenSession, HsmFault> {
         let inside = self.life.enter()?;
-        let session = inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?;
-        let session = OpenSession::new(&self.life, session);
+        let session = self.open_plain(&inside)?;
         if objects::is_logged_in(session.get()?)? == Some(false) {
             self.logged_out();
         }
@@ -205,6 +209,15 @@ impl Epoch {
         self.mechanisms.write().unwrap_or_else(PoisonError::into_inner).without(alg, refused)
     }
 
+    /// A session that may do as little as the token lets it.
+    fn open_plain(&self, inside: &Inside<'_>) -> Result<OpenSession, HsmFault> {
+        if !self.read_only {
+            return self.open_rw(inside);
+        }
+        let session = inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?;
+        Ok(OpenSession::new(&self.life, session))
+    }
+
     /// A session that may change the token; closed as soon as it is dropped.
     pub(super) fn open_rw(&self, inside: &Inside<'_>) -> Result<OpenSession, HsmFault> {
         let session = inside.context().open_rw_session_no_drop(self.slot).map_err(fault)?;
@@ -228,13 +241,26 @@ impl Epoch {
         let lost = |keeper: &OpenSession| matches!(keeper.get().map(objects::is_logged_in), Err(_) | Ok(Err(_)));
         if lost(&keeper) {
             keeper.forget();
-            *keeper = OpenSession::new(&self.life, inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?);
+            *keeper = self.open_plain(inside)?;
         }
         credentials.log_in(inside.context(), self.slot, &self.serial, keeper.get()?)?;
         // A token gives its private objects new handles when it is logged in anew.
         self.bindings.clear();
         self.logged_in.store(true, Ordering::Release);
         Ok(())
+    }
+}
+
+/// The first session of an epoch, and whether it is a read-only one: AWS CloudHSM's library opens none of those, and says
+/// no more than `CKR_FUNCTION_FAILED`.
+fn first_session(context: &Pkcs11, slot: Slot) -> Result<(Session, bool), HsmFault> {
+    match context.open_ro_session_no_drop(slot) {
+        Ok(session) => Ok((session, true)),
+        Err(refused @ Error::Pkcs11(RvError::FunctionFailed | RvError::FunctionNotSupported, _)) => {
+            // Where that fails too, it is not what the session may do.
+            context.open_rw_session_no_drop(slot).map(|session| (session, false)).map_err(|_| fault(refused))
+        }
+        Err(error) => Err(fault(error)),
     }
 }
 

@@ -73,7 +73,6 @@ functions! {
     C_InitToken[slot](a: CK_SLOT_ID, b: *mut CK_UTF8CHAR, c: CK_ULONG, d: *mut CK_UTF8CHAR);
     C_InitPIN[session](a: CK_SESSION_HANDLE, b: *mut CK_UTF8CHAR, c: CK_ULONG);
     C_SetPIN[session](a: CK_SESSION_HANDLE, b: *mut CK_UTF8CHAR, c: CK_ULONG, d: *mut CK_UTF8CHAR, e: CK_ULONG);
-    C_OpenSession[slot](a: CK_SLOT_ID, b: CK_FLAGS, c: *mut c_void, d: CK_NOTIFY, e: *mut CK_SESSION_HANDLE);
     C_CloseSession[session](a: CK_SESSION_HANDLE);
     C_CloseAllSessions[slot](a: CK_SLOT_ID);
     C_GetSessionInfo[session](a: CK_SESSION_HANDLE, b: *mut CK_SESSION_INFO);
@@ -128,6 +127,6 @@ functions! {
     C_WaitForSlotEvent[library](a: CK_FLAGS, b: *mut CK_SLOT_ID, c: *mut c_void);
     }
     of our own {
-    C_Finalize C_GetSlotList C_GetTokenInfo C_GetMechanismList C_Login C_SignInit C_Sign
+    C_Finalize C_GetSlotList C_GetTokenInfo C_GetMechanismList C_OpenSession C_Login C_SignInit C_Sign
     }
 }

@@ -43,6 +43,22 @@ pub(crate) unsafe extern "C" fn C_GetSlotList(present: CK_BBOOL, list: *mut CK_S
     })
 }
 
+pub(crate) unsafe extern "C" fn C_OpenSession(
+    slot: CK_SLOT_ID,
+    flags: CK_FLAGS,
+    application: *mut c_void,
+    notify: CK_NOTIFY,
+    session: *mut CK_SESSION_HANDLE,
+) -> CK_RV {
+    around(Function::C_OpenSession, Subject::Slot, |real, _| {
+        let refuses = module::plan().is_some_and(|plan| plan.refuse_read_only);
+        if refuses && flags & CKF_RW_SESSION == 0 {
+            return CKR_FUNCTION_FAILED;
+        }
+        real!(real.C_OpenSession(slot, flags, application, notify, session))
+    })
+}
+
 pub(crate) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
     around(Function::C_GetTokenInfo, Subject::Slot, |real, _| {
         let answer = real!(real.C_GetTokenInfo(slot, info));

@@ -11,6 +11,7 @@
 //! C_Finalize crash                                   the process aborts
 //! token absent                                       as if pulled out
 //! token absent-until-finalize                        and seen again only after C_Finalize, whatever the plan says by then
+//! session refuse-read-only                           only sessions that may write are opened
 //! pin final-try                                      the token's flags say so; `pin locked` likewise
 //! mechanism hide 0x1041                              not in the list, and refused
 //! mechanism claim 0x1044                             in the list, and refused
@@ -32,6 +33,8 @@ pub struct Plan {
     pub absent: bool,
     /// And stays away until the program calls `C_Finalize`.
     pub until_finalize: bool,
+    /// Only `CKF_RW_SESSION` opens a session.
+    pub refuse_read_only: bool,
     /// `CKF_USER_PIN_FINAL_TRY`.
     pub final_try: bool,
     /// `CKF_USER_PIN_LOCKED`.
@@ -99,6 +102,7 @@ impl Plan {
         match words.as_slice() {
             ["token", "absent"] => self.absent = true,
             ["token", "absent-until-finalize"] => (self.absent, self.until_finalize) = (true, true),
+            ["session", "refuse-read-only"] => self.refuse_read_only = true,
             ["pin", "final-try"] => self.final_try = true,
             ["pin", "locked"] => self.locked = true,
             ["mechanism", "hide", number] => self.hidden.push(mechanism(number)?),
@@ -155,7 +159,7 @@ mod tests {
         assert_eq!(plan.rules[1].act, Act::Return(0x30));
         assert_eq!((plan.rules[1].every, plan.rules[1].times), (3, Some(5)));
         assert_eq!(plan.rules[2].key.as_deref(), Some("demo"));
-        assert!(plan.absent && plan.until_finalize && plan.final_try);
+        assert!(plan.absent && plan.until_finalize && plan.final_try && plan.refuse_read_only);
         assert!(plan.refuses(0x1041) && plan.refuses(0x1044));
     }
 
