@@ -58,17 +58,38 @@ fn every_sample_loads() {
     );
 }
 
+fn pages() -> Vec<String> {
+    let names = fs::read_dir(SAMPLES).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".md")).collect()
+}
+
 /// A page shows `[[hsm]]` sections to paste; each is put into an otherwise complete file.
 #[test]
 fn every_section_in_the_pages_loads() {
     let (server, _) = MINIMAL.split_once("[[hsm]]").unwrap();
-    for page in ["README.md", "p11-kit.md", "yubikey.md"] {
+    for page in pages() {
         let text = fs::read_to_string(format!("{SAMPLES}/{page}")).unwrap();
         let blocks: Vec<_> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         assert!(!blocks.is_empty(), "{page} shows no section");
         for block in blocks {
             let (_dir, config) = loaded(&[server, block].concat());
             assert_eq!(config.hsms.len(), 1, "{page}");
+        }
+    }
+}
+
+/// Whoever has that HSM starts from a whole file with the page's own section in it, and the map names both.
+#[test]
+fn every_page_has_a_sample() {
+    let map = fs::read_to_string(format!("{SAMPLES}/README.md")).unwrap();
+    for page in pages().iter().filter(|page| *page != "README.md") {
+        let name = page.strip_suffix(".md").unwrap();
+        assert!(map.contains(&format!("`{name}.md`, `{name}.toml`")), "`{page}` is not in the README's table");
+        let sample = fs::read_to_string(format!("{SAMPLES}/{name}.toml")).unwrap();
+        let text = fs::read_to_string(format!("{SAMPLES}/{page}")).unwrap();
+        let lines = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().lines();
+        for line in lines.map(str::trim) {
+            assert!(sample.contains(line), "{page} shows `{line}`, and {name}.toml has another");
         }
     }
 }
