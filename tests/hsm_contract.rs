@@ -2,6 +2,7 @@
 
 mod harness;
 mod pkcs11_faults;
+pub(crate) mod table;
 mod yubikey;
 
 use std::{collections::BTreeSet, fs, sync::Arc};
@@ -29,9 +30,24 @@ const RUNS: &[(&str, &str)] = &[
     ("pkcs11", "hsm_contract::softhsm_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_behind_p11_kit_keeps_the_contract"),
     ("pkcs11", "hsm_contract::softhsm_behind_the_fault_module_keeps_the_contract"),
+    ("pkcs11", "hsm_contract::tpm_keeps_the_contract"),
     ("yubikey", "hsm_contract::yubikey_of_5_4_keeps_the_contract"),
     ("yubikey", "hsm_contract::yubikey_of_5_7_keeps_the_contract"),
 ];
+
+/// The full name of a run, for a child process.
+fn run(test: &str) -> &'static str {
+    let found = RUNS.iter().find(|(_, run)| run.rsplit("::").next() == Some(test));
+    found.unwrap_or_else(|| panic!("`{test}` is not in the list")).1
+}
+
+/// The suite, and what it found beside it, for `docs/hsm-support.md`.
+fn run_and_report(token: &str, subject: &dyn Subject, recovery: &str) {
+    hsm_contract::run(subject);
+    table::compare(token, &hsm_contract::report(subject), recovery);
+}
+
+const YUBIKEY_RECOVERY: &str = "pulled and put back, `pcscd` restarted: within 10 s";
 
 #[test]
 fn fake_keeps_the_contract() {
@@ -40,39 +56,55 @@ fn fake_keeps_the_contract() {
 
 #[test]
 fn softhsm_keeps_the_contract() {
-    in_child(RUNS[1].1, harness::softhsm, || {
-        hsm_contract::run(&Pkcs11Subject::new(SoftHsm::MODULE.as_ref(), SoftHsm::from_env(), &Alg::ALL));
+    in_child(run("softhsm_keeps_the_contract"), harness::softhsm, || {
+        let subject = Pkcs11Subject::new(SoftHsm::MODULE.as_ref(), SoftHsm::from_env(), &Alg::ALL);
+        run_and_report("SoftHSM", &subject, "lost sessions and logins at once; a new start of the library");
     });
 }
 
 #[test]
 fn softhsm_behind_p11_kit_keeps_the_contract() {
-    in_child(RUNS[2].1, harness::p11_kit, || {
+    in_child(run("softhsm_behind_p11_kit_keeps_the_contract"), harness::p11_kit, || {
         let token = SoftHsm::from_env();
         let mut server = P11Kit::new(&token);
         server.start();
-        hsm_contract::run(&Pkcs11Subject::behind_a_line(&P11Kit::module(), SoftHsm::from_env(), harness::P11_KIT_ALGS));
+        let token = SoftHsm::from_env();
+        let subject = Pkcs11Subject::behind_a_line(&P11Kit::module(), token, harness::P11_KIT_ALGS);
+        run_and_report("SoftHSM behind p11-kit", &subject, "line cut and restored: within 5 s");
     });
 }
 
 /// A module that is told of no fault is none.
 #[test]
 fn softhsm_behind_the_fault_module_keeps_the_contract() {
-    in_child(RUNS[3].1, harness::fault_module, || {
+    in_child(run("softhsm_behind_the_fault_module_keeps_the_contract"), harness::fault_module, || {
         hsm_contract::run(&Pkcs11Subject::new(&FaultModule::library(), SoftHsm::from_env(), &Alg::ALL));
     });
 }
 
 #[test]
+fn tpm_keeps_the_contract() {
+    harness::in_child_with_tpm(run("tpm_keeps_the_contract"), |subject| {
+        run_and_report(
+            "TPM 2.0 (software)",
+            &subject,
+            "resource manager killed and started: after a restart of Hallmark",
+        );
+    });
+}
+
+#[test]
 fn yubikey_of_5_4_keeps_the_contract() {
-    let name = "hsm_contract::yubikey_of_5_4_keeps_the_contract";
-    yubikey::in_child_with(name, Firmware::V5_4, |subject| hsm_contract::run(subject));
+    yubikey::in_child_with(run("yubikey_of_5_4_keeps_the_contract"), Firmware::V5_4, |subject| {
+        run_and_report("YubiKey, firmware 5.4 (virtual)", subject, YUBIKEY_RECOVERY);
+    });
 }
 
 #[test]
 fn yubikey_of_5_7_keeps_the_contract() {
-    let name = "hsm_contract::yubikey_of_5_7_keeps_the_contract";
-    yubikey::in_child_with(name, Firmware::V5_7, |subject| hsm_contract::run(subject));
+    yubikey::in_child_with(run("yubikey_of_5_7_keeps_the_contract"), Firmware::V5_7, |subject| {
+        run_and_report("YubiKey, firmware 5.7 (virtual)", subject, YUBIKEY_RECOVERY);
+    });
 }
 
 /// A backend that nobody asked to keep the contract does not keep it.

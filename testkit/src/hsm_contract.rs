@@ -1,6 +1,7 @@
 //! What every HSM backend must do, as one suite that all of them run.
 
 mod import;
+mod report;
 
 use std::{
     sync::{Arc, Barrier},
@@ -15,6 +16,7 @@ use hallmark_core::{
 };
 use uuid::Uuid;
 
+pub use self::report::{Report, report};
 use crate::{pin_ledger::MemoryPinLedger, software_key::SoftwareKey};
 
 /// A token under test, and what the suite needs to do to it behind the backend's back.
@@ -41,6 +43,16 @@ pub trait Subject: Sync {
 
     /// How to make the token lose what the backend holds. `None` is a declared gap.
     fn losses(&self) -> Option<&dyn Losses>;
+
+    /// What the backend does itself, for the token does not: for the report.
+    fn fallbacks(&self) -> String {
+        "none".into()
+    }
+
+    /// Signs with RS256 by the key of this `CKA_ID` and nothing of the backend's, to compare with. `None`: can't.
+    fn bare(&self, _cka_id: &[u8]) -> Option<Box<dyn FnMut(&[u8]) + '_>> {
+        None
+    }
 }
 
 /// What a token may do behind the backend's back.

@@ -14,4 +14,5 @@ pub mod postgres;
 pub mod softhsm;
 pub mod software_key;
 pub mod store_contract;
+pub mod tpm;
 pub mod virtual_yubikey;

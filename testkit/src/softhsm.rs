@@ -52,6 +52,11 @@ impl SoftHsm {
         Self { folder, _owned: None }
     }
 
+    /// No token, but the folder of one of another kind that has the same label and PINs, as [`crate::tpm::Tpm`] has.
+    pub fn stand_in(folder: PathBuf) -> Self {
+        Self { folder, _owned: None }
+    }
+
     /// The same token for one more process. It lasts as long as this one.
     pub fn shared(&self) -> Self {
         Self { folder: self.folder.clone(), _owned: None }
@@ -99,7 +104,7 @@ pub(crate) fn require(command: &str, library: &Path) {
     assert!(library.exists(), "`{}` is not installed\nhint: make setup", library.display());
 }
 
-fn private_file(path: &Path, content: &str) {
+pub(crate) fn private_file(path: &Path, content: &str) {
     let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(content.as_bytes())).expect("a PIN file");
 }

@@ -5,8 +5,10 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
     error::{Error, RvError},
+    mechanism::{Mechanism, MechanismType},
     object::{Attribute, KeyType, ObjectClass},
     session::{Session, UserType},
+    slot::Slot,
     types::AuthPin,
 };
 use hallmark::hsm::{
@@ -18,17 +20,22 @@ use hallmark_core::{
     ports::{Hsm, ImportSession, PinLedger},
 };
 use hallmark_testkit::{
+    child::in_child,
     fault_module::FaultModule,
     hsm_contract::{Losses, PinCase, Subject},
     p11_kit::P11Kit,
     pin_ledger::MemoryPinLedger,
     softhsm::SoftHsm,
     software_key::SoftwareKey,
+    tpm::Tpm,
 };
 
 /// p11-kit 0.24 does not carry CKM_EDDSA.
 pub(super) const P11_KIT_ALGS: &[Alg] =
     &[Alg::RS256, Alg::RS384, Alg::RS512, Alg::PS256, Alg::PS384, Alg::PS512, Alg::ES256, Alg::ES384];
+
+/// A TPM 2.0 has no Ed25519.
+const TPM_ALGS: &[Alg] = P11_KIT_ALGS;
 
 type Environment = Vec<(String, OsString)>;
 
@@ -53,6 +60,21 @@ pub(super) fn fault_module() -> ((SoftHsm, FaultModule), Environment) {
     ((token, module), env)
 }
 
+/// Runs `body` in a child process that loads a TPM's library; not at all where there can be no TPM.
+pub(super) fn in_child_with_tpm(test: &str, body: impl FnOnce(Pkcs11Subject)) {
+    let is_child = std::env::var_os("TPM2_PKCS11_STORE").is_some();
+    let tpm = if is_child { None } else { Tpm::start() };
+    let Some(env) = tpm.as_ref().map(Tpm::env).or_else(|| is_child.then(Vec::new)) else { return };
+    in_child(
+        test,
+        || (tpm, env),
+        || {
+            let token = SoftHsm::stand_in(Tpm::folder_from_env());
+            body(Pkcs11Subject::that_takes_no_keys(&Tpm::module(), token, TPM_ALGS));
+        },
+    );
+}
+
 pub(super) fn pin_source(path: &Path) -> PinSource {
     PinSource::parse(path.to_str().unwrap(), None).unwrap()
 }
@@ -72,6 +94,7 @@ pub(super) struct Pkcs11Subject {
     module: Arc<Module>,
     beneath: Pkcs11,
     same_application: bool,
+    takes_keys: bool,
     algs: &'static [Alg],
 }
 
@@ -81,12 +104,17 @@ impl Pkcs11Subject {
         let module = Modules::default().load(module).unwrap();
         initialise(&beneath);
         token.other_pin_file("wrong-pin", "00000000");
-        Self { token, module, beneath, same_application: true, algs }
+        Self { token, module, beneath, same_application: true, takes_keys: true, algs }
     }
 
     /// p11-kit's client makes each context an application of its own: what is done in one is not felt in the other.
     pub(super) fn behind_a_line(module: &Path, token: SoftHsm, algs: &'static [Alg]) -> Self {
         Self { same_application: false, ..Self::new(module, token, algs) }
+    }
+
+    /// A token that takes no keys from outside.
+    pub(super) fn that_takes_no_keys(module: &Path, token: SoftHsm, algs: &'static [Alg]) -> Self {
+        Self { takes_keys: false, ..Self::new(module, token, algs) }
     }
 
     fn backend(&self, pin: PinCase, ledger: Arc<dyn PinLedger>) -> Pkcs11Token {
@@ -96,14 +124,37 @@ impl Pkcs11Subject {
         Pkcs11Token::new(self.module.clone(), selector, pin, ledger)
     }
 
-    pub(super) fn session(&self) -> Session {
+    fn mechanisms(&self) -> Vec<MechanismType> {
+        self.beneath.get_mechanism_list(self.slot()).unwrap()
+    }
+
+    fn slot(&self) -> Slot {
         let slots = self.beneath.get_slots_with_token().unwrap();
-        let is_ours = |slot: &_| self.beneath.get_token_info(*slot).unwrap().label() == SoftHsm::LABEL;
-        let session = self.beneath.open_rw_session(slots.into_iter().find(is_ours).unwrap()).unwrap();
+        let is_ours = |slot: &_| self.beneath.get_token_info(*slot).is_ok_and(|info| info.label() == SoftHsm::LABEL);
+        slots.into_iter().find(is_ours).unwrap()
+    }
+
+    pub(super) fn session(&self) -> Session {
+        let session = self.beneath.open_rw_session(self.slot()).unwrap();
         match session.login(UserType::User, Some(&AuthPin::from(SoftHsm::PIN))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// The mechanism with which a token that can hash signs.
+fn that_hashes(alg: Alg) -> MechanismType {
+    match alg {
+        Alg::RS256 => MechanismType::SHA256_RSA_PKCS,
+        Alg::RS384 => MechanismType::SHA384_RSA_PKCS,
+        Alg::RS512 => MechanismType::SHA512_RSA_PKCS,
+        Alg::PS256 => MechanismType::SHA256_RSA_PKCS_PSS,
+        Alg::PS384 => MechanismType::SHA384_RSA_PKCS_PSS,
+        Alg::PS512 => MechanismType::SHA512_RSA_PKCS_PSS,
+        Alg::ES256 => MechanismType::ECDSA_SHA256,
+        Alg::ES384 => MechanismType::ECDSA_SHA384,
+        Alg::EdDSA => MechanismType::EDDSA,
     }
 }
 
@@ -113,6 +164,9 @@ impl Subject for Pkcs11Subject {
     }
 
     fn importer(&self) -> Option<(Box<dyn Hsm>, Box<dyn ImportSession>)> {
+        if !self.takes_keys {
+            return None;
+        }
         let token = self.backend(PinCase::Right, Arc::new(MemoryPinLedger::default()));
         token.connect().unwrap();
         let session = token.open_session().unwrap();
@@ -150,6 +204,24 @@ impl Subject for Pkcs11Subject {
         for object in [&public[..], &private[..]] {
             session.create_object(&[&common[..], object].concat()).unwrap();
         }
+    }
+
+    fn plants(&self) -> bool {
+        self.takes_keys
+    }
+
+    fn fallbacks(&self) -> String {
+        let listed = self.mechanisms();
+        let lacks = |alg: &&Alg| !listed.contains(&that_hashes(**alg));
+        let lacking: Vec<_> = self.algs.iter().filter(lacks).map(Alg::to_string).collect();
+        if lacking.is_empty() { "none".into() } else { format!("hash of our own for {}", lacking.join(" ")) }
+    }
+
+    fn bare(&self, cka_id: &[u8]) -> Option<Box<dyn FnMut(&[u8]) + '_>> {
+        let session = self.session();
+        let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(cka_id.to_vec())];
+        let key = session.find_objects(&wanted).unwrap()[0];
+        Some(Box::new(move |message| drop(session.sign(&Mechanism::Sha256RsaPkcs, key, message).unwrap())))
     }
 
     fn losses(&self) -> Option<&dyn Losses> {

@@ -86,6 +86,10 @@ impl Subject for YubikeySubject {
         None
     }
 
+    fn fallbacks(&self) -> String {
+        "hashes and RSA padding of our own".into()
+    }
+
     fn losses(&self) -> Option<&dyn Losses> {
         Some(self)
     }

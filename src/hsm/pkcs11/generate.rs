@@ -43,8 +43,9 @@ fn generate(session: &Session, new: &NewKey<'_>) -> Result<(ObjectHandle, Object
     for (mechanism, parameters) in kinds(new.spec)? {
         // Tokens differ in which uses they let a template forbid by name; what is not named is forbidden by default.
         for forbid in [true, false] {
-            let public =
-                [names(new), vec![Attribute::Private(false), Attribute::Verify(true)], parameters.clone()].concat();
+            // Without VERIFY: it is not needed, for signatures are verified here, and the library of TPMs takes none beside a
+            // private key that may not decrypt.
+            let public = [names(new), vec![Attribute::Private(false)], parameters.clone()].concat();
             match session.generate_key_pair(&mechanism, &public, &private_template(new, forbid)) {
                 Ok(pair) => return Ok(pair),
                 Err(Error::Pkcs11(rv, function)) if concerns_template(rv) => {
