@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak fuzz bench fmt
+.PHONY: help setup demo test check soak drill fuzz bench fmt
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ soak: ## Rotates keys while servers get killed, under a fast clock: no verifier 
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 	HALLMARK_SOAK=full cargo test --test e2e faults::every_return_value -- --nocapture
 	HALLMARK_SOAK=full cargo test --test e2e audit::crash -- --nocapture
+
+drill: ## Destroys an HSM under load and puts another in its place, step by step; about two minutes
+	@scripts/setup.sh test
+	HALLMARK_SOAK=full cargo test --test e2e drill:: -- --nocapture
 
 fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the first build takes minutes
 	@scripts/setup.sh fuzz

@@ -36,7 +36,7 @@ impl Verifier {
         if self.fetched.is_none_or(|fetched| fetched.elapsed() >= MAX_AGE) {
             // A set is as old as the question for it.
             self.fetched = Some(Instant::now());
-            let set: Value = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
+            let set = self.fetch().await;
             let of_p256 = |key: &&Value| key["crv"] == "P-256";
             self.keys = set["keys"].as_array().unwrap().iter().filter(of_p256).map(point).collect();
         }
@@ -48,6 +48,20 @@ impl Verifier {
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
         let verified = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(signed.as_bytes(), &signature);
         verified.map(|()| kid).map_err(|_| "the signature does not verify".into())
+    }
+}
+
+impl Verifier {
+    /// A server that nobody listens at is asked again, as while it is started anew; what it answers then counts.
+    async fn fetch(&self) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match reqwest::get(&self.url).await {
+                Ok(answer) => return answer.json().await.unwrap(),
+                Err(error) => assert!(Instant::now() < end, "nobody serves the key set: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
