@@ -41,7 +41,7 @@ fn renew(token: &str, start: &str, speed: Option<f64>) {
     let mut page = String::new();
     file.read_to_string(&mut page).unwrap();
     // With room for a busy machine.
-    let bound = speed.map(|speed| format!("at least {:.1}", (speed * 6.0).floor() / 10.0));
+    let bound = speed.map(|speed| format!("at least {:.1}", (speed.min(1.0) * 6.0).floor() / 10.0));
     let row = format!("{start}{} |", bound.as_deref().unwrap_or("not compared"));
     let is_row = |line: &&str| line.starts_with(&format!("| {token} |"));
     let rows = page.lines().map(|line| if is_row(&line) { row.as_str() } else { line });
