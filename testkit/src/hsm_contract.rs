@@ -50,10 +50,13 @@ pub trait Subject: Sync {
     }
 
     /// Signs with RS256 by the key of this `CKA_ID` and nothing of the backend's, to compare with. `None`: can't.
-    fn bare(&self, _cka_id: &[u8]) -> Option<Box<dyn FnMut(&[u8]) + '_>> {
+    fn bare(&self, _cka_id: &[u8]) -> Option<Bare<'_>> {
         None
     }
 }
+
+/// Signs a message, and throws the signature away.
+pub type Bare<'a> = Box<dyn FnMut(&[u8]) + 'a>;
 
 /// What a token may do behind the backend's back.
 pub trait Losses {

@@ -22,7 +22,7 @@ use hallmark_core::{
 use hallmark_testkit::{
     child::in_child,
     fault_module::FaultModule,
-    hsm_contract::{Losses, PinCase, Subject},
+    hsm_contract::{Bare, Losses, PinCase, Subject},
     p11_kit::P11Kit,
     pin_ledger::MemoryPinLedger,
     softhsm::SoftHsm,
@@ -217,7 +217,7 @@ impl Subject for Pkcs11Subject {
         if lacking.is_empty() { "none".into() } else { format!("hash of our own for {}", lacking.join(" ")) }
     }
 
-    fn bare(&self, cka_id: &[u8]) -> Option<Box<dyn FnMut(&[u8]) + '_>> {
+    fn bare(&self, cka_id: &[u8]) -> Option<Bare<'_>> {
         let session = self.session();
         let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(cka_id.to_vec())];
         let key = session.find_objects(&wanted).unwrap()[0];
