@@ -42,6 +42,7 @@ const CALLED_WHEN: &[(Function, &str)] = &[
     (Function::C_GetTokenInfo, RECONNECT),
     (Function::C_GetMechanismList, RECONNECT),
     (Function::C_OpenSession, RECONNECT),
+    (Function::C_GenerateRandom, RECONNECT),
     (Function::C_CloseSession, "C_SignInit return CKR_OPERATION_ACTIVE times=2"),
     (Function::C_GetSessionInfo, RECONNECT),
     (Function::C_GetAttributeValue, RECONNECT),

@@ -175,6 +175,7 @@ fn function_name(function: Function) -> &'static str {
         Function::SignInit => "C_SignInit",
         Function::Sign => "C_Sign",
         Function::GenerateKeyPair => "C_GenerateKeyPair",
+        Function::GenerateRandom => "C_GenerateRandom",
         // Functions that Hallmark does not call.
         _ => "PKCS#11",
     }

@@ -7,6 +7,7 @@
 //! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
 //! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
+//! - `question`: whether the device answers, before a PIN is spent on it;
 //! - `look`: whether a token is there, for those who only want to know;
 //! - [`survey`]: all that a module shows, for those who have not met it yet;
 //! - `objects`, `classify`: attributes; return values.
@@ -21,6 +22,7 @@ mod login;
 mod look;
 mod mechanisms;
 mod objects;
+mod question;
 
 pub mod module;
 pub mod provision;

@@ -25,7 +25,7 @@ use super::{
     login::Credentials,
     mechanisms::{Mechanisms, Recipe},
     module::{InUse, Inside, Module},
-    objects,
+    objects, question,
     session::Pkcs11Session,
 };
 use crate::hsm::pin::PinSource;
@@ -77,6 +77,8 @@ pub(super) struct Epoch {
     read_only: bool,
     serial: String,
     needs_login: bool,
+    /// Whether the device makes random numbers, unless it is known that it does not.
+    has_rng: bool,
     logged_in: AtomicBool,
     /// The session that holds the login: when an application's last session closes, it is logged out.
     keeper: Mutex<OpenSession>,
@@ -132,7 +134,8 @@ impl Pkcs11Token {
             slot: found.slot,
             read_only,
             serial: found.serial,
-            needs_login: found.info.is_none_or(|info| info.login_required()),
+            needs_login: found.info.as_ref().is_none_or(TokenInfo::login_required),
+            has_rng: found.info.is_none_or(|info| info.rng()),
             logged_in: AtomicBool::new(false),
             keeper: Mutex::new(OpenSession::new(&life, keeper)),
             life,
@@ -242,6 +245,10 @@ impl Epoch {
         if lost(&keeper) {
             keeper.forget();
             *keeper = self.open_plain(inside)?;
+        }
+        // Asked also where the library says that it is logged in: it says so without its device.
+        if self.has_rng {
+            question::ask(keeper.get()?)?;
         }
         credentials.log_in(inside.context(), self.slot, &self.serial, keeper.get()?)?;
         // A token gives its private objects new handles when it is logged in anew.
