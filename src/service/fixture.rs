@@ -68,9 +68,15 @@ impl Rig {
         clock: Arc<dyn Clock>,
         settings: RuleSettings,
     ) -> Self {
-        let destroyer = ("dns:d.example".parse().unwrap(), vec![OperatorRole::Destroy]);
+        let destroyer = |id: &str| (id.parse().unwrap(), vec![OperatorRole::Destroy]);
         let viewer = ("dns:v.example".parse().unwrap(), vec![OperatorRole::View]);
-        let operators = vec![operator("dns:o.example"), operator("dns:p.example"), destroyer, viewer];
+        let operators = vec![
+            operator("dns:o.example"),
+            operator("dns:p.example"),
+            destroyer("dns:d.example"),
+            destroyer("dns:e.example"),
+            viewer,
+        ];
         let registry = Arc::new(Registry::new(Registered::new(clients, vec![workload()], operators)));
         let mut pools = HashMap::new();
         for (name, token) in &tokens {
@@ -161,6 +167,8 @@ pub(super) struct Recorder {
     /// Syncs never end.
     pub(super) stuck: AtomicBool,
     pub(super) sick: AtomicBool,
+    /// Syncs fail.
+    pub(super) broken: AtomicBool,
     /// Who waits for them.
     never: Mutex<Vec<WhenSynced>>,
 }
@@ -168,7 +176,7 @@ pub(super) struct Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         let state = Mutex::new((Chain::new("test"), Vec::new()));
-        Self { state, stuck: false.into(), sick: false.into(), never: Mutex::default() }
+        Self { state, stuck: false.into(), sick: false.into(), broken: false.into(), never: Mutex::default() }
     }
 }
 
@@ -202,6 +210,9 @@ impl AuditSink for Recorder {
     }
 
     fn append_synced(&self, event: EncodedEvent) -> Synced<'_> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(AuditUnavailable("as if the disk were full".into())) });
+        }
         let appended = self.append(event);
         let stuck = self.stuck.load(Ordering::SeqCst);
         Box::pin(async move { if stuck { std::future::pending().await } else { appended } })

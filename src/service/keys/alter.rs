@@ -74,17 +74,22 @@ impl Keys {
     async fn alter_once(&self, request: &AlterRequest, change: KeyChange) -> Result<Changed, Error> {
         let who = change.operator.clone();
         match self.begin(change).await? {
-            Begun::Go(change) => self.alter_begun(request, KeyChange { operator: who, ..change }).await,
+            Begun::Go(change) => self.alter_begun(request, KeyChange { operator: who, ..change }, None).await,
             Begun::Done(changed) => Ok(self.explain(changed, &request.what)),
         }
     }
 
-    /// Carries out what is on record as running.
-    pub(super) async fn alter_begun(&self, request: &AlterRequest, change: KeyChange) -> Result<Changed, Error> {
+    /// Carries out what is on record as running. `agreed`: what a second operator approved, a sentence each.
+    pub(super) async fn alter_begun(
+        &self,
+        request: &AlterRequest,
+        change: KeyChange,
+        agreed: Option<&[String]>,
+    ) -> Result<Changed, Error> {
         let who = change.operator.clone();
         let mut keys = change.keys.clone();
         let author = Author { who: &who, change: &change.id, reason: &change.reason };
-        let made = self.make_alteration(request, &change, &author, &mut keys).await;
+        let made = self.make_alteration(request, &change, &author, &mut keys, agreed).await;
         let state = if made.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
         let ended = self.context.keyring.store().end_change(&change.id, state, &keys).await.map_err(store_error);
         let skipped = made?;
@@ -101,6 +106,7 @@ impl Keys {
         change: &KeyChange,
         author: &Author<'_>,
         keys: &mut Vec<KeyId>,
+        agreed: Option<&[String]>,
     ) -> Result<Vec<String>, Error> {
         // Observed time does not move the generation, and gates go by it.
         self.reload().await?;
@@ -109,8 +115,13 @@ impl Keys {
             return Ok(Vec::new());
         }
         let (mut tries, certificates) = (0, self.certificates_of(&request.what));
+        // What was cut short has done a part of it.
+        let mut agreed = agreed.filter(|_| keys.is_empty());
         loop {
             let (changes, skipped) = self.ask(request, &change.client)?;
+            if let Some(agreed) = agreed {
+                self.check_agreed(agreed, &changes, &change.client)?;
+            }
             match self.make(changes, &change.client, author, request, keys).await {
                 // Somebody else moved these keys meanwhile: what is asked for may still make sense.
                 Err(error) if error.reason == Reason::KeyChanged && tries < 3 => {
@@ -121,7 +132,11 @@ impl Keys {
                         return Err(error);
                     }
                 }
-                Ok(Made::Paused) => tokio::time::sleep(SWAP_QUIET + Duration::from_millis(50)).await,
+                Ok(Made::Paused) => {
+                    // The switch behind the pause was agreed to with it.
+                    agreed = None;
+                    tokio::time::sleep(SWAP_QUIET + Duration::from_millis(50)).await;
+                }
                 Ok(Made::Done) => {
                     let shown = self.reload().await;
                     self.context.keyring.pauses().end(&change.client);

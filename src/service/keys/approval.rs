@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hallmark_core::{
     error::{Error, Reason},
-    key::{KeyRecord, Kid},
+    key::{ClientName, KeyId, KeyRecord, Kid},
     lifecycle::{Change, Step},
     policy::{Act, Caller, Credential, Guarded, Identity, Roles},
     ports::{ApprovalStore, BegunChange, ChangeState, Decided, Decision, KeyChange, Proposal, Proposed},
@@ -138,8 +138,15 @@ impl Keys {
         self.reload().await?;
         self.check_plan(caller, &proposed, &wanted)?;
         let decision = Decision { approved: true, by, reason: reason.to_owned() };
-        let taken = self.decide(id, &proposed, decision).await?;
-        self.carry_out(caller, taken, wanted).await
+        let (this, caller, id) = (self.clone(), caller.clone(), id.to_owned());
+        // Once it is decided nobody else can carry it out: both go on where the caller hangs up.
+        let work = async move {
+            let taken = this.decide(&id, &proposed, decision).await?;
+            this.carry_out(&caller, taken, wanted).await
+        };
+        let changed = tokio::spawn(work).await.map_err(Error::internal)?;
+        self.rules.wake.notify_one();
+        changed
     }
 
     /// Says no to a change, or takes one's own back.
@@ -161,45 +168,53 @@ impl Keys {
         let author = Author { who: &decision.by, change: id, reason: &decision.reason };
         let action = if decision.approved { "approve" } else { "deny" };
         let subject = format!("{} of {}", proposed.change.request, proposed.change.operator);
+        let mut running = None;
         let decided = async {
             match store.decide(id, &decision).await.map_err(store_error)? {
-                Decided::Taken(taken) => Ok(taken),
+                Decided::Taken(taken) => {
+                    running = decision.approved.then(|| taken.change.keys.clone());
+                    Ok(taken)
+                }
                 Decided::Before(before) => still_open(&before).and_then(|()| Err(decided_before(&before))),
                 Decided::Unknown => Err(no_such_change(id)),
             }
         };
-        self.audited(&author, action, &subject, decided).await
+        let decided = self.audited(&author, action, &subject, decided).await;
+        if let (Some(keys), Err(_)) = (running, &decided) {
+            self.leave_to_be_taken_up(id, &keys).await;
+        }
+        decided
     }
 
-    /// Goes on where the caller hangs up.
+    /// It was approved, and the audit log could not be written before it began: whoever approved it may do so once more.
+    async fn leave_to_be_taken_up(&self, id: &str, keys: &[KeyId]) {
+        if let Err(error) = self.context.keyring.store().end_change(id, ChangeState::Failed, keys).await {
+            tracing::error!(%error, change = id, "an approved change was not begun, and is on record as running");
+        }
+    }
+
     async fn carry_out(&self, caller: &Caller, taken: Proposed, wanted: Wanted) -> Result<Changed, Error> {
         let decision = taken.decision.clone();
         let approved = decision.map(|by| format!("; approved by {}: {}", by.by, by.reason)).unwrap_or_default();
         let reason = format!("{}{approved}", taken.change.reason);
         let change = KeyChange { reason: reason.clone(), ..taken.change.clone() };
-        let (this, caller) = (self.clone(), caller.clone());
-        let work = async move {
-            match wanted {
-                Wanted::Alter(request) => {
-                    let request = AlterRequest { reason, ..request };
-                    match &request.what {
-                        Alteration::Revoke { kid } => this.revoke_begun(kid, change).await,
-                        _ => this.alter_begun(&request, change).await,
-                    }
-                }
-                Wanted::Install(request) => {
-                    let ready = this.ready_to_install(&caller, request);
-                    this.certify_ready(ready, change).await
-                }
-                Wanted::SelfSign(request) => {
-                    let ready = this.ready_to_self_sign(&caller, request);
-                    this.certify_ready(ready, change).await
+        match wanted {
+            Wanted::Alter(request) => {
+                let request = AlterRequest { reason, ..request };
+                match &request.what {
+                    Alteration::Revoke { kid } => self.revoke_begun(kid, change).await,
+                    _ => self.alter_begun(&request, change, Some(&taken.plan)).await,
                 }
             }
-        };
-        let changed = tokio::spawn(work).await.map_err(Error::internal)?;
-        self.rules.wake.notify_one();
-        changed
+            Wanted::Install(request) => {
+                let ready = self.ready_to_install(caller, request);
+                self.certify_ready(ready, change).await
+            }
+            Wanted::SelfSign(request) => {
+                let ready = self.ready_to_self_sign(caller, request);
+                self.certify_ready(ready, change).await
+            }
+        }
     }
 
     /// What it would do now, a sentence each; or why it can't be done.
@@ -214,8 +229,7 @@ impl Keys {
     fn plan_alteration(&self, request: &AlterRequest) -> Result<Vec<String>, Error> {
         let client = self.client_for(&request.what)?;
         let (changes, _) = self.ask(request, &client)?;
-        let records = self.records_of(&client);
-        let mut plan: Vec<_> = changes.iter().filter_map(|change| sentence(change, &records)).collect();
+        let mut plan = self.sentences(&changes, &client);
         let unforced = AlterRequest { force: false, ..request.clone() };
         if let (true, Err(gate)) = (request.force, self.ask(&unforced, &client)) {
             plan.push(format!("{PAST}{}", gate.message));
@@ -229,18 +243,17 @@ impl Keys {
         if proposed.change.state != ChangeState::AwaitingApproval && !proposed.change.keys.is_empty() {
             return Ok(());
         }
-        // How long a gate has to go yet is another thing each time.
-        let fixed =
-            |plan: &[String]| -> Vec<String> { plan.iter().filter(|line| !line.starts_with(PAST)).cloned().collect() };
-        let now = self.plan(caller, wanted)?;
-        if fixed(&now) == fixed(&proposed.plan) {
-            return Ok(());
-        }
-        let text = format!(
-            "the keys are not as they were when this was proposed: it would now do: {}; deny it, and propose again what is meant",
-            if now.is_empty() { "nothing".to_owned() } else { now.join("; ") }
-        );
-        Err(Error::new(Reason::ChangeOutdated, text))
+        check_same(&proposed.plan, &self.plan(caller, wanted)?)
+    }
+
+    /// The same of `changes` that are about to be made: others may have come between the decision and them.
+    pub(super) fn check_agreed(&self, agreed: &[String], changes: &[Change], client: &ClientName) -> Result<(), Error> {
+        check_same(agreed, &self.sentences(changes, client))
+    }
+
+    fn sentences(&self, changes: &[Change], client: &ClientName) -> Vec<String> {
+        let records = self.records_of(client);
+        changes.iter().filter_map(|change| sentence(change, &records)).collect()
     }
 
     /// Whoever proposed it may have lost the role since.
@@ -282,6 +295,20 @@ impl Keys {
         let before = self.with_kid(kid);
         Ok(vec![format!("key `{kid}` gets a certificate that it signs itself, for {days} days, in place of {before}")])
     }
+}
+
+fn check_same(agreed: &[String], now: &[String]) -> Result<(), Error> {
+    // How long a gate has to go yet is another thing each time.
+    let fixed =
+        |plan: &[String]| -> Vec<String> { plan.iter().filter(|line| !line.starts_with(PAST)).cloned().collect() };
+    if fixed(now) == fixed(agreed) {
+        return Ok(());
+    }
+    let text = format!(
+        "the keys are not as they were when this was proposed: it would now do: {}; deny it, and propose again what is meant",
+        if now.is_empty() { "nothing".to_owned() } else { now.join("; ") }
+    );
+    Err(Error::new(Reason::ChangeOutdated, text))
 }
 
 fn mark(leaf: &[u8]) -> String {
@@ -351,3 +378,6 @@ const GONE: &str = "the operator who proposed it may not do it any more";
 const PAST: &str = "past a gate: ";
 /// Of what waits and what waited.
 const MOST: u32 = 200;
+
+#[cfg(test)]
+mod tests;
