@@ -103,6 +103,12 @@ fn yubikey_of_5_7_keeps_the_contract() {
     });
 }
 
+#[test]
+fn the_last_try_of_a_yubikeys_pin_is_left_to_a_person_however_late_the_others_came() {
+    let test = "hsm_contract::the_last_try_of_a_yubikeys_pin_is_left_to_a_person_however_late_the_others_came";
+    yubikey::in_child_with(test, Firmware::V5_4, yubikey::leaves_the_last_try_to_a_person);
+}
+
 /// A backend that nobody asked to keep the contract does not keep it.
 #[test]
 fn every_backend_runs_the_suite() {

@@ -8,11 +8,12 @@ use hallmark::hsm::{
 };
 use hallmark_core::{
     key::Alg,
-    ports::{Hsm, ImportSession, PinLedger},
+    ports::{FaultClass, Hsm, ImportSession, PinLedger, PinLedgerRefusal, PinVerdict, StoreError},
 };
 use hallmark_testkit::{
     child::in_child,
     hsm_contract::{Losses, PinCase, Subject},
+    pin_ledger::MemoryPinLedger,
     software_key::SoftwareKey,
     virtual_yubikey::{Firmware, VirtualYubiKey},
 };
@@ -128,4 +129,44 @@ impl OtherProgram {
     fn leave(self, disposition: Disposition) {
         self.0.disconnect(disposition).map_err(|(_, error)| error).unwrap();
     }
+}
+
+/// Keeps the contract of a ledger, and has others try wrong PINs while it writes.
+struct SlowLedger {
+    inner: MemoryPinLedger,
+    others: fn(),
+}
+
+impl PinLedger for SlowLedger {
+    fn begin(&self, token: &str, source: &str) -> Result<(), PinLedgerRefusal> {
+        (self.others)();
+        self.inner.begin(token, source)
+    }
+
+    fn end(&self, token: &str, source: &str, verdict: PinVerdict) -> Result<(), StoreError> {
+        self.inner.end(token, source, verdict)
+    }
+}
+
+/// The count that was read before the ledger was asked may be old by the time the PIN is sent.
+pub(super) fn leaves_the_last_try_to_a_person(subject: &YubikeySubject) {
+    fn spend_two() {
+        let mut other = OtherProgram::new();
+        let wrong = [&[0, 0x20, 0, 0x80, 8][..], b"99999999"].concat();
+        assert_eq!([other.send(&wrong), other.send(&wrong)], [0x63c2, 0x63c1]);
+        other.leave(Disposition::LeaveCard);
+    }
+    let ledger = Arc::new(SlowLedger { inner: MemoryPinLedger::default(), others: spend_two });
+    let hsm = subject.hsm(PinCase::Wrong, ledger.clone());
+    let refused = hsm.connect().unwrap_err();
+    assert_eq!(refused.class, FaultClass::Pin);
+    assert!(refused.code.contains("one try is left"), "{refused}");
+    assert_eq!(OtherProgram::new().send(&[0, 0x20, 0, 0x80]), 0x63c1, "the last try was spent");
+
+    // A person verifies the PIN: nothing was tried of this source, and it may be now.
+    let mut person = OtherProgram::new();
+    assert_eq!(person.send(&[&[0, 0x20, 0, 0x80, 8][..], b"123456\xff\xff"].concat()), 0x9000);
+    person.leave(Disposition::ResetCard);
+    let none = Arc::new(SlowLedger { inner: MemoryPinLedger::default(), others: || {} });
+    subject.hsm(PinCase::Right, none).connect().expect("the count is whole again");
 }

@@ -29,7 +29,8 @@ impl Credentials {
         }
         self.ledger.begin(&token, &pin.source_id).map_err(|refusal| self.not_tried(refusal))?;
 
-        let answer = wire.verify(pin.secret.expose_secret());
+        // The ledger may have taken its time: others may have begun a PIN session since, or spent a try.
+        let answer = wire.verify(pin.secret.expose_secret(), SPARED);
         let verdict = verdict(&answer);
         if let Err(error) = self.ledger.end(&token, &pin.source_id, verdict) {
             // The marker stays, so the PIN is not tried again: the safe side.
@@ -38,6 +39,9 @@ impl Credentials {
         match answer? {
             Verified::Accepted => Ok(()),
             Verified::Refused { tries } => Err(self.not_accepted(serial, tries)),
+            Verified::Withheld(PinStatus::Verified) => Ok(()),
+            Verified::Withheld(PinStatus::Tries(tries)) => heed(serial, tries),
+            Verified::Unasked(fault) => Err(fault),
         }
     }
 
@@ -66,13 +70,15 @@ impl Credentials {
 }
 
 /// The last try is left to a person, who can see what happens.
+const SPARED: u8 = 1;
+
 fn heed(serial: u32, tries: u8) -> Result<(), HsmFault> {
     match tries {
         0 => Err(refused(
             "VERIFY",
             format!("the PIN of YubiKey {serial} is blocked\nhint: ykman --device {serial} piv access unblock-pin"),
         )),
-        1 => Err(refused(
+        SPARED => Err(refused(
             "VERIFY",
             format!(
                 "one try is left before YubiKey {serial} blocks its PIN, and hallmark leaves it to you\n\
@@ -87,6 +93,7 @@ fn verdict(answer: &Result<Verified, HsmFault>) -> PinVerdict {
     match answer {
         Ok(Verified::Accepted) => PinVerdict::Accepted,
         Ok(Verified::Refused { .. }) => PinVerdict::Refused,
+        Ok(Verified::Withheld(_) | Verified::Unasked(_)) => PinVerdict::NotTried,
         // Reset before the command, or another application was selected: nobody looked at it.
         Err(fault) if fault.class == FaultClass::Session => PinVerdict::NotTried,
         Err(fault) if fault.class == FaultClass::Gone => PinVerdict::Unknown,
@@ -116,5 +123,10 @@ mod tests {
         assert_eq!(of(FaultClass::Unspecific), PinVerdict::Refused);
         assert_eq!(verdict(&Ok(Verified::Refused { tries: 2 })), PinVerdict::Refused);
         assert_eq!(verdict(&Ok(Verified::Accepted)), PinVerdict::Accepted);
+        let withheld = [PinStatus::Verified, PinStatus::Tries(1)].map(Verified::Withheld);
+        let unasked = Verified::Unasked(HsmFault::new(FaultClass::Gone, "VERIFY", ""));
+        for unsent in withheld.into_iter().chain([unasked]) {
+            assert_eq!(verdict(&Ok(unsent)), PinVerdict::NotTried);
+        }
     }
 }

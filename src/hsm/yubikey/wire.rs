@@ -11,7 +11,7 @@
 use std::ffi::CStr;
 
 use hallmark_core::ports::{FaultClass, HsmFault};
-use pcsc::{Card, Context, Disposition, Protocols, ShareMode};
+use pcsc::{Card, Context, Disposition, Protocols, ShareMode, Transaction};
 use zeroize::Zeroizing;
 
 use super::{
@@ -33,10 +33,16 @@ pub(super) enum PinStatus {
 }
 
 /// What VERIFY said of a PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verified {
     Accepted,
-    Refused { tries: u8 },
+    Refused {
+        tries: u8,
+    },
+    /// It was not sent, for that is how the PIN stands.
+    Withheld(PinStatus),
+    /// It was not sent, for how the PIN stands could not be asked.
+    Unasked(HsmFault),
 }
 
 impl Wire {
@@ -70,22 +76,29 @@ impl Wire {
 
     /// Asks without trying anything (NIST SP 800-73-4 part 2, §3.2.1).
     pub(super) fn pin_status(&mut self) -> Result<PinStatus, HsmFault> {
-        let answer = self.send("VERIFY", &[0, 0x20, 0, 0x80])?;
-        match answer.status {
-            SUCCESS => Ok(PinStatus::Verified),
-            status => tries(status).map(PinStatus::Tries).ok_or_else(|| status_fault("VERIFY", status)),
-        }
+        self.send(STATUS_OF_PIN.0, &STATUS_OF_PIN.1).and_then(|answer| status_of_pin(&answer))
     }
 
-    /// Tries a PIN of 6 to 8 bytes. `Err` where the card did not look at it, or did not answer.
-    pub(super) fn verify(&mut self, pin: &[u8]) -> Result<Verified, HsmFault> {
+    /// Tries a PIN of 6 to 8 bytes where none is verified and more than `spared` tries are left. Nobody else comes between
+    /// that question and the try. `Err` where the card did not look at it, or did not answer.
+    pub(super) fn verify(&mut self, pin: &[u8], spared: u8) -> Result<Verified, HsmFault> {
         let mut apdu = Zeroizing::new([0xff_u8; 13]);
         apdu[..5].copy_from_slice(&[0, 0x20, 0, 0x80, 8]);
         match apdu.get_mut(5..5 + pin.len()) {
             Some(place) => place.copy_from_slice(pin),
             None => return Err(HsmFault::new(FaultClass::Pin, "VERIFY", "a YubiKey's PIN has at most 8 bytes")),
         }
-        let answer = self.send("VERIFY", &*apdu)?;
+        let alone = match self.alone(STATUS_OF_PIN.0) {
+            Ok(alone) => alone,
+            Err(fault) => return Ok(Verified::Unasked(fault)),
+        };
+        let status = transmit(&alone, STATUS_OF_PIN.0, &STATUS_OF_PIN.1).and_then(|answer| status_of_pin(&answer));
+        match status {
+            Ok(PinStatus::Tries(tries)) if tries > spared => {}
+            Ok(other) => return Ok(Verified::Withheld(other)),
+            Err(fault) => return Ok(Verified::Unasked(fault)),
+        }
+        let answer = transmit(&alone, "VERIFY", &*apdu)?;
         match answer.status {
             SUCCESS => Ok(Verified::Accepted),
             status => {
@@ -111,18 +124,25 @@ impl Wire {
     }
 
     fn send(&mut self, function: &'static str, apdu: &[u8]) -> Result<Answer, HsmFault> {
-        let card = self.card.as_mut().ok_or_else(|| HsmFault::new(FaultClass::Session, function, "closed"))?;
-        let failed = |error| pcsc_fault(function, error);
-        let transaction = card.transaction().map_err(failed)?;
-        let mut answer = Answer { bytes: [0; 258], len: 0, status: 0 };
-        let received = transaction.transmit(apdu, &mut answer.bytes).map_err(failed)?;
-        let (len, status) = match received {
-            [.., a, b] => (received.len() - 2, u16::from_be_bytes([*a, *b])),
-            _ => return Err(HsmFault::new(FaultClass::Unspecific, function, "an answer without a status")),
-        };
-        (answer.len, answer.status) = (len, status);
-        Ok(answer)
+        transmit(&self.alone(function)?, function, apdu)
     }
+
+    /// Keeps other programs from the card until the answer is dropped.
+    fn alone(&mut self, function: &'static str) -> Result<Transaction<'_>, HsmFault> {
+        let card = self.card.as_mut().ok_or_else(|| HsmFault::new(FaultClass::Session, function, "closed"))?;
+        card.transaction().map_err(|error| pcsc_fault(function, error))
+    }
+}
+
+fn transmit(card: &Transaction<'_>, function: &'static str, apdu: &[u8]) -> Result<Answer, HsmFault> {
+    let mut answer = Answer { bytes: [0; 258], len: 0, status: 0 };
+    let received = card.transmit(apdu, &mut answer.bytes).map_err(|error| pcsc_fault(function, error))?;
+    let (len, status) = match received {
+        [.., a, b] => (received.len() - 2, u16::from_be_bytes([*a, *b])),
+        _ => return Err(HsmFault::new(FaultClass::Unspecific, function, "an answer without a status")),
+    };
+    (answer.len, answer.status) = (len, status);
+    Ok(answer)
 }
 
 impl Drop for Wire {
@@ -143,6 +163,16 @@ struct Answer {
 impl Answer {
     fn data(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+/// VERIFY without a PIN.
+const STATUS_OF_PIN: (&str, [u8; 4]) = ("VERIFY", [0, 0x20, 0, 0x80]);
+
+fn status_of_pin(answer: &Answer) -> Result<PinStatus, HsmFault> {
+    match answer.status {
+        SUCCESS => Ok(PinStatus::Verified),
+        status => tries(status).map(PinStatus::Tries).ok_or_else(|| status_fault(STATUS_OF_PIN.0, status)),
     }
 }
 
