@@ -60,7 +60,33 @@ pub(super) struct TaskJob {
     /// When nobody waits for it any more; orders it behind probes.
     pub(super) deadline: Instant,
     pub(super) run: TaskRun,
-    pub(super) finish: Box<dyn FnOnce(Result<(), Error>) + Send>,
+    pub(super) reply: Box<dyn TaskReply>,
+}
+
+/// Where the result of a task goes.
+pub(super) trait TaskReply: Send {
+    /// Whether nobody waits for it any more: what it was to do must not be done then, for it was said not to be.
+    fn is_abandoned(&self) -> bool;
+
+    fn finish(self: Box<Self>, result: Result<(), Error>);
+}
+
+/// Who asked for a task, and what it gave.
+struct Asker<T> {
+    reply: oneshot::Sender<Result<T, Error>>,
+    slot: Arc<Mutex<Option<T>>>,
+}
+
+impl<T: Send> TaskReply for Asker<T> {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), Error>) {
+        let value = result.and_then(|()| lock(&self.slot).take().ok_or_else(|| Error::internal("task without value")));
+        // Nobody waiting any more is no fault of ours.
+        let _ = self.reply.send(value);
+    }
 }
 
 impl TaskJob {
@@ -78,12 +104,7 @@ impl TaskJob {
                 *lock(&filled) = Some(value);
                 Ok(())
             }),
-            finish: Box::new(move |result| {
-                let value =
-                    result.and_then(|()| lock(&slot).take().ok_or_else(|| Error::internal("task without value")));
-                // Nobody waiting any more is no fault of ours.
-                let _ = reply.send(value);
-            }),
+            reply: Box::new(Asker { reply, slot }),
         }
     }
 }
@@ -100,7 +121,7 @@ impl Job {
     pub(super) fn fail(self, error: Error) {
         match self {
             Self::Sign(job) => job.reply.finish(Err(error)),
-            Self::Task(job) => (job.finish)(Err(error)),
+            Self::Task(job) => job.reply.finish(Err(error)),
         }
     }
 }

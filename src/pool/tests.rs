@@ -240,6 +240,25 @@ async fn a_deadline_that_has_passed_never_reaches_the_token() {
     assert_eq!(rig.token.calls(Call::Sign), 0);
 }
 
+/// A key that was to be destroyed is not, once it was said that this took too long.
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_begun() {
+    let rig = Rig::new(1).await;
+    let key = rig.key(1).await;
+    let hanging = rig.token.hang(Call::Sign);
+    let mut signing = std::pin::pin!(rig.sign(&key));
+    let mut destroying = std::pin::pin!(rig.pool.destroy(key.clone()));
+    // Both are queued: the worker is inside the first.
+    assert!(tokio::time::timeout(Duration::ZERO, &mut signing).await.is_err());
+    assert!(tokio::time::timeout(Duration::ZERO, &mut destroying).await.is_err());
+    destroying.set(rig.pool.destroy(key.clone()));
+    drop(hanging);
+    signing.await.unwrap();
+    assert_eq!(rig.pool.list().await.unwrap().len(), 1, "it was destroyed for nobody");
+    destroying.await.unwrap();
+    assert_eq!(rig.pool.list().await.unwrap().len(), 0);
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_early_and_says_when_to_retry() {
     let rig = Rig::with(1, |settings| settings.queue_per_worker = 2).await;

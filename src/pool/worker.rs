@@ -16,7 +16,7 @@ use super::{
     busy::InCall,
     job::{Job, SignJob, TaskJob},
     reaction::{self, Reaction, reaction},
-    state::{Shared, deadline_passed, quarantined},
+    state::{Shared, deadline_passed, quarantined, task_overdue},
 };
 
 pub(super) struct Worker {
@@ -207,6 +207,10 @@ impl Worker {
     }
 
     fn perform<'a>(&'a self, open: &mut Option<Open<'a>>, mut job: TaskJob) {
+        // Whoever asked was told that it took too long: a key must not be made or destroyed after that.
+        if job.deadline <= Instant::now() || job.reply.is_abandoned() {
+            return job.reply.finish(Err(task_overdue()));
+        }
         let mut result = self.run_task(open, &mut job);
         if let Err(fault) = &result {
             let again = match reaction(fault.class) {
@@ -227,7 +231,7 @@ impl Worker {
                 }
             }
         }
-        (job.finish)(result.map_err(|fault| reaction::error(&fault)));
+        job.reply.finish(result.map_err(|fault| reaction::error(&fault)));
     }
 
     fn run_task(&self, open: &mut Option<Open<'_>>, job: &mut TaskJob) -> Result<(), HsmFault> {
