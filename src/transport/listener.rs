@@ -87,6 +87,13 @@ impl Peer {
         &self.closing
     }
 
+    /// Who shows no certificate, for tests.
+    #[cfg(test)]
+    pub(in crate::transport) fn without_certificate(addr: PeerAddr) -> Self {
+        let (closing, proved) = Default::default();
+        Self { caller: Err(super::identity::not_authenticated()), addr, closing, proved }
+    }
+
     /// Says that somebody is there after all: the connection may stay as long as others.
     pub(in crate::transport) fn prove(&self) {
         self.proved.cancel();
