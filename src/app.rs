@@ -204,7 +204,9 @@ impl Running {
         }
         self.end.cancel();
         let closed = tokio::time::timeout(CLOSING, async {
-            while self.chores.join_next().await.is_some() {}
+            if !ended(&mut self.chores, CHORES).await {
+                tracing::warn!("a chore did not end in time; it is left behind");
+            }
             self.built.close().await
         });
         let closed = closed.await;
@@ -223,7 +225,40 @@ impl Running {
     }
 }
 
+/// Whether all end by themselves; what does not is cut off. A PIN session must be ended on its HSM however a disk hangs.
+async fn ended(chores: &mut JoinSet<()>, patience: Duration) -> bool {
+    let all = async { while chores.join_next().await.is_some() {} };
+    let ended = tokio::time::timeout(patience, all).await.is_ok();
+    chores.abort_all();
+    ended
+}
+
 /// What is left of the grace for answering requests that the HSM did not get to.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long everything but the fronts may take to end: an HSM or a disk may hang.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long of that the chores may take: the last checkpoint may wait for two seconds, and so may the threads of HSMs.
+const CHORES: Duration = Duration::from_millis(2_500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_chore_that_hangs_is_left_behind_and_the_others_end() {
+        let (told, ended_by_itself) = tokio::sync::oneshot::channel();
+        let held = Arc::new(());
+        let hangs = held.clone();
+        let mut chores = JoinSet::new();
+        chores.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(hangs);
+        });
+        chores.spawn(async { told.send(()).unwrap() });
+        assert!(!ended(&mut chores, Duration::from_millis(50)).await);
+        ended_by_itself.await.unwrap();
+        assert!(ended(&mut chores, Duration::from_secs(20)).await, "it was not cut off");
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert!(ended(&mut JoinSet::new(), Duration::ZERO).await);
+    }
+}

@@ -61,14 +61,17 @@ impl Checkpoints {
 
     /// Makes them until `end`, and the last one then.
     pub async fn run(mut self, end: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => self.look(Instant::now()).await,
-                () = end.cancelled() => break,
-            }
-        }
+        // Given up in the middle at the end: an HSM or a disk that hangs would hold the process up.
+        let _ = end.run_until_cancelled(self.go_on()).await;
         if tokio::time::timeout(LAST_TIMEOUT, self.make_last()).await.is_err() {
             tracing::warn!("the last audit checkpoint was not made in time; the next start makes it");
+        }
+    }
+
+    async fn go_on(&mut self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.look(Instant::now()).await;
         }
     }
 
@@ -173,7 +176,7 @@ mod tests {
     use hallmark_testkit::fake_hsm::Call;
 
     use super::*;
-    use crate::service::fixture::{Rig, in_memory};
+    use crate::service::fixture::{PATIENCE, Rig, in_memory};
 
     const EVERY: Duration = Duration::from_secs(300);
 
@@ -255,6 +258,22 @@ mod tests {
         checkpoints.look(Instant::now()).await;
         assert_eq!(rig.audit.all("checkpoint", "hsm"), ["two"]);
         made(&rig);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+        let (rig, checkpoints) = rig(&["one"]).await;
+        rig.audit.stuck.store(true, std::sync::atomic::Ordering::SeqCst);
+        let end = CancellationToken::new();
+        let running = tokio::spawn(checkpoints.run(end.clone()));
+        let under_way = async {
+            while rig.audit.all("checkpoint", "hsm").is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, under_way).await.expect("the first one waits for the disk");
+        end.cancel();
+        tokio::time::timeout(PATIENCE, running).await.expect("it waits for no disk").unwrap();
     }
 
     #[tokio::test]
