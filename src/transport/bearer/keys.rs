@@ -4,7 +4,9 @@
 //! that goes away takes no reading along, and a crowd of them makes one.
 
 use std::{
-    fs,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -18,7 +20,7 @@ use hallmark_core::{
 };
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
-    jwk::{Jwk, JwkSet, PublicKeyUse},
+    jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse},
 };
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -59,6 +61,8 @@ pub(super) struct Keys {
     wanted: Notify,
     /// Those who may wait at once.
     places: Semaphore,
+    /// Taken while a file is being read.
+    reading: Arc<Semaphore>,
     /// The least time between two readings that callers want.
     pub(super) floor: Duration,
 }
@@ -72,8 +76,8 @@ struct Reading {
 impl Keys {
     pub(super) fn new(source: KeySource, fetch: Arc<dyn FetchKeys>) -> Self {
         let (current, last) = (ArcSwap::from_pointee(None), watch::Sender::new(None));
-        let (wanted, places) = (Notify::new(), Semaphore::new(MOST_WAITING));
-        Self { source, fetch, current, last, wanted, places, floor: FLOOR }
+        let (wanted, places, reading) = (Notify::new(), Semaphore::new(MOST_WAITING), Arc::new(Semaphore::new(1)));
+        Self { source, fetch, current, last, wanted, places, reading, floor: FLOOR }
     }
 
     /// Reads the set, again each time that it is due, and when callers want it, until `end`.
@@ -148,11 +152,25 @@ impl Keys {
         self.current.load().is_some()
     }
 
+    /// A file system may hang, and the threads that serve must not; nor must each try leave another thread behind.
+    async fn read_file(&self, path: PathBuf) -> Result<Vec<u8>, String> {
+        let shown = path.display().to_string();
+        let place = self.reading.clone().try_acquire_owned();
+        let place = place.map_err(|_| format!("`{shown}`: the reading before this one has not come back"))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let contents = contents(&path);
+            drop(place);
+            contents
+        });
+        let read = read.await.map_err(|error| format!("`{shown}`: {error}"))?;
+        read.map_err(|error| format!("`{shown}`: {error}"))
+    }
+
     /// Whether there is a set that is as good as new.
     async fn read(&self) -> bool {
         let read = async {
             match &self.source {
-                KeySource::File(path) => fs::read(path).map_err(|error| format!("`{}`: {error}", path.display())),
+                KeySource::File(path) => self.read_file(path.clone()).await,
                 KeySource::Url { url, ca } => self.fetch.fetch(url, ca.as_deref()).await,
             }
         };
@@ -168,6 +186,15 @@ impl Keys {
             }
         }
     }
+}
+
+/// No more of it than a set may have, and without waiting: what is in its place may be a FIFO.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let mut contents = Vec::new();
+    file.take(MAX_SET as u64 + 1).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 fn is_good(reading: Option<Reading>) -> bool {
@@ -198,8 +225,14 @@ fn fitting<'a>(set: &'a JwkSet, alg: Alg, kid: Option<&str>) -> Vec<&'a Jwk> {
         let said = jwk.common.key_algorithm.map(|said| said.to_string());
         said.is_none_or(|said| said.eq_ignore_ascii_case(alg.as_str()))
     };
+    let is_of_kind = |jwk: &&Jwk| match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => alg.is_rsa(),
+        AlgorithmParameters::EllipticCurve(_) => matches!(alg, Alg::ES256 | Alg::ES384),
+        AlgorithmParameters::OctetKeyPair(_) => alg == Alg::EdDSA,
+        _ => false,
+    };
     let named = |jwk: &&Jwk| kid.is_none_or(|kid| jwk.common.key_id.as_deref() == Some(kid));
-    set.keys.iter().filter(signs).filter(suits).filter(named).take(MOST_TRIED).collect()
+    set.keys.iter().filter(signs).filter(is_of_kind).filter(suits).filter(named).take(MOST_TRIED).collect()
 }
 
 fn has_signed(token: &str, alg: Alg, jwk: &Jwk) -> bool {

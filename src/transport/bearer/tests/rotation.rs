@@ -127,6 +127,40 @@ async fn a_token_that_names_no_key_may_be_of_any() {
     assert_eq!(verified(&keys, &stranger).await, Err(Reason::TokenInvalid));
 }
 
+#[tokio::test]
+async fn keys_of_other_kinds_do_not_stand_before_the_one_of_a_token_that_names_none() {
+    let key = Key::new("");
+    let served = Served::of(&[]);
+    let rsa = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" });
+    let mut own = key.jwk();
+    own.as_object_mut().unwrap().retain(|name, _| !["alg", "use", "kid"].contains(&name.as_str()));
+    *served.set.lock().unwrap() = Some(json!({ "keys": [rsa, rsa, rsa, rsa, rsa, own] }));
+    assert_eq!(verified(&keys(&served), &key).await, Ok(()));
+}
+
+fn of_file(path: &Path) -> Arc<Keys> {
+    let keys = Arc::new(Keys::new(KeySource::File(path.to_owned()), Arc::new(Served::default())));
+    let followed = keys.clone();
+    tokio::spawn(async move { followed.follow(&CancellationToken::new()).await });
+    keys
+}
+
+/// The runtime of this test has one thread, as that of a server on a small machine: signing stands still with it.
+#[tokio::test]
+async fn what_is_in_the_place_of_a_key_file_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = Key::new("k1");
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+        let asked = tokio::time::timeout(Duration::from_secs(20), verified(&of_file(path), &key)).await.unwrap();
+        assert_eq!(asked, Err(Reason::IssuerUnavailable), "{}", path.display());
+    }
+    let file = folder.path().join("keys");
+    std::fs::write(&file, json!({ "keys": [key.jwk()] }).to_string()).unwrap();
+    assert_eq!(verified(&of_file(&file), &key).await, Ok(()));
+}
+
 /// Callers who go away take no reading along, and leave none undone.
 #[tokio::test]
 async fn a_caller_that_goes_away_keeps_no_key_from_others() {
