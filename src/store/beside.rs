@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hallmark_core::ports::{Pending, PinVerdict, StoreError};
 
-use super::{LoginAttempts, PostgresOptions, PostgresStore, SqliteStore};
+use super::{Attempt, LoginAttempts, PostgresOptions, PostgresStore, SqliteStore};
 
 /// Opens what the server has as its store. The tables must be there: nothing is made or brought up to date.
 pub async fn login_attempts(
@@ -30,11 +30,11 @@ pub async fn login_attempts(
 struct Beside<S>(S);
 
 impl<S: LoginAttempts> LoginAttempts for Beside<S> {
-    fn mark<'a>(&'a self, token: &'a str, source: &'a str) -> Pending<'a, bool> {
-        self.0.mark(token, source)
+    fn mark<'a>(&'a self, token: &'a str, source: &'a str, attempt: Attempt) -> Pending<'a, bool> {
+        self.0.mark(token, source, attempt)
     }
 
-    fn settle<'a>(&'a self, token: &'a str, source: &'a str, verdict: PinVerdict) -> Pending<'a, ()> {
-        self.0.settle(token, source, verdict)
+    fn settle<'a>(&'a self, token: &'a str, source: &'a str, attempt: Attempt, verdict: PinVerdict) -> Pending<'a, ()> {
+        self.0.settle(token, source, attempt, verdict)
     }
 }

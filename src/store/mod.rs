@@ -40,7 +40,7 @@ pub mod sqlite;
 
 pub use beside::login_attempts;
 pub use peek::{CustodyKey, custody_keys, pin_is_marked};
-pub use pin_ledger::{LoginAttempts, StorePinLedger};
+pub use pin_ledger::{Attempt, LoginAttempts, StorePinLedger};
 pub use pin_markers::PinMarkers;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;

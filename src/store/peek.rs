@@ -69,7 +69,7 @@ type Row = (String, String, String, Vec<u8>);
 const CUSTODY: &str = "SELECT hsm, kid, state, spki FROM keys
     WHERE purpose = 'custody' AND kid IS NOT NULL AND spki IS NOT NULL ORDER BY ordinal";
 
-const MARKED: &str = "SELECT count(*) FROM login_attempts WHERE token = $1 AND source = $2 AND marked = 1";
+const MARKED: &str = "SELECT count(*) FROM login_attempts WHERE token = $1 AND source = $2 AND marked <> 0";
 /// A database that takes the connection and then says nothing would be waited for without end.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 

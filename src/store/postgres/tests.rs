@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::{LoginAttempts as _, StorePinLedger};
+use crate::store::{Attempt, LoginAttempts as _, StorePinLedger};
 
 mod tls;
 
@@ -64,9 +64,11 @@ async fn replicas_that_share_a_token_share_the_marker() {
     let Some(cluster) = Postgres::shared() else { return };
     let url = cluster.database();
     let (one, two) = (open_as(&url, "one").await, open_as(&url, "two").await);
-    assert!(one.mark("token", "pin").await.unwrap());
-    assert!(!two.mark("token", "pin").await.unwrap(), "a PIN that another replica tried must not be tried again");
-    one.settle("token", "pin", PinVerdict::Refused).await.unwrap();
+    let [first, second] = [(); 2].map(|()| Attempt::new().unwrap());
+    assert!(one.mark("token", "pin", first).await.unwrap());
+    let marked = two.mark("token", "pin", second).await.unwrap();
+    assert!(!marked, "a PIN that another replica tried must not be tried again");
+    one.settle("token", "pin", first, PinVerdict::Refused).await.unwrap();
     let ledger = StorePinLedger::new(Arc::new(two), Handle::current());
     let begun = tokio::task::spawn_blocking(move || ledger.begin("token", "pin")).await.unwrap();
     assert_eq!(begun, Err(PinLedgerRefusal::AlreadyTried));

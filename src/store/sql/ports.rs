@@ -15,7 +15,7 @@ use super::{
     Store, approvals, changes, followers, lead, limited, logins, paths, records, registrations, replicas, reports,
     sweep,
 };
-use crate::store::LoginAttempts;
+use crate::store::{Attempt, LoginAttempts};
 
 /// One call: takes a connection from the pool, and gives it back.
 macro_rules! call {
@@ -125,12 +125,12 @@ impl FollowerStore for Store {
 }
 
 impl LoginAttempts for Store {
-    fn mark<'a>(&'a self, token: &'a str, source: &'a str) -> Pending<'a, bool> {
-        call!(self, connection => logins::mark(connection, token, source))
+    fn mark<'a>(&'a self, token: &'a str, source: &'a str, attempt: Attempt) -> Pending<'a, bool> {
+        call!(self, connection => logins::mark(connection, token, source, attempt))
     }
 
-    fn settle<'a>(&'a self, token: &'a str, source: &'a str, verdict: PinVerdict) -> Pending<'a, ()> {
-        call!(self, connection => logins::settle(connection, token, source, verdict))
+    fn settle<'a>(&'a self, token: &'a str, source: &'a str, attempt: Attempt, verdict: PinVerdict) -> Pending<'a, ()> {
+        call!(self, connection => logins::settle(connection, token, source, attempt, verdict))
     }
 }
 
