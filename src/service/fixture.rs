@@ -186,6 +186,13 @@ impl Recorder {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The disk is back: tells those who waited for it.
+    pub(super) fn unstick(&self) {
+        self.stuck.store(false, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.never.lock().unwrap());
+        waiting.into_iter().for_each(|then| then(Ok(())));
+    }
+
     /// The values of `field` of the events of this kind.
     pub(super) fn all(&self, event: &str, field: &str) -> Vec<String> {
         let events = self.events();

@@ -176,16 +176,18 @@ impl Job {
         // Where it has ended, nobody waits any more.
         let Some(intent) = self.intent.take() else { return };
         let times = signed.as_ref().map(|signed| job_times(&signed.timing)).unwrap_or_default();
+        let done = signed.as_ref().ok().and_then(|signed| signed.timing.done);
         let result = signed.and_then(|signed| self.release(signed));
         let outcome = intent.outcome(result.as_ref().map(|signed| Some(&signed.stamp)));
-        let audit = &self.context.audit;
+        let audit = self.context.audit.clone();
         match result {
             Ok(assertion) => audit.append_then(
                 outcome,
                 Box::new(move |synced| {
-                    let assertion = synced.map(|()| (assertion, times));
+                    // A disk may hang for minutes, and the key may be revoked in them.
+                    let good = synced.map_err(audit_unavailable).and_then(|()| self.check(done));
                     // The caller may have gone.
-                    let _ = answer.send(assertion.map_err(audit_unavailable));
+                    let _ = answer.send(good.map(|()| (assertion, times)));
                 }),
             ),
             // Nothing leaves, so nobody needs to wait for the disk.
@@ -196,18 +198,23 @@ impl Job {
         }
     }
 
-    /// Looks once more before the signature leaves: the key may have been revoked while the HSM worked.
     fn release(&self, signed: Signed) -> Result<SignedAssertion, Error> {
+        self.check(signed.timing.done)?;
+        signed.to_be_signed.into_signed(&signed.signature, self.key.kid.clone(), self.key.alg)
+    }
+
+    /// Looks once more before a signature of `done` leaves: the key may have been revoked while the HSM worked.
+    fn check(&self, done: Option<Instant>) -> Result<(), Error> {
         let (keys, key) = (self.context.keyring.leased()?, &self.key);
         if !keys.is_active(&self.line, key.id) && !self.may_leave(&keys) {
             let text = "the key stopped being active while it signed; ask again";
             return Err(Error::new(Reason::KeyChanged, text).retry_after(Duration::from_millis(10)));
         }
-        if signed.timing.done.is_none_or(|done| done.elapsed() > OLDEST_SIGNATURE) {
-            let text = "the HSM answered too late; ask again";
+        if done.is_none_or(|done| done.elapsed() > OLDEST_SIGNATURE) {
+            let text = "the signature came too late; ask again";
             return Err(Error::new(Reason::HsmUnavailable, text).retry_after(Duration::from_secs(1)));
         }
-        signed.to_be_signed.into_signed(&signed.signature, key.kid.clone(), key.alg)
+        Ok(())
     }
 
     /// Whether the key was only replaced, and just now.

@@ -7,7 +7,10 @@ use hallmark_core::{policy::Claims, ports::FaultClass};
 use hallmark_testkit::fake_hsm::Call;
 
 use super::*;
-use crate::service::fixture::{PATIENCE, Rig, caller};
+use crate::service::{
+    fixture::{PATIENCE, Rig, caller},
+    keys::{AlterRequest, Alteration},
+};
 
 fn request() -> AssertionRequest {
     AssertionRequest {
@@ -76,4 +79,24 @@ async fn a_disk_that_hangs_keeps_no_caller_beyond_its_deadline() {
     let answer = tokio::time::timeout(PATIENCE, ask(&sign, Duration::from_millis(300))).await;
     let late = answer.expect("it answers in time").unwrap_err();
     assert_eq!(late.reason, Reason::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_disk_hangs_gives_nothing_out_when_it_is_back() {
+    let (rig, sign) = with_keys().await;
+    let kid = ask(&sign, PATIENCE).await.unwrap().assertion.kid;
+    rig.audit.stuck.store(true, Ordering::SeqCst);
+    let asked = tokio::spawn(async move { ask(&sign, PATIENCE).await });
+    let signed = async {
+        while rig.audit.all("sign-outcome", "outcome").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, signed).await.expect("it is signed, and waits for the disk");
+    let what = Alteration::Revoke { kid };
+    let revoke = AlterRequest { request_id: "r2".into(), reason: "lost".into(), what, force: false };
+    rig.keys.alter(&caller("dns:o.example"), revoke).await.unwrap();
+    rig.audit.unstick();
+    let refused = asked.await.unwrap().map(|reply| reply.assertion.kid).unwrap_err();
+    assert_eq!(refused.reason, Reason::KeyChanged);
 }
