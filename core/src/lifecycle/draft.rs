@@ -101,6 +101,11 @@ impl<'a> Draft<'a> {
         self.keys.iter().any(|key| is_of(key.record, line) && has_lived(key.record))
     }
 
+    /// Whether `line` ever had an active key.
+    pub(super) fn has_signed(&self, line: &KeyLine) -> bool {
+        self.keys.iter().any(|Key { record, .. }| is_of(record, line) && record.times.activated.is_some())
+    }
+
     /// Whether the client has another HSM that signs with this algorithm.
     pub(super) fn has_sibling(&self, line: &KeyLine) -> bool {
         let mut siblings = self.policy.lines.iter().filter(|other| other.line.alg == line.alg && other.line != *line);

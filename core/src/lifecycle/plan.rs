@@ -69,7 +69,8 @@ pub fn next_jwks_change(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) ->
     }
 }
 
-/// The lines in which another key should be active by now, but for some gate.
+/// The lines in which another key should be active by now, but for some gate. A line that has not signed yet is none of
+/// them while nothing but the passing of time is in the way and another HSM signs.
 pub fn blocked(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) -> Vec<Blocked> {
     let draft = Draft::new(policy, records, now);
     let lived = policy.lines.iter().filter(|terms| draft.has_lived(&terms.line));
@@ -78,7 +79,9 @@ pub fn blocked(policy: &KeyPolicy, records: &[KeyRecord], now: &Now) -> Vec<Bloc
         let since = draft.due(terms)?;
         let best = draft.standbys(&terms.line).first().map(|key| draft.record(*key));
         let gates = best.map_or_else(|| vec![Gate::NoStandby], |next| gates::before_signing(policy, next, now));
-        Some(Blocked { line: terms.line.clone(), since, gates })
+        let is_young = !draft.has_signed(&terms.line) && draft.has_sibling(&terms.line);
+        let grows = gates.iter().all(|gate| matches!(gate, Gate::Lead { .. }));
+        (!(is_young && grows)).then(|| Blocked { line: terms.line.clone(), since, gates })
     });
     blocked.collect()
 }

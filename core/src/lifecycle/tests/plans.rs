@@ -1,10 +1,10 @@
 //! What is told in advance is what happens.
 
-use std::time::Duration;
+use std::{slice::from_ref, time::Duration};
 
 use super::fixture::*;
 use crate::{
-    key::{KeyRecord, KeyState},
+    key::{Alg, KeyRecord, KeyState},
     lifecycle::{Gate, KeyPolicy, Now, Planned, Step, blocked, next_jwks_change, next_step, plan},
     profile::Binding,
     time::Timestamp,
@@ -117,4 +117,23 @@ fn a_rotation_that_is_overdue_says_what_is_in_the_way() {
     assert_eq!(why(&alone, &at(ROTATE + SOON)), [(rsa(), since, vec![Gate::NoStandby])]);
     let now = Now { unreachable: ["h".parse().unwrap()].into(), held: true, ..at(ROTATE) };
     assert_eq!(why(&pair(&rsa()), &now), [(rsa(), since, vec![Gate::Clock, Gate::Hsm])]);
+}
+
+/// Its HSM was plugged in after the others: nobody has to do anything.
+#[test]
+fn a_line_that_came_later_is_not_overdue_while_another_hsm_signs() {
+    let later = line(Alg::RS384, "later");
+    let young = KeyRecord { served_for_ms: 0, ..key(3, &later, KeyState::PreActive) };
+    let mut records = pair(&rsa());
+    records.push(young.clone());
+    let policy = policy(&[rsa(), later.clone()]);
+    let overdue = |records: &[KeyRecord], now: &Now| {
+        blocked(&policy, records, now).into_iter().map(|blocked| blocked.line).collect::<Vec<_>>()
+    };
+    assert_eq!(overdue(&records, &at(SOON)), []);
+    assert_eq!(overdue(from_ref(&young), &at(SOON)), from_ref(&later), "nothing signs");
+    let held = Now { held: true, ..at(SOON) };
+    assert_eq!(overdue(&records, &held), from_ref(&later), "time alone does not mend a clock");
+    records.push(key(4, &later, KeyState::Compromised));
+    assert_eq!(overdue(&records, &at(SOON)), from_ref(&later), "it signed, and signs no more");
 }
