@@ -344,6 +344,11 @@ impl Pool {
         self.shared.is_up()
     }
 
+    /// Resolves once it is known whether the HSM answers: the first try to connect has ended, well or not.
+    pub async fn first_try(&self) {
+        self.shared.tried().await;
+    }
+
     /// When a signature was made and verified last.
     pub fn last_signed(&self) -> Option<Instant> {
         self.shared.last_signed()

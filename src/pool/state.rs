@@ -41,6 +41,8 @@ pub(super) struct Shared {
     judge: Mutex<Judge>,
     /// The workers, then the keeper.
     busy: Busy,
+    /// Cancelled when the first try to connect has ended, well or not.
+    tried: CancellationToken,
     /// Cancelled at the end; callers do not wait for what is inside the library then.
     ended: CancellationToken,
     sessions: AtomicUsize,
@@ -85,6 +87,7 @@ impl Shared {
             up: watch::Sender::new(false),
             judge: Mutex::new(Judge::default()),
             busy: Busy::new(workers + 1),
+            tried: CancellationToken::new(),
             ended: CancellationToken::new(),
             sessions: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
@@ -205,6 +208,11 @@ impl Shared {
     /// Resolves at the end.
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Resolves when the first try to connect has ended, well or not.
+    pub(super) async fn tried(&self) {
+        self.tried.cancelled().await;
     }
 
     pub(super) fn watch_up(&self) -> watch::Receiver<bool> {
@@ -385,6 +393,8 @@ impl Shared {
         if let Phase::Down(error) = &mut inner.phase {
             *error = down_error(fault);
         }
+        drop(inner);
+        self.tried.cancel();
     }
 
     pub(super) fn came_up(&self, facts: TokenFacts) {
@@ -399,6 +409,7 @@ impl Shared {
         // Told under the lock, so that a loss right after is told after.
         self.up.send_replace(true);
         drop(inner);
+        self.tried.cancel();
         self.observer.up(&self.settings.hsm, true);
         self.came_up.notify_all();
     }

@@ -33,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use hallmark_core::{
     client::Provision,
     lifecycle::SWAP_QUIET,
@@ -49,7 +50,7 @@ pub use self::{
     round::max_ages,
 };
 use super::{Context, keys::Keys, rules::Rules};
-use crate::telemetry::Metrics;
+use crate::{pool::Pool, telemetry::Metrics};
 
 /// What a rotation stands on.
 pub struct Parts {
@@ -114,6 +115,7 @@ impl Rotation {
         let rounds = async {
             let mut cause = Cause::Time;
             let mut timed = Instant::now();
+            self.first_tries().await;
             loop {
                 self.round(cause).await;
                 let due = timed + self.0.parts.every;
@@ -151,6 +153,13 @@ impl Rotation {
     }
 
     /// Something changed. Several in a row are one.
+    /// Until it is known of each HSM whether it answers. All first keys of a client sign at once if they are published as
+    /// one: an HSM that takes a moment longer than its siblings must not be left out for a day.
+    async fn first_tries(&self) {
+        let tries = self.0.parts.context.pools.values().map(Pool::first_try);
+        let _ = tokio::time::timeout(CONNECTING, join_all(tries)).await;
+    }
+
     async fn woken(&self) {
         self.0.parts.rules.wake.notified().await;
         tokio::time::sleep(BREATH).await;
@@ -163,6 +172,9 @@ impl Rotation {
         left.min().unwrap_or(Duration::MAX)
     }
 }
+
+/// For how long HSMs that neither answer nor fail are waited for at start.
+const CONNECTING: Duration = Duration::from_secs(10);
 
 /// Between two rounds at least.
 const BREATH: Duration = Duration::from_millis(20);

@@ -46,8 +46,11 @@ async fn one_of_two_is_pulled_under_load_and_only_those_in_flight_see_it() {
     secrets(&site, "other", VirtualYubiKey::PIN);
     let server = start(&site, &yubikeys);
     server.ready().await;
-    eventually("both have their keys", PATIENCE, async || {
-        (server.jwks_of("demo").await["keys"].as_array()?.len() == 4).then_some(())
+    // The active key of the client and the custody key on each. A published key is not yet an active one, and the
+    // server is ready once either YubiKey is.
+    eventually("both sign", PATIENCE, async || {
+        let active = server.metric("hallmark_keys{state=\"active\"}").await;
+        (active == 4.0 && is_up(&server, "yubi").await && is_up(&server, "other").await).then_some(())
     })
     .await;
     let mut load = Load::start(&server, CALLERS);
