@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpStream,
     path::Path,
     sync::{
         Arc,
@@ -11,6 +12,10 @@ use std::{
 
 use hallmark_client::{Client, Connection, SignRequest};
 use hallmark_proto::v1::{SignAssertionsRequest, sign_assertions_response};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -272,4 +277,49 @@ async fn many_that_have_no_certificate_stay_connected_by_their_tokens() {
     assert!(accepted < (PODS + 10) as f64, "{accepted} connections: some were closed");
     let refused = r#"hallmark_connections_refused_total{listener="grpc",cause="unidentified-limit"}"#;
     assert_eq!(server.metric(refused).await, 0.0);
+}
+
+/// As many connections as there are places for callers who have shown nothing, twice over.
+const STRANGERS: usize = 130;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_on_all_places_keep_nobody_out() {
+    let key = SigningKey::new("k1");
+    let (site, server) = with_file(&key).await;
+    let token = key.token(POD);
+    let (ca, grpc) = (site.ca.pem.clone(), server.grpc.clone());
+    let connect = move || (0..STRANGERS).map(|_| silent(&ca, &grpc)).collect::<Vec<_>>();
+    let silent = tokio::task::spawn_blocking(connect).await.unwrap();
+    // Once more than there are places: whoever came late would have to wait for one.
+    for _ in 0..3 {
+        sign(&server.caller(None), &token).await.unwrap_or_else(|refused| panic!("beside the silent: {refused:?}"));
+    }
+
+    let asking: Vec<_> = (0..STRANGERS).map(|_| server.caller(None)).collect();
+    for stranger in &asking {
+        assert_eq!(reason(stranger, "no.such.token").await, "TOKEN_INVALID");
+    }
+    let pushed_out = r#"hallmark_connections_refused_total{listener="grpc",cause="unidentified-limit"}"#;
+    let pushed_out = server.metric(pushed_out).await;
+    assert!(pushed_out >= 1.0, "all places were taken, and more asked");
+    for _ in 0..3 {
+        sign(&server.caller(None), &token).await.unwrap_or_else(|refused| panic!("beside those who ask: {refused:?}"));
+    }
+    drop(silent);
+}
+
+/// A connection whose handshake is over, without a certificate, and on which nothing is said.
+fn silent(ca: &str, grpc: &str) -> (ClientConnection, TcpStream) {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(grpc.trim_start_matches("https://")).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut stream).unwrap();
+    }
+    (session, stream)
 }

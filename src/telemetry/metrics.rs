@@ -110,7 +110,7 @@ impl Metrics {
             audit: AuditMetrics::new(&mut d),
             connections: d.gauge("connections", "Open connections", ["listener"]),
             accepted: d.counter("connections_accepted", "Connections accepted", ["listener"]),
-            refused: d.counter("connections_refused", "Connections not served: `limit`, `address-limit` (`connections_per_address`), `half-open` where it said nothing and newer ones took its place, `unidentified-limit`, `handshake`, `handshake-timeout`, or `accept` where the system gave none", ["listener", "cause"]),
+            refused: d.counter("connections_refused", "Connections not served: `limit`, `address-limit` (`connections_per_address`), `half-open` where it said nothing and newer ones took its place, `unidentified-limit` where it showed no identity and others who ask took its place, `handshake`, `handshake-timeout`, or `accept` where the system gave none", ["listener", "cause"]),
             reloads: d.counter("reloads", "Changed files read again: `done`, or `failed` and the old ones stay in force", ["what", "outcome"]),
             jwks_requests: d.counter("jwks_requests", "Requests for a key set, by HTTP status", ["status"]),
             jwks_generation: d.gauge("jwks_generation", "Grows with each change of what is published here", []),

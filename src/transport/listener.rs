@@ -24,6 +24,7 @@ mod limits;
 mod linger;
 mod opening;
 mod socket;
+mod strangers;
 
 pub use limits::Limits;
 pub use socket::Socket;

@@ -208,7 +208,7 @@ pub enum Refusal {
     AddressLimit,
     /// It said nothing for longer than others, and there were too many of those.
     HalfOpen,
-    /// There are as many without an accepted identity as there may be.
+    /// It showed no identity, and others took the place that it had among those.
     UnidentifiedLimit,
     /// TLS failed.
     Handshake,

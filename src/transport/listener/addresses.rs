@@ -161,7 +161,7 @@ impl Drop for HalfOpen {
 }
 
 /// What one peer has: an IPv4 address, or the /64 that a host of IPv6 can choose from.
-fn network(ip: IpAddr) -> IpAddr {
+pub(super) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => (ip.to_bits() & !u128::from(u64::MAX)).to_be_bytes().into(),

@@ -25,6 +25,7 @@ use super::{
     addresses::{Addresses, Entered},
     opening::Opening,
     socket::Plain,
+    strangers::{Stranger, Strangers},
 };
 use crate::{
     telemetry::metrics::{ListenerMetrics, OpenConnection, Refusal},
@@ -41,7 +42,7 @@ pub(super) struct Connections<F> {
     services: F,
     addresses: Arc<Addresses>,
     places: Arc<Semaphore>,
-    unidentified: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
     handshakes: Semaphore,
     http: auto::Builder<TokioExecutor>,
 }
@@ -66,7 +67,7 @@ impl<F> Connections<F> {
         let semaphore = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
         Self {
             places: Arc::new(semaphore(limits.connections)),
-            unidentified: Arc::new(semaphore(limits.unidentified)),
+            strangers: Strangers::new(limits.unidentified),
             handshakes: semaphore(limits.handshakes),
             http: limits.builder(protocol),
             addresses: Addresses::new(limits.clone()),
@@ -114,22 +115,25 @@ impl<F> Connections<F> {
         };
         let peer = Arc::new(self.peer(&stream, addr, closing));
         let nobody = !matches!(self.callers, Callers::Anyone) && peer.caller.is_err();
-        let narrow_place = match nobody.then(|| Arc::clone(&self.unidentified).try_acquire_owned()) {
-            Some(Err(_)) => return self.metrics.refused(Refusal::UnidentifiedLimit),
-            Some(Ok(permit)) => Some(permit),
-            None => None,
-        };
+        let stranger = nobody.then(|| Arc::new(self.strangers.connected(addr)));
         let life = Life {
             age: jittered(self.limits.age),
             unproved: nobody.then(|| jittered(self.limits.unidentified_age)),
-            narrow_place,
             first_request: peer.caller.is_err().then_some(self.limits.header_timeout),
             grace: self.limits.grace,
         };
         let opening = Arc::new(Opening::new(peer.caller.is_err().then(|| place.address.half_open())));
-        let service = WithPeer { service: (self.services)(&peer), peer: Arc::clone(&peer), opening: opening.clone() };
-        live(self.http.serve_connection(TokioIo::new(stream), service), &peer, &opening, life).await;
-        if opening.was_pushed_out() {
+        let service = WithPeer {
+            service: (self.services)(&peer),
+            peer: Arc::clone(&peer),
+            opening: opening.clone(),
+            stranger: stranger.clone(),
+        };
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let gone = live(connection, &peer, &opening, stranger.as_deref(), life);
+        if unless_pushed_out(stranger.as_deref(), gone).await.is_none() {
+            self.metrics.refused(Refusal::UnidentifiedLimit);
+        } else if opening.was_pushed_out() {
             self.metrics.refused(Refusal::HalfOpen);
         }
     }
@@ -209,15 +213,21 @@ struct Life {
     age: Duration,
     /// How long it may go on while nobody has shown who calls.
     unproved: Option<Duration>,
-    /// Held for as long.
-    narrow_place: Option<OwnedSemaphorePermit>,
     /// How long it may wait with its first request.
     first_request: Option<Duration>,
     grace: Duration,
 }
 
+/// What `connection` comes to; `None` where others took the place of the stranger that it is.
+async fn unless_pushed_out<T>(stranger: Option<&Stranger>, connection: impl Future<Output = T>) -> Option<T> {
+    match stranger {
+        Some(stranger) => stranger.pushed_out().run_until_cancelled(connection).await,
+        None => Some(connection.await),
+    }
+}
+
 /// Polls `connection` to its end: by itself, because it never asked for anything, or told to go and given the grace.
-async fn live<C>(connection: C, peer: &Peer, opening: &Opening, life: Life)
+async fn live<C>(connection: C, peer: &Peer, opening: &Opening, stranger: Option<&Stranger>, life: Life)
 where
     C: GracefulConnection,
     C::Error: Display,
@@ -230,7 +240,7 @@ where
                 tokio::select! {
                     () = peer.closing.cancelled() => true,
                     () = opening.pushed_out() => false,
-                    // Its narrow place is for others now.
+                    // Its place among strangers is for others now.
                     () = peer.proved.cancelled() => false,
                 }
             };
@@ -246,7 +256,7 @@ where
             if !matches!(time::timeout_at(born + limit, proved).await, Ok(Some(()))) {
                 return true;
             }
-            drop(life.narrow_place);
+            stranger.inspect(|stranger| stranger.leaves());
         }
         let _ = time::timeout_at(born + life.age, peer.closing.cancelled()).await;
         true
@@ -278,6 +288,7 @@ struct WithPeer<S> {
     service: S,
     peer: Arc<Peer>,
     opening: Arc<Opening>,
+    stranger: Option<Arc<Stranger>>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
@@ -286,7 +297,11 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
-        self.opening.end();
+        if self.opening.end()
+            && let Some(stranger) = &self.stranger
+        {
+            stranger.asks();
+        }
         request.extensions_mut().insert(Arc::clone(&self.peer));
         self.service.call(request)
     }

@@ -27,9 +27,10 @@ pub struct Limits {
     pub handshakes_per_address: usize,
     /// From the first byte of TLS to its last.
     pub handshake_timeout: Duration,
-    /// Connections without an accepted identity, where one is asked for.
+    /// Connections that have asked for something without an accepted identity, where one is asked for; one more closes the
+    /// oldest of the address that has most.
     pub unidentified: usize,
-    /// How long such a connection lives.
+    /// How long a connection without an accepted identity lives.
     pub unidentified_age: Duration,
     /// How long an HTTP/1 request's header may take, and how long a caller without an identity may wait with the first
     /// request.

@@ -27,12 +27,13 @@ impl Opening {
         Self { over: AtomicBool::new(false), half_open: Mutex::new(half_open), pushed_out }
     }
 
-    /// The first request is there, or another one.
-    pub(super) fn end(&self) {
-        if !self.is_over() {
-            self.over.store(true, Ordering::Relaxed);
+    /// A request is there; whether it is the first.
+    pub(super) fn end(&self) -> bool {
+        let first = !self.is_over() && !self.over.swap(true, Ordering::Relaxed);
+        if first {
             drop(self.half_open.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
+        first
     }
 
     pub(super) fn is_over(&self) -> bool {

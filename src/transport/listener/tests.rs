@@ -176,7 +176,6 @@ async fn strangers_have_few_places_and_a_short_life() {
     let (files, metrics) = (Files::new(), Metrics::new());
     let mut listener = secured(&files, &metrics).await;
     listener.limits.unidentified = 1;
-    listener.limits.unidentified_age = SOON;
     let server = whoami(listener);
     let member = || files.client(Some(certified(&files.ca, &[uri("spiffe://a.example/x")])));
     let mut first_member = connect_tls(server.addr, member()).await.unwrap();
@@ -185,13 +184,19 @@ async fn strangers_have_few_places_and_a_short_life() {
     let mut stranger = connect_tls(server.addr, files.client(None)).await.unwrap();
     exchange(&mut stranger, "GET", "/", "").await.unwrap();
     let mut another = connect_tls(server.addr, files.client(None)).await.unwrap();
-    closed(&mut another).await;
+    exchange(&mut another, "GET", "/", "").await.expect("the older makes room");
+    closed(&mut stranger).await;
     assert_eq!(refused(&metrics, "unidentified-limit"), 1);
     let mut second_member = connect_tls(server.addr, member()).await.unwrap();
     exchange(&mut second_member, "GET", "/", "").await.unwrap();
-
-    closed(&mut stranger).await;
     exchange(&mut first_member, "GET", "/", "").await.unwrap();
+
+    let mut listener = secured(&files, &metrics).await;
+    listener.limits.unidentified_age = SOON;
+    let server = whoami(listener);
+    let mut stranger = connect_tls(server.addr, files.client(None)).await.unwrap();
+    exchange(&mut stranger, "GET", "/", "").await.unwrap();
+    closed(&mut stranger).await;
 }
 
 /// A server whose callers are known once they ask for `/prove`.
