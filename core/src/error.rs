@@ -43,6 +43,14 @@ impl Error {
     }
 }
 
+impl Reason {
+    /// Whether [`Error::retry_after`] goes to the caller: where it should come back by itself, and where an operator is
+    /// needed but Hallmark tries again at a time that is known.
+    pub fn says_when(self) -> bool {
+        self.remedy() == Remedy::RetryLater || self == Self::KeyQuarantined
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
@@ -157,7 +165,7 @@ reasons! {
     Overloaded = "OVERLOADED", RetryLater;
     /// The HSM does not answer; Hallmark is waiting for its return.
     HsmUnavailable = "HSM_UNAVAILABLE", RetryLater;
-    /// The keys of the token's issuer can't be read yet.
+    /// The keys of the token's issuer were not read yet, or could not be read again for a key that is not among them.
     IssuerUnavailable = "ISSUER_UNAVAILABLE", RetryLater;
     /// The server is going down; another replica, or the next start, will answer.
     ShuttingDown = "SHUTTING_DOWN", RetryLater;

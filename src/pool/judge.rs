@@ -12,7 +12,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// How many make a verdict.
 const LIMIT: usize = 3;
 /// How long a key is set aside before it may be tried again.
-const QUARANTINE: Duration = Duration::from_secs(30);
+pub(super) const QUARANTINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

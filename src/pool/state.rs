@@ -21,7 +21,7 @@ use super::{
     Observer, Settings, Waiting,
     busy::{Busy, InCall},
     job::Job,
-    judge::{Judge, Verdict},
+    judge::{Judge, QUARANTINE, Verdict},
     queue::{Flow, Queue},
     reaction,
 };
@@ -192,7 +192,7 @@ impl Shared {
 
     fn check_quarantine(&self, key: KeyId) -> Result<(), Error> {
         match lock(&self.judge).quarantined_for(Instant::now(), key) {
-            Some(left) => Err(quarantined().with_detail(format!("for {} s more", left.as_secs()))),
+            Some(left) => Err(quarantined(left)),
             None => Ok(()),
         }
     }
@@ -303,8 +303,12 @@ impl Shared {
     }
 
     /// Whether `key` may be tried now: the one try of a key whose quarantine is over begins here.
-    pub(super) fn begin_try(&self, key: KeyId) -> bool {
-        lock(&self.judge).begin_try(Instant::now(), key)
+    pub(super) fn begin_try(&self, key: KeyId) -> Result<(), Error> {
+        let (now, mut judge) = (Instant::now(), lock(&self.judge));
+        if judge.begin_try(now, key) {
+            return Ok(());
+        }
+        Err(quarantined(judge.quarantined_for(now, key).unwrap_or_default()))
     }
 
     pub(super) fn observe_service_time(&self, took: Duration) {
@@ -336,10 +340,11 @@ impl Shared {
         true
     }
 
-    /// Sets a key aside whose signatures do not verify.
-    pub(super) fn quarantine(&self, key: KeyId, why: &str) {
+    /// Sets a key aside whose signatures do not verify; what its caller is told.
+    pub(super) fn quarantine(&self, key: KeyId, why: &str) -> Error {
         lock(&self.judge).quarantine(Instant::now(), key);
         self.alarm_quarantine(key, why.to_owned());
+        quarantined(QUARANTINE).with_detail(why)
     }
 
     fn alarm_quarantine(&self, key: KeyId, why: String) {
@@ -466,8 +471,12 @@ pub(super) fn task_overdue() -> Error {
     reaction::unavailable(Duration::from_secs(10)).with_detail("the HSM did not finish in time")
 }
 
-pub(super) fn quarantined() -> Error {
-    Error::new(Reason::KeyQuarantined, "the key failed repeatedly and is set aside; call the operator")
+/// It is tried again in `left`, by whoever comes first.
+pub(super) fn quarantined(left: Duration) -> Error {
+    // Rounded up: who comes a moment too early is refused again.
+    let left = Duration::from_secs(left.as_secs() + 1);
+    let text = format!("the key failed repeatedly and is set aside for {} s; call the operator", left.as_secs());
+    Error::new(Reason::KeyQuarantined, text).retry_after(left)
 }
 
 pub(super) fn shutting_down() -> Error {

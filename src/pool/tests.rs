@@ -203,10 +203,14 @@ async fn a_bad_signature_is_made_again_and_a_second_one_sets_the_key_aside() {
     rig.token.forge_next(1);
     rig.sign(&sick).await.expect("the second try verifies");
     rig.token.forge_next(2);
-    assert_eq!(rig.refusal(&sick).await, Reason::KeyQuarantined);
+    let set_aside = rig.sign(&sick).await.expect_err("it does not verify");
+    assert_eq!(set_aside.reason, Reason::KeyQuarantined);
+    let longest = set_aside.retry_after.expect("when it is tried again is known");
     assert_eq!(rig.watcher.quarantined.load(Ordering::SeqCst), 1);
     let calls = rig.token.calls(Call::Sign);
-    assert_eq!(rig.refusal(&sick).await, Reason::KeyQuarantined);
+    let refused = rig.sign(&sick).await.expect_err("it is set aside");
+    assert_eq!(refused.reason, Reason::KeyQuarantined);
+    assert!(refused.retry_after.is_some_and(|left| left <= longest && !left.is_zero()), "{refused:?}");
     assert_eq!(rig.token.calls(Call::Sign), calls, "a key that is set aside is not asked for");
     rig.sign(&well).await.expect("one sick key does not take the others down");
 }

@@ -16,7 +16,7 @@ use super::{
     busy::InCall,
     job::{Job, SignJob, TaskJob},
     reaction::{self, Reaction, reaction},
-    state::{Shared, deadline_passed, quarantined, task_overdue},
+    state::{Shared, deadline_passed, task_overdue},
 };
 
 pub(super) struct Worker {
@@ -121,8 +121,8 @@ impl Worker {
         if job.deadline <= started || job.reply.is_abandoned() {
             return job.reply.finish(Err(deadline_passed()));
         }
-        if !self.shared.begin_try(job.key.id) {
-            return job.reply.finish(Err(quarantined()));
+        if let Err(quarantined) = self.shared.begin_try(job.key.id) {
+            return job.reply.finish(Err(quarantined));
         }
         let queued = started - job.queued_at;
         let result = self.attempt(open, &job, queued).or_else(|first| self.try_again(open, &job, queued, first));
@@ -148,8 +148,8 @@ impl Worker {
             Err(second) => second,
         };
         if let (Failure::BadSignature, Failure::BadSignature) = (&first, &second) {
-            self.shared.quarantine(job.key.id, "two signatures did not verify");
-            return Err(Failure::Other(quarantined().with_detail("two signatures did not verify")));
+            let set_aside = self.shared.quarantine(job.key.id, "two signatures did not verify");
+            return Err(Failure::Other(set_aside));
         }
         // It is not tried a third time, but the session is mended for the next job.
         self.mend(open, job, &second);

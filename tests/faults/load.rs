@@ -115,9 +115,11 @@ async fn sign_for(client: &'static str, app: caller::Caller, mut published: Publ
 fn unfit(refusal: &Refusal) -> Option<String> {
     let with_delay = refusal.retry_after.is_some();
     let fits = match (refusal.code, refusal.reason.as_str()) {
-        (Code::Unavailable, "HSM_UNAVAILABLE") | (Code::ResourceExhausted, "OVERLOADED") => with_delay,
-        // These wait for an operator, or for half a minute.
-        (Code::Unavailable, "PIN_REFUSED" | "KEY_QUARANTINED") => true,
+        (Code::Unavailable, "HSM_UNAVAILABLE" | "KEY_QUARANTINED") | (Code::ResourceExhausted, "OVERLOADED") => {
+            with_delay
+        }
+        // It waits for an operator, and nobody knows until when.
+        (Code::Unavailable, "PIN_REFUSED") => true,
         (Code::FailedPrecondition, "HSM_REFUSED" | "KEY_ABSENT" | "CUSTODY_TOO_WEAK" | "ALG_UNSUPPORTED") => true,
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED") => true,
         _ => false,

@@ -21,8 +21,7 @@ pub fn to_status(error: &Error, request_id: &str) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(error.reason.code(), DOMAIN, HashMap::new());
     details.set_request_info(request_id, "");
-    // A delay tells callers to come back by themselves; nothing else does.
-    if let Some(delay) = error.retry_after.filter(|_| error.reason.remedy() == Remedy::RetryLater) {
+    if let Some(delay) = error.retry_after.filter(|_| error.reason.says_when()) {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(code(error.reason), error.message.clone(), details)
@@ -99,11 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn only_who_should_come_back_is_told_when() {
+    fn callers_are_told_when_to_come_back_where_that_is_known() {
         for reason in Reason::ALL {
             let error = Error::new(*reason, "no").retry_after(Duration::from_secs(1));
             let told = to_status(&error, "r-1").get_details_retry_info().is_some();
-            assert_eq!(told, reason.remedy() == Remedy::RetryLater, "{}", reason.code());
+            let known = reason.remedy() == Remedy::RetryLater || *reason == Reason::KeyQuarantined;
+            assert_eq!(told, known, "{}", reason.code());
         }
     }
 
