@@ -17,7 +17,7 @@ use hallmark_testkit::softhsm::SoftHsm;
 
 use serde_json::{Value, json};
 
-use crate::support::{Caller, HALLMARK, Server, Site, caller::for_client, claims};
+use crate::support::{Caller, HALLMARK, Server, Site, caller::for_client, claims, root::is_root};
 
 /// Bytes that must not be found, and what they are.
 pub(crate) type Secret = (&'static str, Vec<u8>);
@@ -52,8 +52,8 @@ pub(crate) async fn none_is_shown(site: &Site, server: &Server, secrets: &[Secre
 /// As a core file would show it. The text of an assertion is not looked for: it is in the buffers of its answer, which are
 /// not wiped, and good for minutes.
 pub(crate) fn none_is_in_memory(server: &Server, secrets: &[Secret]) {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: only root may look into the server's memory");
+    if !is_root("look into the server's memory") {
+        return;
     }
     let (mut found, mut known, mut size) = (Vec::new(), false, 0);
     each_region(server.process.pid(), |name, bytes| {
@@ -153,12 +153,30 @@ fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
     false
 }
 
-/// A token that is shown instead of a certificate, whether it counts or not.
+/// With everything logged that can be, for people or as JSON: one has its values as text, the other as fields of a record.
+const FORMATS: [&[&str]; 2] = [&[], &["--json"]];
+
+/// Tells everything, in that format.
+fn talkative(site: &Site, format: &[&str]) -> Server {
+    let server = site.start_with(|command| _ = command.args(format).env("HALLMARK_LOG", "trace"));
+    let log = server.log();
+    let json = log.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+    assert_eq!(json > 0, !format.is_empty(), "it is in the format that was asked for:\n{log}");
+    server
+}
+
 #[tokio::test]
 async fn no_bearer_token_is_shown() {
+    for format in FORMATS {
+        no_bearer_token_is_shown_in(format).await;
+    }
+}
+
+/// A token that is shown instead of a certificate, whether it counts or not.
+async fn no_bearer_token_is_shown_in(format: &[&str]) {
     let mut site = Site::new();
     let issuer = Issuer::of(&mut site);
-    let server = site.start_with(|command| _ = command.env("HALLMARK_LOG", "trace"));
+    let server = talkative(&site, format);
     server.ready().await;
     // The server's clock, as an assertion shows it.
     let now = claims(&server.app().sign_for("demo").await.unwrap().assertion)["iat"].as_i64().unwrap();
@@ -204,14 +222,15 @@ impl Issuer {
     }
 }
 
-/// With everything logged that can be.
 #[tokio::test]
 async fn no_secret_of_a_pkcs11_token_is_shown_or_kept() {
-    let site = Site::new();
-    let server = site.start_with(|command| _ = command.env("HALLMARK_LOG", "trace"));
-    server.ready().await;
-    let secrets = [("the PIN", SoftHsm::PIN.as_bytes().to_vec())];
-    none_is_shown(&site, &server, &secrets, &["server.key", "app.key", "ops.key"]).await;
-    none_is_in_memory(&server, &secrets);
-    server.stop().await;
+    for format in FORMATS {
+        let site = Site::new();
+        let server = talkative(&site, format);
+        server.ready().await;
+        let secrets = [("the PIN", SoftHsm::PIN.as_bytes().to_vec())];
+        none_is_shown(&site, &server, &secrets, &["server.key", "app.key", "ops.key"]).await;
+        none_is_in_memory(&server, &secrets);
+        server.stop().await;
+    }
 }

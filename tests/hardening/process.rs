@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{HALLMARK, PATIENCE, Process, Server, Site, eventually};
+use crate::support::{HALLMARK, PATIENCE, Process, Server, Site, eventually, root::is_root};
 
 /// A line of `/proc/PID/status`.
 fn status(server: &Server, name: &str) -> String {
@@ -65,8 +65,8 @@ async fn nobody_of_the_same_user_looks_into_its_memory() {
 
 #[test]
 fn it_does_not_serve_as_root_unless_told_to() {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("not run: this user is not root");
+    if !is_root("be refused for being root") {
+        return;
     }
     let site = Site::new();
     let config = site.write();

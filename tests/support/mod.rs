@@ -8,6 +8,7 @@ pub(crate) mod faketime;
 pub(crate) mod issuer;
 pub(crate) mod pki;
 pub(crate) mod process;
+pub(crate) mod root;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod spy;

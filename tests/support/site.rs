@@ -120,7 +120,8 @@ impl Site {
 
     pub(crate) fn start_with(&self, set_up: impl FnOnce(&mut Command)) -> Server {
         let mut process = self.spawn(set_up);
-        let line = process.wait_for_log("serving addresses=");
+        // In either format of the log.
+        let line = process.wait_for_log("Addresses { grpc: ");
         let address = |name: &str| {
             let rest = line.split_once(name).unwrap_or_else(|| panic!("no `{name}` in: {line}")).1;
             let ends = |char: char| !(char.is_ascii_digit() || matches!(char, '.' | ':'));
