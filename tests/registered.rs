@@ -33,13 +33,16 @@ async fn client(caller: &Caller) -> OAuthClient {
     caller.clients().get_client(request).await.unwrap().into_inner().client.unwrap()
 }
 
+/// Where the registration can be changed (RFC 7592 §3).
+const PLACE: &str = "https://as.example/register/1";
+
 fn recording(request_id: &str, client_id: &str) -> RecordRegistrationRequest {
     RecordRegistrationRequest {
         request_id: request_id.to_owned(),
         reason: "test".to_owned(),
         client: "demo".to_owned(),
         client_id: client_id.to_owned(),
-        registration_uri: "https://as.example/register/1".to_owned(),
+        registration_uri: PLACE.to_owned(),
         force: false,
     }
 }
@@ -172,6 +175,14 @@ async fn only_operators_record_and_only_what_can_be_a_client_id() {
         let refusal = record(&ops, recording("r1", &bad)).await.unwrap_err();
         assert_eq!(refusal.reason, "INVALID_REQUEST", "{refusal:?}");
     }
+    for bad in
+        ["/register/1", "httpx://as.example/1", "as.example", "https://as.example/a b", "https://as.example/\u{1b}[2J"]
+    {
+        let elsewhere = RecordRegistrationRequest { registration_uri: bad.to_owned(), ..recording("r1", "a") };
+        let refusal = record(&ops, elsewhere).await.unwrap_err();
+        assert_eq!(refusal.reason, "INVALID_REQUEST", "{bad:?}: {refusal:?}");
+        assert!(refusal.message.contains("`registration_uri`"), "{refusal:?}");
+    }
     let unknown = RecordRegistrationRequest { client: "nosuch".to_owned(), ..recording("r1", "a") };
     assert_eq!(record(&ops, unknown).await.unwrap_err().reason, "INVALID_REQUEST");
     assert_eq!(refused(&server.app()).await, "NOT_REGISTERED");
@@ -179,7 +190,8 @@ async fn only_operators_record_and_only_what_can_be_a_client_id() {
     // One real server hands out a JWT of some kilobytes.
     let long = "x".repeat(8 * 1024);
     assert_eq!(record(&ops, recording("r2", &long)).await.unwrap().client_id, long);
-    assert_eq!(record(&ops, recording("r2", &long)).await.unwrap().client_id, long, "twice is once");
+    let twice = record(&ops, recording("r2", &long)).await.unwrap();
+    assert_eq!((twice.client_id.as_str(), twice.registration_uri.as_str()), (long.as_str(), PLACE), "twice is once");
     assert_eq!(record(&ops, recording("r2", "other")).await.unwrap_err().reason, "REQUEST_ID_REUSED");
     let elsewhere =
         RecordRegistrationRequest { registration_uri: "https://as.example/2".to_owned(), ..recording("r2", &long) };

@@ -74,7 +74,8 @@ impl Keys {
         if !is_client_id(&request.client_id) {
             return invalid("`client_id` is empty, longer than 8 KiB, or has a control character".to_owned());
         }
-        let is_url = |uri: &String| uri.starts_with("http") && uri.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_absolute = |uri: &String| ["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme));
+        let is_url = |uri: &String| is_absolute(uri) && uri.bytes().all(|byte| byte.is_ascii_graphic());
         match &request.registration_uri {
             Some(uri) if !is_url(uri) => invalid("`registration_uri` is no URL".to_owned()),
             _ => Ok(()),
