@@ -203,6 +203,13 @@ async fn hostile_tokens_count_for_nothing() {
     for token in invalid {
         assert_eq!(shown(&bearers, &token).await.map(|caller| caller.identity), Err(Reason::TokenInvalid), "{token}");
     }
+    // Clocks differ by a minute at most, where something begins; an end is an end.
+    for name in ["nbf", "iat"] {
+        shown(&bearers, &key.token(&with(name, json!(NOW + 60)))).await.expect(name);
+        let early = shown(&bearers, &key.token(&with(name, json!(NOW + 61)))).await;
+        assert_eq!(early.unwrap_err(), Reason::TokenInvalid, "{name}");
+    }
+    shown(&bearers, &key.token(&with("exp", json!(NOW + 1)))).await.expect("a second is left");
     for end in [NOW, NOW - 1, 0] {
         assert_eq!(shown(&bearers, &key.token(&with("exp", json!(end)))).await.unwrap_err(), Reason::TokenExpired);
     }
