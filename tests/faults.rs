@@ -14,6 +14,7 @@ mod one_key;
 mod operators;
 mod report;
 mod rig;
+mod silent;
 
 use std::time::Duration;
 

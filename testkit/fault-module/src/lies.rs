@@ -67,6 +67,7 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_T
             // SAFETY: not null, and the real module has just filled it.
             unsafe {
                 (*info).flags |= flag(plan.final_try, CKF_USER_PIN_FINAL_TRY) | flag(plan.locked, CKF_USER_PIN_LOCKED);
+                (*info).flags &= !flag(plan.no_rng, CKF_RNG);
             }
         }
         answer

@@ -11,6 +11,7 @@
 //! C_Finalize crash                                   the process aborts
 //! token absent                                       as if pulled out
 //! token absent-until-finalize                        and seen again only after C_Finalize, whatever the plan says by then
+//! token no-rng                                       its flags say that it makes no random numbers
 //! session refuse-read-only                           only sessions that may write are opened
 //! pin final-try                                      the token's flags say so; `pin locked` likewise
 //! mechanism hide 0x1041                              not in the list, and refused
@@ -33,6 +34,8 @@ pub struct Plan {
     pub absent: bool,
     /// And stays away until the program calls `C_Finalize`.
     pub until_finalize: bool,
+    /// Without `CKF_RNG`.
+    pub no_rng: bool,
     /// Only `CKF_RW_SESSION` opens a session.
     pub refuse_read_only: bool,
     /// `CKF_USER_PIN_FINAL_TRY`.
@@ -102,6 +105,7 @@ impl Plan {
         match words.as_slice() {
             ["token", "absent"] => self.absent = true,
             ["token", "absent-until-finalize"] => (self.absent, self.until_finalize) = (true, true),
+            ["token", "no-rng"] => self.no_rng = true,
             ["session", "refuse-read-only"] => self.refuse_read_only = true,
             ["pin", "final-try"] => self.final_try = true,
             ["pin", "locked"] => self.locked = true,
@@ -159,7 +163,7 @@ mod tests {
         assert_eq!(plan.rules[1].act, Act::Return(0x30));
         assert_eq!((plan.rules[1].every, plan.rules[1].times), (3, Some(5)));
         assert_eq!(plan.rules[2].key.as_deref(), Some("demo"));
-        assert!(plan.absent && plan.until_finalize && plan.final_try && plan.refuse_read_only);
+        assert!(plan.absent && plan.until_finalize && plan.final_try && plan.no_rng && plan.refuse_read_only);
         assert!(plan.refuses(0x1041) && plan.refuses(0x1044));
     }
 
