@@ -3,7 +3,10 @@
 
 mod ykcs11;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    time::{Duration, Instant, SystemTime},
+};
 
 use hallmark_testkit::tpm::Tpm;
 use tonic::Code;
@@ -46,40 +49,66 @@ async fn a_tpm_signs_and_its_keys_are_rotated() {
     server.stop().await;
 }
 
+/// What is lost of a TPM.
+type Loss = (&'static str, fn(&mut Tpm));
+
+/// Two are power cuts: a third would lock it.
+const LOSSES: [Loss; 3] =
+    [("TPM and resource manager", Tpm::power_off), ("resource manager", Tpm::lose_manager), ("TPM", Tpm::lose_tpm)];
+
 /// The library answers CKR_GENERAL_ERROR to all while its TPM is away, and from its return on too, until it is started
-/// anew: nobody restarts Hallmark, nobody touches the PIN's file.
+/// anew: nobody restarts Hallmark, nobody touches the PIN's file. Until power was cut three times: then the TPM takes no
+/// PIN before an operator says so, and Hallmark, which is told that it is locked, tries it no second time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tpm_whose_resource_manager_died_signs_again_by_itself() {
+async fn a_tpm_that_is_lost_with_or_without_its_resource_manager_signs_again_by_itself() {
     let Some(mut tpm) = Tpm::start() else { return };
     let site = site(&tpm);
     let server = site.start();
     server.ready().await;
     let mut load = Load::start(&server, 2);
-    for round in 1..=2 {
+    for (what, lose) in LOSSES {
         load.next(|ended| ended.result.is_ok()).await;
-        tpm.power_off();
-        eventually("the TPM counts as lost", PATIENCE, async || {
-            (server.health("/readyz/sign").await.0 == 503).then_some(())
-        })
-        .await;
-        let lost = Instant::now();
-        for _ in 0..50 {
-            let ended = load.next(|ended| ended.at - ended.took > lost).await;
-            let refused = ended.result.expect_err("there is no TPM");
-            assert_eq!(refused.code, Code::Unavailable, "{refused:?}");
-            assert_ne!(refused.reason, "PIN_REFUSED", "the PIN was spent on a TPM that is away: {refused:?}");
-        }
-        assert_eq!(published(&server).await, 2, "verifiers see the keys meanwhile");
-
+        lose(&mut tpm);
+        is_lost(&server, &mut load).await;
         tpm.power_on();
         let returned = Instant::now();
         let again = load.next(|ended| ended.at > returned && ended.result.is_ok()).await;
         let took = again.at - returned;
-        eprintln!("TPM away and back, round {round}: {} ms from return to first signature", took.as_millis());
+        eprintln!("{what} away and back: {} ms from return to first signature", took.as_millis());
         assert!(took <= RETURN_LIMIT, "{took:?}");
     }
+
+    tpm.lose_tpm();
+    is_lost(&server, &mut load).await;
+    tpm.power_on();
+    load.next(|ended| ended.result.as_ref().is_err_and(|refused| refused.reason == "PIN_REFUSED")).await;
+    tpm.clear_lockout();
+    // An operator who finds the PIN right.
+    let pin = File::options().append(true).open(site.token.pin_file()).unwrap();
+    pin.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let touched = Instant::now();
+    load.next(|ended| ended.at > touched && ended.result.is_ok()).await;
+    let log = server.log();
+    let tried = log.lines().filter(|line| line.contains("CKR_PIN_LOCKED")).count();
+    assert!(tried > 0, "the TPM says why: {log}");
     drop(load);
     server.stop().await;
+}
+
+/// Callers are told to come again, and verifiers see the keys.
+async fn is_lost(server: &Server, load: &mut Load) {
+    eventually("the TPM counts as lost", PATIENCE, async || {
+        (server.health("/readyz/sign").await.0 == 503).then_some(())
+    })
+    .await;
+    let lost = Instant::now();
+    for _ in 0..50 {
+        let ended = load.next(|ended| ended.at - ended.took > lost).await;
+        let refused = ended.result.expect_err("there is no TPM");
+        assert_eq!(refused.code, Code::Unavailable, "{refused:?}");
+        assert_ne!(refused.reason, "PIN_REFUSED", "the PIN was spent on a TPM that is away: {refused:?}");
+    }
+    assert_eq!(published(server).await, 2, "verifiers see the keys meanwhile");
 }
 
 /// From the resource manager's return to the first signature. The keeper's longest pause is a second; the rest is room

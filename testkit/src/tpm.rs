@@ -21,14 +21,15 @@ pub struct Tpm {
     folder: PathBuf,
     /// Stays: GLib ends a process that loses its bus.
     bus: Option<Child>,
-    parts: Vec<Child>,
+    tpm: Option<Child>,
+    manager: Option<Child>,
     _owned: tempfile::TempDir,
 }
 
 impl Tpm {
     /// `None` where a program of it is missing, which is said, and is a failure where `CI=true`.
     pub fn start() -> Option<Self> {
-        for program in ["swtpm", "tpm2-abrmd", "dbus-daemon", "tpm2_ptool"] {
+        for program in ["swtpm", "tpm2-abrmd", "dbus-daemon", "tpm2_ptool", "tpm2_dictionarylockout"] {
             if !is_installed(program) || !Self::module().exists() {
                 eprintln!(
                     "not run: no TPM: `{program}` or `{}` is missing\nhint: make setup",
@@ -42,12 +43,13 @@ impl Tpm {
         let folder = owned.path().to_owned();
         ["state", "store"].iter().for_each(|name| fs::create_dir(folder.join(name)).expect("a folder"));
         private_file(&folder.join("pin"), SoftHsm::PIN);
-        let mut tpm = Self { folder, bus: None, parts: Vec::new(), _owned: owned };
+        let mut tpm = Self { folder, bus: None, tpm: None, manager: None, _owned: owned };
         tpm.start_bus();
         tpm.power_on();
-        tpm.ptool(&["init"]);
+        tpm.tool("tpm2_ptool", &["init"]);
         let (pin, so_pin) = (format!("--userpin={}", SoftHsm::PIN), format!("--sopin={}", SoftHsm::SO_PIN));
-        tpm.ptool(&["addtoken", "--pid=1", &format!("--label={}", SoftHsm::LABEL), &pin, &so_pin]);
+        let label = format!("--label={}", SoftHsm::LABEL);
+        tpm.tool("tpm2_ptool", &["addtoken", "--pid=1", &label, &pin, &so_pin]);
         Some(tpm)
     }
 
@@ -81,15 +83,41 @@ impl Tpm {
 
     /// Kills the TPM and the resource manager, at once and with their calls under way.
     pub fn power_off(&mut self) {
-        for mut part in self.parts.drain(..).rev() {
-            let _ = part.kill();
-            let _ = part.wait();
-        }
+        self.lose_manager();
+        self.lose_tpm();
     }
 
-    /// After [`Self::power_off`]: comes back when it can be used. Keys are still there.
+    /// Kills the resource manager alone: the TPM keeps what it has loaded for it.
+    pub fn lose_manager(&mut self) {
+        kill(self.manager.take());
+    }
+
+    /// Kills the TPM alone, a power cut: the resource manager finds nobody behind it.
+    pub fn lose_tpm(&mut self) {
+        kill(self.tpm.take());
+    }
+
+    /// Starts what was lost: comes back when it can be used. Keys are still there.
+    ///
+    /// A resource manager has no use for another TPM than the one that it was started with, so it is started anew with it.
     pub fn power_on(&mut self) {
-        assert!(self.parts.is_empty(), "the TPM runs already");
+        self.lose_manager();
+        if self.tpm.is_none() {
+            self.start_tpm();
+        }
+        let tcti = format!("swtpm:path={}", self.folder.join("tpm").display());
+        self.until("the last resource manager is off the bus", || !self.is_on_the_bus());
+        self.manager = Some(self.run("tpm2-abrmd", &["--allow-root", "--session", "--tcti", &tcti]));
+        self.until("the resource manager is on the bus", || self.is_on_the_bus());
+    }
+
+    /// As an operator does after the third power cut: a TPM counts each as a failed try of whatever has a PIN, and takes
+    /// none after three (TPM 2.0 Library, part 1, "Dictionary Attack Protection").
+    pub fn clear_lockout(&self) {
+        self.tool("tpm2_dictionarylockout", &["--clear-lockout"]);
+    }
+
+    fn start_tpm(&mut self) {
         let [tpm, ctrl] = ["tpm", "tpm.ctrl"].map(|name| self.folder.join(name));
         // Whoever was killed leaves them behind.
         let _ = [&tpm, &ctrl].map(fs::remove_file);
@@ -98,12 +126,8 @@ impl Tpm {
         let state = ["--tpmstate", &state, "--flags", "not-need-init,startup-clear"];
         let swtpm =
             self.run("swtpm", &[&["socket", "--tpm2", "--server", &server, "--ctrl", &control], &state[..]].concat());
-        self.parts.push(swtpm);
+        self.tpm = Some(swtpm);
         self.until("the TPM listens", || tpm.exists() && ctrl.exists());
-        let tcti = format!("swtpm:path={}", tpm.display());
-        let manager = self.run("tpm2-abrmd", &["--allow-root", "--session", "--tcti", &tcti]);
-        self.parts.push(manager);
-        self.until("the resource manager is on the bus", || self.is_on_the_bus());
     }
 
     fn start_bus(&mut self) {
@@ -157,25 +181,29 @@ impl Tpm {
         }
     }
 
-    fn ptool(&self, arguments: &[&str]) {
-        let done = Command::new("tpm2_ptool")
+    fn tool(&self, program: &str, arguments: &[&str]) {
+        let done = Command::new(program)
             .args(arguments)
             .envs(self.env())
             .env("TPM2TOOLS_TCTI", "tabrmd:bus_type=session")
             .output()
-            .expect("tpm2_ptool");
+            .expect(program);
         let said = || String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success(), "tpm2_ptool {}: {}", arguments[0], said());
+        assert!(done.status.success(), "{program} {}: {}", arguments[0], said());
     }
 }
 
 impl Drop for Tpm {
     fn drop(&mut self) {
         self.power_off();
-        if let Some(mut bus) = self.bus.take() {
-            let _ = bus.kill();
-            let _ = bus.wait();
-        }
+        kill(self.bus.take());
+    }
+}
+
+fn kill(part: Option<Child>) {
+    if let Some(mut part) = part {
+        let _ = part.kill();
+        let _ = part.wait();
     }
 }
 
