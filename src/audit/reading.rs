@@ -1,17 +1,27 @@
 //! Reads logs as an auditor would: from the files alone, whoever wrote them, in bounded memory.
+//!
+//! - [`find`]: which files are whose;
+//! - [`walk`]: what a chain is found to be;
+//! - [`Lines`]: its lines;
+//! - [`said`]: what files say of those before them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{self, Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use hallmark_core::audit::{
     finding::Verdict,
-    line::{Line, Opening},
-    walk::{Declared, Knowledge, Walk},
+    walk::{Knowledge, Walk},
 };
+
+pub use self::lines::Lines;
+use self::said::{OfFile, Said};
+
+mod lines;
+mod said;
 
 /// The files of one chain, in the order of their numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,34 +97,67 @@ fn parse_name(path: &Path) -> Option<(String, u64, String)> {
 }
 
 /// Walks over a chain. `progress` hears of bytes that were read.
+///
+/// # Errors
+/// Where a file can't be read; what is wrong with its content is found, and no error.
 pub fn walk(chain: &ChainFiles, known: Knowledge<'_>, progress: &mut dyn FnMut(u64)) -> Result<Verdict, ReadError> {
-    let said = Said::of(chain)?;
+    walk_opened(chain, &|file| File::open(&file.path), known, progress)
+}
+
+/// Walks over a chain of `instance` whose files, in their order, hold these bytes; for tests and fuzzing.
+///
+/// # Errors
+/// None: nothing is read that could fail.
+pub fn try_bytes(instance: &str, files: &[&[u8]], known: Knowledge<'_>) -> Result<Verdict, ReadError> {
+    let named = (1..).zip(files).map(|(number, bytes): (u64, _)| {
+        let name = format!("{instance}-{number:08}.jsonl");
+        LogFile { path: PathBuf::from(&name), name, number, len: bytes.len() as u64 }
+    });
+    let chain = ChainFiles { instance: instance.to_owned(), files: named.collect() };
+    let bytes_of = |file: &LogFile| usize::try_from(file.number - 1).ok().and_then(|index| files.get(index));
+    let open = |file: &LogFile| Ok(Cursor::new(bytes_of(file).copied().unwrap_or_default()));
+    walk_opened(&chain, &open, known, &mut |_| ())
+}
+
+/// Opens a file at its beginning.
+type Open<'a, R> = &'a dyn Fn(&LogFile) -> io::Result<R>;
+
+fn walk_opened<R: Read + Seek>(
+    chain: &ChainFiles,
+    open: Open<'_, R>,
+    known: Knowledge<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Verdict, ReadError> {
+    let said = Said::of(chain, open)?;
     let mut walk = Walk::new(&chain.instance, known);
     for (index, file) in chain.files.iter().enumerate() {
-        walk_file(&mut walk, file, &said.of_file(index, file), progress)
+        let source = open(file);
+        source
+            .and_then(|source| walk_file(&mut walk, file, source, &said.of_file(index, file), progress))
             .map_err(|cause| ReadError::Io { path: file.path.clone(), cause })?;
     }
     Ok(walk.finish())
 }
 
-struct OfFile {
-    declared: Declared,
-    torn: Option<u64>,
-}
-
-fn walk_file(walk: &mut Walk<'_>, file: &LogFile, said: &OfFile, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+fn walk_file<R: Read + Seek>(
+    walk: &mut Walk<'_>,
+    file: &LogFile,
+    source: R,
+    said: &OfFile,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
     walk.file(&file.name, said.declared);
     // More than there is can't be torn off.
     let torn = said.torn.filter(|torn| *torn <= file.len);
     let body = file.len - torn.unwrap_or(0);
-    let mut reader = Lines::new(File::open(&file.path)?, body);
-    while let Some(line) = reader.next_line()? {
+    let mut lines = Lines::new(source, body);
+    while let Some(line) = lines.next_line()? {
         walk.line(line);
         progress(line.len() as u64 + 1);
     }
-    let cut = reader.cut;
+    let cut = lines.cut;
     if torn.is_some() {
-        let mut source = reader.into_source();
+        let mut source = lines.into_source();
         source.seek(SeekFrom::Start(body))?;
         let mut rest = Lines::new(source, file.len - body);
         while let Some(line) = rest.next_line()? {
@@ -125,128 +168,9 @@ fn walk_file(walk: &mut Walk<'_>, file: &LogFile, said: &OfFile, progress: &mut 
     Ok(())
 }
 
-/// What the beginnings of files say of the files before them.
-struct Said {
-    torn: HashMap<String, u64>,
-    void_after: HashMap<String, u64>,
-    /// By their place in the chain.
-    void: Vec<bool>,
-    /// The last file that holds any record.
-    last: usize,
-}
-
-impl Said {
-    fn of(chain: &ChainFiles) -> Result<Self, ReadError> {
-        let count = chain.files.len();
-        let mut said = Self { torn: HashMap::new(), void_after: HashMap::new(), void: vec![false; count], last: 0 };
-        let mut goes_on_after: HashMap<String, usize> = HashMap::new();
-        for (index, file) in chain.files.iter().enumerate() {
-            let io = |cause| ReadError::Io { path: file.path.clone(), cause };
-            let openings = openings(&file.path).map_err(io)?;
-            if !openings.is_empty() {
-                said.last = index;
-            }
-            for opening in openings.into_iter().flatten() {
-                match opening {
-                    Opening::Torn { file, bytes } => _ = said.torn.insert(file, bytes),
-                    Opening::Abandoned { file, after } => {
-                        said.void_after.insert(file.clone(), after);
-                        // A try that failed too, and whose file could not be removed.
-                        if let Some(earlier) = goes_on_after.insert(file, index) {
-                            said.void[earlier] = true;
-                        }
-                    }
-                    Opening::Begins => {}
-                }
-            }
-        }
-        Ok(said)
-    }
-
-    fn of_file(&self, index: usize, file: &LogFile) -> OfFile {
-        let void_after = self.void_after.get(&file.name).copied();
-        let declared = Declared { void_after, void: self.void[index], last: index >= self.last };
-        OfFile { declared, torn: self.torn.get(&file.name).copied() }
-    }
-}
-
-/// The first records of a file, as long as they are about files; `None` for the first one that is not.
-fn openings(path: &Path) -> io::Result<Vec<Option<Opening>>> {
-    let mut lines = Lines::new(File::open(path)?, u64::MAX);
-    let mut found = Vec::new();
-    while let Some(line) = lines.next_line()? {
-        let opening = Line::parse(line).and_then(|line| line.opening());
-        let is_over = opening.is_none() || found.len() == MOST_OPENINGS;
-        found.push(opening);
-        if is_over {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// Whole lines of a part of a file.
-pub struct Lines<R> {
-    reader: io::Take<BufReader<R>>,
-    line: Vec<u8>,
-    /// Bytes behind the last newline, once the end was reached.
-    pub cut: u64,
-}
-
-impl<R: Read> Lines<R> {
-    /// The first `len` bytes of what `source` still gives.
-    pub fn new(source: R, len: u64) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, source).take(len), line: Vec::new(), cut: 0 }
-    }
-
-    /// The next one, without its newline. One that is longer than any record comes as an empty one, which is none.
-    pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
-        self.line.clear();
-        let mut length = 0;
-        loop {
-            let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.line)? as u64;
-            length += read;
-            if self.line.last() == Some(&b'\n') {
-                self.line.pop();
-                if length > LONGEST {
-                    self.line.clear();
-                }
-                return Ok(Some(&self.line));
-            }
-            if read < LONGEST {
-                self.cut = length;
-                return Ok(None);
-            }
-            self.line.clear();
-        }
-    }
-
-    fn into_source(self) -> R {
-        self.reader.into_inner().into_inner()
-    }
-}
-
-const BUFFER: usize = 1 << 20;
-/// Far longer than any record, in bytes.
-const LONGEST: u64 = 4 << 20;
-/// Far more than files that were ever torn in a row.
-const MOST_OPENINGS: usize = 1000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_whole_and_never_endless() {
-        let endless = "x".repeat(usize::try_from(LONGEST).unwrap() + 10);
-        let text = format!("a\n\n{endless}\nb\nrest");
-        let mut lines = Lines::new(text.as_bytes(), u64::MAX);
-        let mut seen = Vec::new();
-        while let Some(line) = lines.next_line().unwrap() {
-            seen.push(String::from_utf8(line.to_vec()).unwrap());
-        }
-        assert_eq!((seen, lines.cut), (vec!["a".into(), String::new(), String::new(), "b".into()], 4));
-    }
 
     #[test]
     fn names_say_whose_files_they_are() {
