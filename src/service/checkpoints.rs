@@ -9,14 +9,14 @@ use std::{
 };
 
 use hallmark_core::{
-    audit::{EncodedEvent, Event, Signing, checkpoint, checkpoint::Head},
+    audit::{EncodedEvent, Event, checkpoint, checkpoint::Head},
     error::{Error, Reason},
     key::HsmName,
     ports::AuditHead,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, intent::Intent, sign::audit_unavailable};
+use super::{Context, custody, sign::audit_unavailable};
 use crate::pool::{Pool, PoolKey};
 
 /// How often it is looked whether one is due: all changes of that time share it.
@@ -137,24 +137,8 @@ impl Checkpoints {
         key: Arc<PoolKey>,
         pool: &Pool,
     ) -> Result<String, Error> {
-        let deadline = Instant::now() + SIGN_TIMEOUT;
-        pool.check(&key, deadline)?;
         let input = checkpoint::prepare(head, why, late, key.alg, &key.kid)?;
-        let request = uuid::Uuid::new_v4().to_string();
-        let signing = Signing {
-            request: &request,
-            who: "hallmark",
-            client: "",
-            kid: key.kid.as_str(),
-            alg: key.alg.as_str(),
-            kind: input.kind(),
-            audience: "",
-        };
-        let intent = Intent::record(&self.context, signing)?;
-        let signed = pool.sign(key, input, deadline).await;
-        let outcome = intent.outcome(signed.as_ref().map(|_| None));
-        self.context.audit.append(outcome).map_err(audit_unavailable)?;
-        let signed = signed?;
+        let signed = custody::sign(&self.context, pool, key, input, SIGN_TIMEOUT).await?;
         signed.to_be_signed.into_compact(&signed.signature).map(|(jws, _)| jws)
     }
 

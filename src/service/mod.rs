@@ -12,9 +12,11 @@
 //! - [`refusals`]: counts and records what callers are refused;
 //! - [`limits`]: rate and concurrency of each workload;
 //! - [`checkpoints`]: the head of the audit chain, signed by an HSM now and then;
+//! - [`custody`]: signatures that Hallmark wants for itself;
 //! - [`registry`]: clients and policy, replaced as one on reload.
 
 pub mod checkpoints;
+mod custody;
 #[cfg(test)]
 mod fixture;
 pub mod followers;

@@ -2,15 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use hallmark_core::{assertion, audit::Signing, error::Error, key::HsmName};
+use hallmark_core::{assertion, key::HsmName};
 use tokio::sync::Mutex;
 
-use super::{Context, intent::Intent};
-use crate::pool::{Pool, PoolKey};
+use super::{Context, custody};
+use crate::pool::Pool;
 
 /// At most one probe in this time for each HSM.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
@@ -75,30 +74,10 @@ impl Readiness {
         {
             return result.clone();
         }
-        let result = self.probe(key, pool).await.map_err(|error| error.to_string());
+        let signed = custody::sign(&self.context, pool, key, assertion::probe(), PROBE_TIMEOUT).await;
+        let result = signed.map(drop).map_err(|error| error.to_string());
         *last = Some(Probed { at: Instant::now(), result: result.clone() });
         result
-    }
-
-    async fn probe(&self, key: Arc<PoolKey>, pool: &Pool) -> Result<(), Error> {
-        let deadline = Instant::now() + PROBE_TIMEOUT;
-        pool.check(&key, deadline)?;
-        let input = assertion::probe();
-        let request = uuid::Uuid::new_v4().to_string();
-        let signing = Signing {
-            request: &request,
-            who: "hallmark",
-            client: "",
-            kid: key.kid.as_str(),
-            alg: key.alg.as_str(),
-            kind: input.kind(),
-            audience: "",
-        };
-        let intent = Intent::record(&self.context, signing)?;
-        let signed = pool.sign(key.clone(), input, deadline).await;
-        let outcome = intent.outcome(signed.as_ref().map(|_| None));
-        self.context.audit.append(outcome).map_err(super::sign::audit_unavailable)?;
-        signed.map(drop)
     }
 }
 
