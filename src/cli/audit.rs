@@ -6,18 +6,18 @@
 //! - `keys`: what an auditor needs beside the log;
 //! - [`filter`]: which records somebody asked for.
 
-use std::{fs, path::Path, time::UNIX_EPOCH};
+use std::{path::Path, time::UNIX_EPOCH};
 
 use hallmark_core::{audit::checkpoint::CustodyKeys, public_key::PublicKey, time::Timestamp};
-use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 
 use super::{
     Failure,
     args::{AuditCommand, CustodyKeysArgs, PlacesArgs},
+    custody_keys,
     output::{self, Output},
 };
 use crate::{
-    app::{CustodyKey, custody_keys},
+    app::{self, CustodyKey},
     audit::reading::{self, ChainFiles},
     config::{self, Config},
 };
@@ -69,7 +69,7 @@ fn load(path: &Path) -> Result<Config, Failure> {
 
 async fn stored_keys(config: &Config) -> Result<Vec<CustodyKey>, Failure> {
     let hint = "run it where the server's store can be read, or give the keys as `--custody-key FILE`";
-    let keys = custody_keys(config).await;
+    let keys = app::custody_keys(config).await;
     keys.map_err(|why| Failure::new("can't read the custody keys from the store").because(why).hint(hint))
 }
 
@@ -96,19 +96,7 @@ fn chains(args: &PlacesArgs) -> Result<Vec<ChainFiles>, Failure> {
 async fn trusted(files: &[std::path::PathBuf], config: Option<&Path>) -> Result<CustodyKeys, Failure> {
     let mut keys = CustodyKeys::default();
     for path in files {
-        let fail = || Failure::new(format!("can't use --custody-key: `{}`", path.display()));
-        let text = fs::read(path).map_err(|error| fail().caused_by(&error))?;
-        let mut count = 0;
-        for spki in SubjectPublicKeyInfoDer::pem_slice_iter(&text) {
-            let spki = spki.map_err(|error| fail().because(error.to_string()))?;
-            keys.trust(&PublicKey::from_spki(&spki).map_err(|error| fail().caused_by(&error))?);
-            count += 1;
-        }
-        if count == 0 {
-            return Err(fail()
-                .because("there is no `PUBLIC KEY` block in it")
-                .hint("`hallmark audit keys` prints them"));
-        }
+        custody_keys::read(path)?.iter().for_each(|key| keys.trust(key));
     }
     if let Some(config) = config {
         for key in stored_keys(&load(config)?).await? {

@@ -2,8 +2,7 @@
 //! the keys that evidence is signed with.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,7 +13,7 @@ use hallmark_core::{
     certificate::{chain, pem},
     client::Custody,
     evidence::{
-        Nonce, custody_keys,
+        Nonce,
         document::jwk,
         roots::Roots,
         verify::{Report, Trust, verify},
@@ -28,6 +27,7 @@ use super::{
     Failure,
     args::{CustodyArgs, EvidenceCommand, KeyEvidenceArgs, VerifyArgs},
     connect::failure,
+    custody_keys, input,
     output::{Output, now, printable, table},
 };
 
@@ -35,9 +35,9 @@ use super::{
 pub(super) fn run(command: EvidenceCommand, json: bool) -> Result<u8, Failure> {
     let EvidenceCommand::Verify(args) = command;
     let VerifyArgs { file, custody_key, roots, nonce, require } = args;
-    let text = String::from_utf8_lossy(&read(&file, LONGEST)?).into_owned();
+    let text = String::from_utf8_lossy(&input::read(&file, LONGEST)?).into_owned();
     let trust = Trust {
-        custody_keys: custody_key.as_deref().map(custody_keys_of).transpose()?.unwrap_or_default(),
+        custody_keys: custody_key.as_deref().map(custody_keys::read).transpose()?.unwrap_or_default(),
         roots: roots_of(roots.as_deref())?,
         nonce: nonce.map(|nonce| nonce.0),
         now: timestamp(now()),
@@ -170,28 +170,7 @@ fn roots_of(path: Option<&Path>) -> Result<Roots, Failure> {
     let bad = |error: hallmark_core::error::Error| {
         Failure::new(format!("can't use --roots: `{}`", path.display())).because(error.message)
     };
-    roots.with_pem(&read(path, chain::LONGEST)?).map_err(bad)
-}
-
-fn custody_keys_of(path: &Path) -> Result<Vec<PublicKey>, Failure> {
-    custody_keys::read(&read(path, custody_keys::LONGEST)?).map_err(|why| {
-        Failure::new(format!("can't use --custody-key: `{}`", path.display()))
-            .because(why)
-            .hint("hallmark keys custody --json > custody.json, and keep it where nobody else can write")
-    })
-}
-
-/// One byte more than is taken, so that what is too long is seen to be.
-fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    let cant = |error: io::Error| Failure::new(format!("can't read `{}`", path.display())).caused_by(&error);
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    let done = match path.as_os_str() == "-" {
-        true => io::stdin().lock().take(limit).read_to_end(&mut bytes),
-        false => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
-    };
-    done.map_err(cant)?;
-    Ok(bytes)
+    roots.with_pem(&input::read(path, chain::LONGEST)?).map_err(bad)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

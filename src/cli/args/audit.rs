@@ -31,7 +31,7 @@ pub(in crate::cli) struct PlacesArgs {
 pub(in crate::cli) struct VerifyLogArgs {
     #[command(flatten)]
     pub(in crate::cli) places: PlacesArgs,
-    /// Public custody keys, PEM, as `audit keys` prints them; may be repeated
+    /// Public custody keys, as `audit keys` or `keys custody --json` prints them: PEM, a JWK, a set; may be repeated
     #[arg(long = "custody-key", value_name = "FILE")]
     pub(in crate::cli) custody_keys: Vec<PathBuf>,
     /// What is known of the log from earlier: a file of `--save`, or checkpoints that were kept elsewhere

@@ -1,40 +1,26 @@
 //! `hallmark audit verify`.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, IsTerminal, Write},
-    path::Path,
-    time::{Duration, Instant},
-};
-
-use hallmark_core::audit::{
-    Place,
-    checkpoint::CustodyKeys,
-    finding::{Finding, Verdict},
-    line::Line,
-    walk::Knowledge,
-};
-use serde::{Deserialize, Serialize};
+use hallmark_core::audit::{checkpoint::CustodyKeys, finding::Verdict, walk::Knowledge};
 use serde_json::json;
 
-use super::{chains, part, shown_time, trusted};
+use self::{
+    noted::{Known, expected, save},
+    progress::{Progress, Rate},
+};
+use super::{chains, part, trusted};
 use crate::{
     audit::reading::{self, ChainFiles},
-    cli::{
-        Failure,
-        args::VerifyLogArgs,
-        output::{Output, printable},
-    },
+    cli::{Failure, args::VerifyLogArgs, output::Output},
 };
+
+mod noted;
+mod progress;
+mod shown;
 
 /// Something was done to the log.
 const FOUND: u8 = 1;
 /// Nothing was found, and nothing proves that there is nothing to be found.
 const UNPROVEN: u8 = 3;
-
-/// Records that are known, by instance.
-pub(super) type Known = BTreeMap<String, Vec<Place>>;
 
 pub(super) async fn run(args: VerifyLogArgs, json: bool) -> Result<u8, Failure> {
     let keys = trusted(&args.custody_keys, args.places.config.as_deref()).await?;
@@ -88,7 +74,7 @@ fn report(args: &VerifyLogArgs, verdicts: &[Verdict], rate: &Rate, json: bool) -
         let whole = !found;
         Output::json(&json!({ "whole": whole, "proven": whole && all_proven, "chains": verdicts })).print()?;
     } else {
-        let stdout = verdicts.iter().map(text).collect();
+        let stdout = verdicts.iter().map(shown::text).collect();
         Output { stdout, stderr: rate.text() }.print()?;
     }
     if let Some(path) = args.save.as_deref().filter(|_| !found) {
@@ -100,156 +86,3 @@ fn report(args: &VerifyLogArgs, verdicts: &[Verdict], rate: &Rate, json: bool) -
         (false, false) => UNPROVEN,
     })
 }
-
-fn text(verdict: &Verdict) -> String {
-    let state = match verdict.findings.len() as u64 + verdict.more_findings {
-        0 => "whole".to_owned(),
-        1 => "1 finding".to_owned(),
-        count => format!("{count} findings"),
-    };
-    let instance = printable(&verdict.instance);
-    let mut text = match &verdict.end {
-        Some(end) => {
-            format!(
-                "{instance}: records {} to {}, {} checkpoints: {state}\n",
-                verdict.first, end.seq, verdict.checkpoints
-            )
-        }
-        None => format!("{instance}: no records: {state}\n"),
-    };
-    text += &format!("  {}\n", proof(verdict));
-    for Finding { kind, file, text: what, .. } in &verdict.findings {
-        text += &format!("  ✗ {kind}: {} (in `{}`)\n", printable(what), printable(file));
-    }
-    if verdict.more_findings > 0 {
-        text += &format!("  ✗ and {} more\n", verdict.more_findings);
-    }
-    let notes = verdict.notes.iter().map(|note| format!("  – {}\n", printable(note)));
-    text + &notes.collect::<String>()
-}
-
-fn proof(verdict: &Verdict) -> String {
-    let end = verdict.end.as_ref().map_or(0, |end| end.seq);
-    match &verdict.proven {
-        Some(proven) => {
-            let behind = end.saturating_sub(proven.place.seq);
-            let by = match proven.signed {
-                true => "proven",
-                false => "not proven, for no custody key was given: consistent",
-            };
-            let time = shown_time(proven.time);
-            format!(
-                "{by} up to record {} by a checkpoint of {time}; {behind} records behind it are only chained",
-                proven.place.seq
-            )
-        }
-        None => format!("not proven: no checkpoint holds; {end} records are only chained"),
-    }
-}
-
-/// One line of a file of `--save`, or a statement like it.
-#[derive(Deserialize, Serialize)]
-struct Noted {
-    instance: String,
-    #[serde(flatten)]
-    place: Place,
-}
-
-fn save(path: &Path, verdicts: &[Verdict]) -> Result<(), Failure> {
-    let noted = verdicts.iter().filter_map(|v| Some(Noted { instance: v.instance.clone(), place: v.end.clone()? }));
-    let lines = noted.map(|noted| serde_json::to_string(&noted).map(|line| line + "\n"));
-    let written = lines.collect::<Result<String, _>>().map_err(io::Error::from).and_then(|text| {
-        // Whole or not at all: a half one would be found missing next time.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(drop).map_err(|error| error.error)
-    });
-    written.map_err(|error| Failure::new(format!("can't write `{}`", path.display())).caused_by(&error))
-}
-
-/// Reads what is known: lines of `--save`, records of a log that are checkpoints, or checkpoints alone.
-fn expected(path: &Path, keys: &CustodyKeys) -> Result<Known, Failure> {
-    let fail = || Failure::new(format!("can't use --expect: `{}`", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| fail().caused_by(&error))?;
-    let mut known = Known::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let noted = match serde_json::from_str::<Noted>(line) {
-            Ok(noted) if !line.contains("\"jws\"") => noted,
-            _ => {
-                let record = Line::parse(line.as_bytes());
-                let jws = record.as_ref().and_then(Line::jws).unwrap_or(line.trim());
-                let statement = keys.check(jws).map_err(|error| {
-                    fail()
-                        .because(format!("line {}: {error}", number + 1))
-                        .hint("each line is one that `--save` wrote, or a checkpoint")
-                })?;
-                Noted { instance: statement.instance, place: Place { seq: statement.seq, hash: statement.head } }
-            }
-        };
-        known.entry(noted.instance).or_default().push(noted.place);
-    }
-    Ok(known)
-}
-
-/// How fast it went.
-#[derive(Default)]
-struct Rate {
-    records: u64,
-    bytes: u64,
-    took: Duration,
-}
-
-impl Rate {
-    fn text(&self) -> String {
-        let secs = self.took.as_secs_f64();
-        if self.records == 0 || secs == 0.0 {
-            return String::new();
-        }
-        let (per_second, mib) = (self.records as f64 / secs, self.bytes as f64 / f64::from(1 << 20));
-        format!("{} records, {mib:.1} MiB in {secs:.2} s: {per_second:.0} records a second\n", self.records)
-    }
-}
-
-/// A line on the terminal, while people wait.
-struct Progress {
-    total: u64,
-    done: u64,
-    unseen: u64,
-    started: Instant,
-    shown: Option<Instant>,
-    is_shown: bool,
-}
-
-impl Progress {
-    fn new(total: u64, shown: bool) -> Self {
-        let now = Instant::now();
-        let is_shown = shown && io::stderr().is_terminal();
-        Self { total, done: 0, unseen: 0, started: now, shown: is_shown.then_some(now), is_shown: false }
-    }
-
-    fn add(&mut self, bytes: u64) {
-        self.done += bytes;
-        self.unseen += bytes;
-        if self.unseen < STEP {
-            return;
-        }
-        self.unseen = 0;
-        if let Some(shown) = self.shown.filter(|shown| shown.elapsed() > Duration::from_millis(200)) {
-            let percent = self.done.min(self.total) * 100 / self.total.max(1);
-            eprint!("\r{percent:3} % of {} MiB", self.total >> 20);
-            (self.shown, self.is_shown) = (Some(shown + shown.elapsed()), true);
-        }
-    }
-
-    fn end(self, records: u64) -> Rate {
-        if self.is_shown {
-            eprint!("\r\u{1b}[K");
-        }
-        Rate { records, bytes: self.done, took: self.started.elapsed() }
-    }
-}
-
-/// How often the clock is looked at, in bytes.
-const STEP: u64 = 1 << 18;
