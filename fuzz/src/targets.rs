@@ -2,14 +2,23 @@
 //!
 //! `fuzz_targets/` hands them to libFuzzer; the test suite replays `corpus/` through them.
 
+#[path = "targets/audit.rs"]
+mod audit;
+#[path = "targets/bearer.rs"]
+mod bearer;
+
 use hallmark_core::{
-    audit::Chain,
     certificate::{Certificate, Thumbprints, chain},
     discovery::{Discovery, Kind},
     inspect::{Expectations, KeySet, Question, inspect},
     profile::Profile,
     public_key::PublicKey,
     time::Timestamp,
+};
+
+pub use self::{
+    audit::{audit_files, audit_line},
+    bearer::bearer,
 };
 
 /// Takes whatever comes.
@@ -26,7 +35,9 @@ pub const ALL: &[(&str, Target)] = &[
     ("message", message),
     ("identity", identity),
     ("configuration", configuration),
+    ("bearer", bearer),
     ("audit_line", audit_line),
+    ("audit_files", audit_files),
 ];
 
 /// A JWT as somebody pasted it, for each profile.
@@ -84,19 +95,6 @@ pub fn configuration(data: &[u8]) {
     let Ok(text) = String::from_utf8(data.to_vec()) else { return };
     if let Err(problems) = hallmark::config::try_text(text) {
         assert!(!problems.to_string().is_empty(), "it says what is wrong");
-    }
-}
-
-/// Lines of an audit log, as somebody left them: each is followed from the one before.
-pub fn audit_line(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    let mut lines = text.lines();
-    let mut chain = lines.next().and_then(|line| Chain::after("a", line));
-    for line in lines {
-        let Some(before) = &chain else { return };
-        let next = before.follow(line);
-        assert!(next.as_ref().is_none_or(|next| next.seq() > before.seq()), "it only goes on");
-        chain = next;
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod claims;
 mod keys;
+mod offline;
 mod service;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,6 +15,7 @@ use hallmark_core::{
     key::Alg,
     policy::{Caller, Credential, Roles},
     ports::Clock,
+    time::Timestamp,
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde_json::Value;
@@ -23,6 +25,7 @@ pub(in crate::transport) use self::service::Bearer;
 use self::{claims::decoded, keys::Keys};
 pub use self::{
     keys::{FetchKeys, Fetched, KeySource},
+    offline::Offline,
     service::Bearing,
 };
 
@@ -87,16 +90,37 @@ impl Bearers {
     /// Who bears the one token in these headers. `TokenInvalid` where it counts for nothing here, `TokenExpired` where its
     /// time is over.
     pub async fn identify(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let token = token(headers)?;
-        let parts = decoded(token)?;
+        let token = self.claimed(headers)?;
+        token.issuer.keys.verify(token.text, token.alg, token.parts.kid.as_deref()).await?;
+        token.caller(self.clock.now())
+    }
+
+    /// The token, and the issuer that it says it is of.
+    fn claimed<'a>(&'a self, headers: &'a HeaderMap) -> Result<Claimed<'a>, Error> {
+        let text = token(headers)?;
+        let parts = decoded(text)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.spec.is_of(&parts.claims));
         let issuer = issuer.ok_or_else(|| invalid("is of an issuer that no [[issuer]] knows"))?;
         let alg = parts.alg.filter(|alg| issuer.spec.algorithms.contains(alg));
         let alg = alg.ok_or_else(|| invalid("is signed with an algorithm that its [[issuer]] does not list"))?;
-        issuer.keys.verify(token, alg, parts.kid.as_deref()).await?;
-        // Only from here on does the token say anything.
-        let (identity, end) = issuer.spec.check(&parts.claims, self.clock.now())?;
-        Ok(Caller { identity, roles: issuer.spec.roles, not_after: Some(end), credential: Credential::Token })
+        Ok(Claimed { issuer, text, alg, parts })
+    }
+}
+
+/// A token, before anybody has looked at its signature.
+struct Claimed<'a> {
+    issuer: &'a Issuer,
+    text: &'a str,
+    alg: Alg,
+    parts: Parts,
+}
+
+impl Claimed<'_> {
+    /// Only once its signature was found good does the token say anything.
+    fn caller(&self, now: Timestamp) -> Result<Caller, Error> {
+        let (identity, end) = self.issuer.spec.check(&self.parts.claims, now)?;
+        let roles = self.issuer.spec.roles;
+        Ok(Caller { identity, roles, not_after: Some(end), credential: Credential::Token })
     }
 }
 

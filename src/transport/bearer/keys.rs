@@ -80,6 +80,13 @@ impl Keys {
         Self { source, fetch, current, last, wanted, places, reading, floor: FLOOR }
     }
 
+    /// A set that is there, and never read again.
+    pub(super) fn given(source: KeySource, fetch: Arc<dyn FetchKeys>, set: &[u8]) -> Result<Self, String> {
+        let keys = Self::new(source, fetch);
+        keys.current.store(Arc::new(Some(parse(set)?)));
+        Ok(keys)
+    }
+
     /// Reads the set, again each time that it is due, and when callers want it, until `end`.
     pub(super) async fn follow(&self, end: &CancellationToken) {
         let mut not_before = Instant::now();
@@ -113,6 +120,11 @@ impl Keys {
             return verdict;
         }
         self.wait_for_reading().await?;
+        self.verify_at_once(token, alg, kid)
+    }
+
+    /// The same, by the keys that are known now.
+    pub(super) fn verify_at_once(&self, token: &str, alg: Alg, kid: Option<&str>) -> Result<(), Error> {
         let unknown = || Err(invalid("is signed by a key that its issuer does not publish"));
         self.judge(token, alg, kid).unwrap_or_else(unknown)
     }

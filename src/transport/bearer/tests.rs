@@ -11,7 +11,6 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hallmark_core::time::Timestamp;
 use serde_json::json;
 
 use super::*;
