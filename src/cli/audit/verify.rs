@@ -26,11 +26,11 @@ pub(super) async fn run(args: VerifyLogArgs, json: bool) -> Result<u8, Failure> 
     let keys = trusted(&args.custody_keys, args.places.config.as_deref()).await?;
     let mut known = args.expect.as_deref().map(|path| expected(path, &keys)).transpose()?.unwrap_or_default();
     if let Some(path) = &args.part {
-        let exported = part::read(path)?;
+        let exported = part::open(path)?;
         if args.places.places.is_empty() && args.places.config.is_none() {
-            return report(&args, &exported.verify(&keys), &Rate::default(), json);
+            return report(&args, &exported.verify(&keys)?, &Rate::default(), json);
         }
-        exported.places().for_each(|(instance, place)| known.entry(instance).or_default().push(place));
+        exported.places(|instance, place| known.entry(instance).or_default().push(place))?;
     }
     let chains = chains(&args.places)?;
     let (verdicts, rate) = tokio::task::spawn_blocking({
