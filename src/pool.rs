@@ -18,6 +18,7 @@ mod judge;
 mod keeper;
 mod queue;
 mod reaction;
+mod refusal;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -284,8 +285,8 @@ impl Pool {
         tokio::select! {
             biased;
             answer = answered => answer.map_err(|_| Error::internal("a worker dropped its job"))?,
-            () = tokio::time::sleep_until(deadline.into()) => Err(state::deadline_passed()),
-            () = self.shared.ended() => Err(state::shutting_down()),
+            () = tokio::time::sleep_until(deadline.into()) => Err(refusal::deadline_passed()),
+            () = self.shared.ended() => Err(refusal::shutting_down()),
         }
     }
 
@@ -400,8 +401,8 @@ impl Pool {
         self.shared.submit(Job::Task(TaskJob::new(run, reply, deadline)));
         tokio::select! {
             answer = answer => answer.map_err(|_| Error::internal("a worker dropped its task"))?,
-            () = tokio::time::sleep(self.shared.settings.task_limit) => Err(state::task_overdue()),
-            () = self.shared.ended() => Err(state::shutting_down()),
+            () = tokio::time::sleep(self.shared.settings.task_limit) => Err(refusal::task_overdue()),
+            () = self.shared.ended() => Err(refusal::shutting_down()),
         }
     }
 }

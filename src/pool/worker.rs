@@ -16,7 +16,8 @@ use super::{
     busy::InCall,
     job::{Job, SignJob, TaskJob},
     reaction::{self, Reaction, reaction},
-    state::{Shared, deadline_passed, task_overdue},
+    refusal::{deadline_passed, task_overdue},
+    state::Shared,
 };
 
 pub(super) struct Worker {
