@@ -16,9 +16,11 @@ mod busy;
 mod job;
 mod judge;
 mod keeper;
+mod key;
 mod queue;
 mod reaction;
 mod refusal;
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -33,13 +35,11 @@ use std::{
 };
 
 use hallmark_core::{
-    assertion::{HeaderKey, SigningInput, ToBeSigned},
-    certificate::Validity,
-    client::Custody,
+    assertion::{SigningInput, ToBeSigned},
     error::Error,
-    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, Kid, PublicPart, Purpose},
-    ports::{Clock, Evidence, Hsm, HsmFault, HsmObject, HsmSession, KeyRef, NewKey, TokenFacts},
-    public_key::{InvalidPublicKey, PublicKey, Verifier},
+    key::{HsmName, KeyId, KeySpec},
+    ports::{Clock, Evidence, Hsm, HsmFault, HsmObject, HsmSession, NewKey, TokenFacts},
+    public_key::PublicKey,
 };
 use tokio::sync::oneshot;
 
@@ -48,57 +48,7 @@ use self::{
     state::Shared,
 };
 
-pub use self::queue::Flow;
-
-/// How a pool behaves.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub hsm: HsmName,
-    /// Sessions that sign; fewer where the token has fewer.
-    pub workers: usize,
-    /// Jobs that may wait, for each worker.
-    pub queue_per_worker: usize,
-    /// A call that takes longer counts its worker as stuck.
-    pub stuck_after: Duration,
-    /// As `stuck_after`, for anything but signing: some tokens take a minute to make an RSA key.
-    pub task_limit: Duration,
-    /// How long the library may be kept from being started anew by a call that does not return, with the HSM down.
-    /// A new process is back within seconds.
-    pub reset_patience: Duration,
-    /// With a call inside the library for so long, and no signature meanwhile, only a new process helps.
-    pub give_up_after: Duration,
-}
-
-impl Settings {
-    /// The limits of production.
-    pub fn new(hsm: HsmName, workers: usize) -> Self {
-        Self {
-            hsm,
-            workers: workers.max(1),
-            // A queue longer than a deadline is an outage in waiting; this is about a second of a soft token's work.
-            queue_per_worker: 512,
-            stuck_after: Duration::from_secs(10),
-            task_limit: Duration::from_secs(180),
-            reset_patience: Duration::from_secs(30),
-            give_up_after: Duration::from_secs(300),
-        }
-    }
-
-    /// As if a call were stuck after so long: the limits that follow from it stand in the same proportion to it as in
-    /// production. For tests.
-    pub fn scaled_to(self, stuck_after: Duration) -> Self {
-        let scaled = |limit: Duration| limit.mul_f64(stuck_after.as_secs_f64() / self.stuck_after.as_secs_f64());
-        let (reset_patience, give_up_after) = (scaled(self.reset_patience), scaled(self.give_up_after));
-        Self { stuck_after, reset_patience, give_up_after, ..self }
-    }
-}
-
-impl Settings {
-    /// How many signatures may wait.
-    fn places(&self) -> usize {
-        self.queue_per_worker * self.workers
-    }
-}
+pub use self::{key::PoolKey, queue::Flow, settings::Settings};
 
 /// What waits before an HSM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,79 +70,6 @@ pub trait Observer: Send + Sync + 'static {
     fn quarantined(&self, hsm: &HsmName, key: KeyId);
     /// Nothing but a new process will bring the HSM back: exit with code 75 for the supervisor.
     fn gave_up(&self, hsm: &HsmName, why: &str);
-}
-
-/// What the pool needs to sign with a key: the record, with its public key parsed once.
-#[derive(Clone)]
-pub struct PoolKey {
-    pub id: KeyId,
-    pub kid: Kid,
-    pub alg: Alg,
-    purpose: Purpose,
-    cka_id: Vec<u8>,
-    label: String,
-    public: PublicKey,
-    custody: Custody,
-    verifier: Verifier,
-    certificates: Vec<Vec<u8>>,
-    /// Of the leaf.
-    validity: Option<Validity>,
-}
-
-impl PoolKey {
-    /// Parses the public key once, for all signatures to come. `custody` is the least that the key must show.
-    pub fn new(record: &KeyRecord, public: &PublicPart, custody: Custody) -> Result<Self, InvalidPublicKey> {
-        Ok(Self {
-            id: record.id,
-            kid: public.kid.clone(),
-            alg: record.alg,
-            purpose: record.purpose,
-            cka_id: record.cka_id.clone(),
-            label: record.label.clone(),
-            public: public.key.clone(),
-            custody,
-            verifier: public.key.verifier(record.alg)?,
-            certificates: record.certificate_chain.clone(),
-            validity: Validity::of_leaf(&record.certificate_chain),
-        })
-    }
-
-    /// As the header of an assertion shows it.
-    pub fn header(&self) -> HeaderKey<'_> {
-        HeaderKey { alg: self.alg, kid: &self.kid, certificates: &self.certificates }
-    }
-
-    /// The public half.
-    pub fn public(&self) -> &PublicKey {
-        &self.public
-    }
-
-    /// From when until when its certificate may be shown, where it has one that can be read.
-    pub fn validity(&self) -> Option<Validity> {
-        self.validity
-    }
-
-    /// Whether these are its certificates.
-    pub fn has_certificates(&self, chain: &[Vec<u8>]) -> bool {
-        self.certificates == chain
-    }
-
-    /// The least that the key must show of its birth.
-    pub fn custody(&self) -> Custody {
-        self.custody
-    }
-
-    fn key_ref(&self) -> KeyRef<'_> {
-        // An attestation is checked against roots that the token does not know: before the key gets here.
-        let custody = self.custody.max(Custody::Local);
-        KeyRef { cka_id: &self.cka_id, label: &self.label, public: &self.public, custody }
-    }
-}
-
-impl std::fmt::Debug for PoolKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PoolKey({}, {})", self.alg, self.kid)
-    }
 }
 
 /// A signature that verified, over what was signed.
