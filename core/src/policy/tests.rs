@@ -1,6 +1,6 @@
 use serde_json::value::RawValue;
 
-use super::*;
+use super::{request::RESERVED, *};
 use crate::profile::Profile;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
