@@ -6,11 +6,13 @@ mod chores;
 mod clock;
 mod disk;
 mod fronts;
+mod hsms;
 mod local;
 mod observe;
 mod outside;
 mod peek;
 mod role_jwks;
+mod settings;
 
 use std::{
     net::SocketAddr,
@@ -176,7 +178,7 @@ impl Running {
             tracing::error!(%error, "the configuration was not taken: the key store can't be written");
             return;
         }
-        self.built.context.registry.replace(build::registered(&config));
+        self.built.context.registry.replace(settings::registered(&config));
         match self.built.keys.reload().await {
             Ok(()) => tracing::info!("configuration taken"),
             Err(error) => tracing::error!(%error, "configuration taken, but the keys could not be read again"),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use hallmark_core::ports::PinLedger;
 use tokio::runtime::Handle;
 
-use super::{StartError, build};
+use super::{StartError, hsms::open_token};
 use crate::{
     config::{self, Config},
     hsm::pkcs11::{Modules, Pkcs11Token},
@@ -21,7 +21,7 @@ pub async fn local_token(config: &Config, hsm: &config::Hsm) -> Result<Pkcs11Tok
     })?;
     let ledger = store_ledger(config).await?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    build::open_token(hsm, pkcs11, &Modules::default(), credentials.as_deref(), &ledger)
+    open_token(hsm, pkcs11, &Modules::default(), credentials.as_deref(), &ledger)
 }
 
 /// The ledger of whoever logs in on the HSM's host beside a server: the store of its configuration, or, where there is no

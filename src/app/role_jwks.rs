@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Addresses,
-    build::{self, StartError, WATCH_EVERY, public_url},
+    build::{StartError, WATCH_EVERY},
     clock::SystemClock,
     fronts::{self, bind, serve_apart},
     observe::tell_hardening,
+    settings::{public_url, rule_settings},
 };
 use crate::{
     config::{self, FollowedSource},
@@ -190,7 +191,7 @@ fn registered(read: &config::FollowedStore) -> Registered {
 }
 
 fn settings(jwks: &config::Jwks, read: &config::FollowedStore) -> RuleSettings {
-    build::rule_settings(jwks, read.store.lease, &read.rotation, read.unsafe_testing.as_ref())
+    rule_settings(jwks, read.store.lease, &read.rotation, read.unsafe_testing.as_ref())
 }
 
 /// It announces nothing, and begins no change.
