@@ -9,11 +9,18 @@ use hallmark_proto::v1::{
 
 use crate::{Client, Error, client::timed};
 
-mod types;
+mod change;
+mod jwks;
+mod listing;
+mod order;
+mod record;
 
-pub use types::{
-    Adoption, Approval, Certificate, ChangeState, Confirmation, HsmLook, Jwks, Key, KeyAction, KeyChange, KeyList,
-    KeyState, ObjectRef, Order, Stray, UpcomingStep,
+pub use self::{
+    change::{Approval, ChangeState, KeyChange},
+    jwks::Jwks,
+    listing::{HsmLook, KeyList, Stray, UpcomingStep},
+    order::{Adoption, Confirmation, KeyAction, ObjectRef, Order},
+    record::{Certificate, Key, KeyState},
 };
 
 /// Sends a call for operators until it is through, and gives the answer.

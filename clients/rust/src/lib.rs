@@ -21,6 +21,7 @@ mod client;
 mod clients;
 mod connection;
 mod error;
+mod given;
 mod health;
 mod keys;
 mod policy;

@@ -2,7 +2,7 @@
 
 use hallmark_proto::v1::{self, explain_policy_request, policy_service_client::PolicyServiceClient};
 
-use crate::{Client, Error, client::timed};
+use crate::{Client, Error, client::timed, given};
 
 /// What is asked of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +87,11 @@ impl From<v1::ExplainPolicyResponse> for PolicyAnswer {
         let v1::ExplainPolicyResponse { allowed, reason, why, decided_by, vouched_by, hint } = answer;
         Self {
             allowed,
-            reason: Some(reason).filter(|reason| !reason.is_empty()),
+            reason: given::text(reason),
             why,
             decided_by: decided_by.map(PolicyLine::from),
             vouched_by: vouched_by.into_iter().map(PolicyLine::from).collect(),
-            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            hint: given::text(hint),
         }
     }
 }

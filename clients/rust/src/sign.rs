@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{Client, Error, client::timed};
+use crate::{Client, Error, client::timed, given};
 
 /// What to sign for. All but the client is optional: [`SignRequest::new`], then the methods.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -207,8 +207,8 @@ impl TryFrom<v1::SignAssertionResponse> for SignedAssertion {
     fn try_from(signed: v1::SignAssertionResponse) -> Result<Self, Error> {
         let lacks = |what| Error::unexpected(format!("hallmark's answer lacks `{what}`"));
         let v1::SignAssertionResponse { assertion, kid, alg, jti, .. } = signed;
-        let issued_at = signed.issued_at.and_then(|time| time.try_into().ok()).ok_or_else(|| lacks("issued_at"))?;
-        let expires_at = signed.expires_at.and_then(|time| time.try_into().ok()).ok_or_else(|| lacks("expires_at"))?;
+        let issued_at = given::value(signed.issued_at).ok_or_else(|| lacks("issued_at"))?;
+        let expires_at = given::value(signed.expires_at).ok_or_else(|| lacks("expires_at"))?;
         let token_request = signed.token_request.ok_or_else(|| lacks("token_request"))?.into();
         Ok(Self { assertion, kid, alg, jti, issued_at, expires_at, token_request })
     }

@@ -6,7 +6,7 @@ use hallmark_proto::v1::{self, jwks_document, jwks_service_client::JwksServiceCl
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::{Client, Error, Remedy, reason};
+use crate::{Client, Error, Remedy, given, reason};
 
 /// The published documents, as they are and as they change. Ends when it is dropped.
 #[derive(Debug)]
@@ -118,9 +118,9 @@ impl JwksUpdate {
         self.whole |= message.whole;
         self.documents.extend(message.documents.into_iter().filter_map(PublishedDocument::known));
         self.withdrawn.extend(message.withdrawn);
-        let max_age = message.max_age.and_then(|max_age| max_age.try_into().ok());
+        let max_age = given::value(message.max_age);
         self.max_age = max_age.ok_or_else(|| Error::unexpected("hallmark's update lacks `max_age`"))?;
-        self.sent_at = message.sent_at.and_then(|time| time.try_into().ok());
+        self.sent_at = given::value(message.sent_at);
         self.public_url = message.public_url;
         self.left_out = message.left_out;
         Ok(())
@@ -136,8 +136,8 @@ impl PublishedDocument {
             jwks_document::Kind::Unspecified => return None,
         };
         let v1::JwksDocument { path, client, body, etag, jwks_host, .. } = document;
-        let next_change = document.next_change.and_then(|time| time.try_into().ok());
-        let edge_ttl = document.edge_ttl.and_then(|time| time.try_into().ok());
+        let next_change = given::value(document.next_change);
+        let edge_ttl = given::value(document.edge_ttl);
         let jwks_host = (!jwks_host.is_empty()).then_some(jwks_host);
         Some(Self { path, client, kind, body, etag, next_change, edge_ttl, jwks_host })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hallmark_proto::v1::{self, key_service_client::KeyServiceClient};
 
 use super::{Key, KeyChange, Order};
-use crate::{Client, Error, client::timed};
+use crate::{Client, Error, client::timed, given};
 
 /// Which of a client's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,10 +126,6 @@ impl Client {
         };
         let v1::SignSoftwareStatementResponse { software_statement, kid, expires_at } =
             operate!(self, sign_software_statement(message));
-        Ok(SoftwareStatement {
-            jwt: software_statement,
-            kid,
-            expires_at: expires_at.and_then(|time| time.try_into().ok()),
-        })
+        Ok(SoftwareStatement { jwt: software_statement, kid, expires_at: given::value(expires_at) })
     }
 }
