@@ -6,7 +6,10 @@ use hallmark_core::{
     ports::{FaultClass, ForeignKey, ImportSession},
 };
 
-use super::{Key, Subject, class, fresh_names};
+use super::{
+    Subject, class,
+    sample::{Key, fresh_names},
+};
 use crate::software_key::SoftwareKey;
 
 fn foreign<'a>(key: &'a Key, pkcs8: &'a [u8]) -> ForeignKey<'a> {

@@ -7,7 +7,10 @@ use hallmark_core::{
     ports::{HsmSession, NewKey},
 };
 
-use super::{Key, MESSAGE, Subject, connected_with_facts, fresh_names};
+use super::{
+    Subject, connected_with_facts,
+    sample::{Key, MESSAGE, fresh_names},
+};
 
 /// What was found. Texts are the same each time, save for [`Report::speed`].
 #[derive(Clone, Debug, PartialEq)]
