@@ -1,26 +1,13 @@
 """Verifies evidence of a key's custody, read from standard input, with PyPI's PyJWT and cryptography, by the words of
 docs/adr/0014-custody-evidence.md and nothing of Hallmark's."""
 
-import argparse
 import base64
 import json
 import sys
 
 import jwt
 
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for option in ("--jwks", "--nonce"):
-        parser.add_argument(option, required=True)
-    options = parser.parse_args()
-    try:
-        token = verify(sys.stdin.read().strip(), options)
-    except (jwt.PyJWTError, ValueError) as error:
-        print(json.dumps({"ok": False, "error": f"{type(error).__name__}: {error}"}))
-        return 1
-    print(json.dumps({"ok": True, "header": token["header"], "payload": token["payload"]}))
-    return 0
+from verifying import run
 
 
 def verify(evidence, options):
@@ -44,4 +31,4 @@ def unpadded(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, ("--jwks", "--nonce"), verify))
