@@ -67,6 +67,25 @@ async fn a_token_that_is_not_there_is_waited_for() {
     server.ready().await;
 }
 
+/// Its operator goes step by step, and the server looks in between.
+#[tokio::test]
+async fn a_token_that_is_still_being_set_up_is_waited_for() {
+    let mut site = Site::new();
+    site.replace(&format!("token_label = \"{}\"", SoftHsm::LABEL), "token_label = \"later\"");
+    let mut server = site.start();
+    server.process.wait_for_log("`later` is not there");
+    let set_up = |arguments: &[&str]| {
+        let as_officer = ["--module", SoftHsm::MODULE, "--so-pin", SoftHsm::SO_PIN];
+        let done =
+            Command::new("pkcs11-tool").args(as_officer).args(arguments).envs(site.token.env()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    set_up(&["--init-token", "--slot-index", "1", "--label", "later"]);
+    server.process.wait_for_log("the token has no user PIN yet");
+    set_up(&["--token-label", "later", "--login", "--login-type", "so", "--init-pin", "--new-pin", SoftHsm::PIN]);
+    server.ready().await;
+}
+
 #[tokio::test]
 async fn a_label_that_two_tokens_have() {
     let site = Site::new();

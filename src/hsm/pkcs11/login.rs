@@ -124,8 +124,10 @@ fn verdict(answer: &Result<(), Error>) -> PinVerdict {
     }
 }
 
+/// Somebody is setting the token up. No PIN was tried, and SoftHSM sees one that is set meanwhile only after a new start
+/// of the library: as for a token that is not there yet.
 fn no_pin_yet(function: &'static str) -> HsmFault {
-    refused(function, "the token has no user PIN yet\nhint: set one with the HSM's tools")
+    HsmFault::new(FaultClass::Gone, function, "the token has no user PIN yet\nhint: set one with the HSM's tools")
 }
 
 fn refused(function: &'static str, why: impl std::fmt::Display) -> HsmFault {
