@@ -222,6 +222,21 @@ fn a_checkpoint_of_a_stranger_proves_nothing() {
 }
 
 #[test]
+fn an_old_checkpoint_takes_nothing_back_that_is_proven() {
+    let custody = Custody::new();
+    let keys = custody.trusted();
+    let mut other = Log::new();
+    (0..2).for_each(|_| other.add(&Event::RefusedMore { count: 99 }));
+    for (early, expected) in [(Log::new().records(2), vec![]), (other, vec![(Kind::Rewritten, 2, 2)])] {
+        let jws = custody.sign(&Head::new(&early.chain, "a-00000001.jsonl"));
+        let mut log = Log::new().records(5).checkpoint(&custody);
+        log.add(&Event::Checkpoint { hsm: "soft", why: "interval", overdue: None, jws: &jws });
+        let verdict = walk(&log.lines, Knowledge { keys: Some(&keys), ..Knowledge::default() });
+        assert_eq!((found(&verdict), verdict.proven.unwrap().place.seq), (expected, 5));
+    }
+}
+
+#[test]
 fn a_part_of_a_log_stands_by_itself() {
     let custody = Custody::new();
     let log = Log::new().records(5).checkpoint(&custody).checkpoint(&custody).records(1);
