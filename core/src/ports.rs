@@ -14,10 +14,12 @@ use crate::{
 };
 
 mod approval;
+mod evidence;
 mod import;
 mod store;
 
 pub use approval::{ApprovalStore, Decided, Decision, Proposal, Proposed};
+pub use evidence::{Evidence, KeyAttributes};
 pub use import::{Entry, ForeignKey, ImportSession};
 pub use store::{
     BegunChange, ChangeState, ClientPolicy, ClientState, FollowerAck, FollowerStore, HsmReport, KeyChange, KeyStore,
@@ -130,34 +132,6 @@ pub struct HsmObject {
     /// `None` where there is no public object, or one of a kind that Hallmark can't use.
     pub public: Option<PublicKey>,
     pub has_private: bool,
-}
-
-/// Attributes of the private object (PKCS#11 §4.9), or what amounts to them; `None` where the module does not know one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    pub local: Option<bool>,
-    pub sensitive: Option<bool>,
-    pub always_sensitive: Option<bool>,
-    pub extractable: Option<bool>,
-    pub never_extractable: Option<bool>,
-    pub key_gen_mechanism: Option<String>,
-    /// DER certificates: one that the token made for this key with its attestation key, then that of the attestation key
-    /// (on a YubiKey slot f9), and what else leads to the maker's root. Empty where the token attests nothing.
-    pub attestation: Vec<Vec<u8>>,
-}
-
-impl Evidence {
-    /// The strongest custody that the attributes show, whatever the attestation says, or why even [`Custody::Imported`] is not met.
-    pub fn custody(&self) -> Result<Custody, &'static str> {
-        if self.extractable != Some(false) {
-            return Err("it can be extracted (CKA_EXTRACTABLE is not false)");
-        }
-        if self.sensitive != Some(true) {
-            return Err("it can be read (CKA_SENSITIVE is not true)");
-        }
-        let born_here = [self.local, self.always_sensitive, self.never_extractable].iter().all(|a| *a == Some(true));
-        Ok(if born_here { Custody::Local } else { Custody::Imported })
-    }
 }
 
 /// A call to the HSM that did not succeed.

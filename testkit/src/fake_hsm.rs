@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hallmark_core::ports::{Evidence, FaultClass, HsmFault};
+use hallmark_core::ports::{Evidence, FaultClass, HsmFault, KeyAttributes};
 
 use crate::{attestation::Maker, software_key::SoftwareKey};
 
@@ -167,15 +167,15 @@ impl FakeToken {
 
     /// Puts a key there that was not generated there.
     pub fn plant(&self, cka_id: &[u8], label: &str, key: Arc<SoftwareKey>, extractable: bool) {
-        let evidence = Evidence {
+        let attributes = KeyAttributes {
             local: Some(false),
             sensitive: Some(!extractable),
             always_sensitive: Some(false),
             extractable: Some(extractable),
             never_extractable: Some(false),
             key_gen_mechanism: None,
-            attestation: Vec::new(),
         };
+        let evidence = Evidence { attributes, attestation: Vec::new() };
         self.state().objects.push(Object {
             cka_id: cka_id.to_vec(),
             label: label.to_owned(),
@@ -189,7 +189,7 @@ impl FakeToken {
     pub fn spoil(&self, cka_id: &[u8]) {
         let mut state = self.state();
         for object in state.objects.iter_mut().filter(|object| object.cka_id == cka_id) {
-            object.evidence.extractable = Some(true);
+            object.evidence.attributes.extractable = Some(true);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     client::Custody,
     jwk::Jwk,
     key::{Alg, HsmName, KeyRecord, Kid, PublicPart},
-    ports::{Evidence, TokenFacts},
+    ports::{Evidence, KeyAttributes, TokenFacts},
     public_key::PublicKey,
     time::Timestamp,
 };
@@ -38,7 +38,7 @@ pub struct Document {
     /// In base64url: the key's signature over `"hallmark-possession-v1\0" ‖ kid ‖ nonce`, in JOSE form.
     pub possession: String,
     pub hsm: Hsm,
-    pub attributes: Attributes,
+    pub attributes: KeyAttributes,
     /// DER in base64, as `x5c` has it: the key's own first. Empty where the HSM attests nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attestation: Vec<String>,
@@ -60,17 +60,6 @@ pub struct Hsm {
     pub firmware: String,
     pub hardware: String,
     pub module: String,
-}
-
-/// PKCS#11 §4.9; `null` where the module does not know one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attributes {
-    pub local: Option<bool>,
-    pub sensitive: Option<bool>,
-    pub always_sensitive: Option<bool>,
-    pub extractable: Option<bool>,
-    pub never_extractable: Option<bool>,
-    pub key_gen_mechanism: Option<String>,
 }
 
 impl Document {
@@ -100,7 +89,7 @@ impl Document {
             nonce: URL_SAFE_NO_PAD.encode(nonce.as_bytes()),
             possession: URL_SAFE_NO_PAD.encode(possession),
             hsm: Hsm::new(&record.hsm, hsm),
-            attributes: Attributes::of(evidence),
+            attributes: evidence.attributes.clone(),
             attestation: evidence.attestation.iter().map(|der| STANDARD.encode(der)).collect(),
             custody: judged.custody,
             shortfall: judged.shortfall,
@@ -158,43 +147,6 @@ impl Hsm {
             hardware: about.hardware.clone(),
             module: about.module.clone(),
         }
-    }
-}
-
-impl Attributes {
-    fn of(evidence: &Evidence) -> Self {
-        Self {
-            local: evidence.local,
-            sensitive: evidence.sensitive,
-            always_sensitive: evidence.always_sensitive,
-            extractable: evidence.extractable,
-            never_extractable: evidence.never_extractable,
-            key_gen_mechanism: evidence.key_gen_mechanism.clone(),
-        }
-    }
-
-    /// As the HSM gave them, with the attestation that came beside them.
-    pub(super) fn with(&self, attestation: Vec<Vec<u8>>) -> Evidence {
-        Evidence {
-            local: self.local,
-            sensitive: self.sensitive,
-            always_sensitive: self.always_sensitive,
-            extractable: self.extractable,
-            never_extractable: self.never_extractable,
-            key_gen_mechanism: self.key_gen_mechanism.clone(),
-            attestation,
-        }
-    }
-
-    /// By their names in PKCS#11.
-    pub fn named(&self) -> [(&'static str, Option<bool>); 5] {
-        [
-            ("CKA_LOCAL", self.local),
-            ("CKA_SENSITIVE", self.sensitive),
-            ("CKA_ALWAYS_SENSITIVE", self.always_sensitive),
-            ("CKA_EXTRACTABLE", self.extractable),
-            ("CKA_NEVER_EXTRACTABLE", self.never_extractable),
-        ]
     }
 }
 

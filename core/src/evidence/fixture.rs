@@ -16,7 +16,7 @@ use super::{
 use crate::{
     assertion::{HeaderKey, SigningInput},
     key::{Alg, KeyId, KeyRecord, KeyState, KeyTimes, Origin, PublicPart, Purpose},
-    ports::{Evidence, TokenFacts},
+    ports::{Evidence, KeyAttributes, TokenFacts},
     public_key::{Curve, PublicKey},
     time::Timestamp,
 };
@@ -76,15 +76,15 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let yes = Some(true);
-        let evidence = Evidence {
+        let attributes = KeyAttributes {
             local: yes,
             sensitive: yes,
             always_sensitive: yes,
             extractable: Some(false),
             never_extractable: yes,
             key_gen_mechanism: Some("CKM_EC_KEY_PAIR_GEN".into()),
-            attestation: Vec::new(),
         };
+        let evidence = Evidence { attributes, attestation: Vec::new() };
         let (key, custody) = (Key::new(), Key::new());
         Self { key, custody, evidence, roots: Roots::none(), serial: "fa4e".into() }
     }

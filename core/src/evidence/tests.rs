@@ -109,7 +109,7 @@ fn the_thumbprint_must_be_that_of_the_key() {
 #[test]
 fn more_custody_than_the_attributes_show_is_refused() {
     let mut world = World::new();
-    world.evidence.local = Some(false);
+    world.evidence.attributes.local = Some(false);
     let mut document = world.document();
     assert_eq!(document.custody, Some(Custody::Imported));
     for claimed in [Custody::Local, Custody::Attested] {
@@ -123,7 +123,7 @@ fn more_custody_than_the_attributes_show_is_refused() {
 #[test]
 fn a_key_that_can_leave_is_told_as_such() {
     let mut world = World::new();
-    world.evidence.extractable = Some(true);
+    world.evidence.attributes.extractable = Some(true);
     let report = verify(&world.file(), &world.trust());
     assert!(report.holds(), "{}", failures(&report));
     assert_eq!(report.custody, None);

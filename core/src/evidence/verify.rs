@@ -314,7 +314,7 @@ fn list_claims(evidence: &Document, report: &mut Report) {
 
 /// What the file says of custody must follow from what it shows.
 fn check_custody(evidence: &Document, attested: Option<&Attestation>, report: &mut Report) {
-    let by_itself = evidence.attributes.with(Vec::new()).custody();
+    let by_itself = evidence.attributes.custody();
     let follows = match by_itself {
         Ok(Custody::Local) if attested.is_some() => Some(Custody::Attested),
         Ok(shown) => Some(shown),

@@ -7,7 +7,7 @@ use cryptoki::{
     session::{Session, SessionState},
 };
 use hallmark_core::{
-    ports::{Evidence, FaultClass, HsmFault},
+    ports::{Evidence, FaultClass, HsmFault, KeyAttributes},
     public_key::{Curve, PublicKey},
 };
 
@@ -89,7 +89,7 @@ pub(super) fn evidence(session: &Session, private: ObjectHandle) -> Result<Evide
         AttributeType::NeverExtractable,
         AttributeType::KeyGenMechanism,
     ];
-    let mut shown = Evidence::default();
+    let mut shown = KeyAttributes::default();
     for attribute in attributes(session, private, &wanted)? {
         match attribute {
             Attribute::Local(value) => shown.local = Some(value),
@@ -104,7 +104,7 @@ pub(super) fn evidence(session: &Session, private: ObjectHandle) -> Result<Evide
             _ => {}
         }
     }
-    Ok(shown)
+    Ok(Evidence { attributes: shown, attestation: Vec::new() })
 }
 
 /// Whether the application is logged in at the session's token; `None` where the module does not say.

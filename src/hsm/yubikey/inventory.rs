@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use der::Encode;
 use hallmark_core::{
     client::Custody,
-    ports::{Evidence, FaultClass, HsmFault, HsmObject, KeyRef},
+    ports::{Evidence, FaultClass, HsmFault, HsmObject, KeyAttributes, KeyRef},
     public_key::PublicKey,
 };
 
@@ -215,7 +215,7 @@ impl Held {
     /// What the card says of it, without its attestation.
     pub(super) fn evidence(&self) -> Evidence {
         let born_here = self.key.as_ref().is_some_and(|key| key.generated);
-        Evidence {
+        let attributes = KeyAttributes {
             local: Some(born_here),
             // PIV has no command that reads a private key.
             sensitive: Some(true),
@@ -223,8 +223,8 @@ impl Held {
             always_sensitive: Some(born_here),
             never_extractable: Some(born_here),
             key_gen_mechanism: born_here.then(|| "GENERATE ASYMMETRIC KEY PAIR".to_owned()),
-            attestation: Vec::new(),
-        }
+        };
+        Evidence { attributes, attestation: Vec::new() }
     }
 
     /// That its custody is as good as what `wanted` must have.

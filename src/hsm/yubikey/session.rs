@@ -69,7 +69,8 @@ impl HsmSession for YubikeySession {
             // Asked before a key is taken in: one that can never sign here is to be told then, and not at its first use.
             held.check_policy()?;
             let (slot, evidence) = (held.slot, held.evidence());
-            let attestation = if evidence.local == Some(true) { attestation::of(card, slot)? } else { Vec::new() };
+            let born_here = evidence.attributes.local == Some(true);
+            let attestation = if born_here { attestation::of(card, slot)? } else { Vec::new() };
             Ok(Evidence { attestation, ..evidence })
         })
     }

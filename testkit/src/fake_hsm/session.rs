@@ -7,7 +7,7 @@ use std::sync::{
 
 use hallmark_core::{
     key::Alg,
-    ports::{Evidence, FaultClass, HsmFault, HsmObject, HsmSession, KeyRef, NewKey},
+    ports::{Evidence, FaultClass, HsmFault, HsmObject, HsmSession, KeyAttributes, KeyRef, NewKey},
     public_key::PublicKey,
 };
 
@@ -68,19 +68,16 @@ impl HsmSession for FakeSession {
         let key = Arc::new(SoftwareKey::generate(new.spec));
         let public = key.public();
         let yes = Some(true);
-        let evidence = Evidence {
+        let attributes = KeyAttributes {
             local: yes,
             sensitive: yes,
             always_sensitive: yes,
             extractable: Some(state.leaky),
             never_extractable: Some(!state.leaky),
             key_gen_mechanism: Some("fake".into()),
-            attestation: state
-                .maker
-                .as_ref()
-                .map(|maker| maker.attest(public.spki(), &Says::default()))
-                .unwrap_or_default(),
         };
+        let attested = state.maker.as_ref().map(|maker| maker.attest(public.spki(), &Says::default()));
+        let evidence = Evidence { attributes, attestation: attested.unwrap_or_default() };
         let half = state.halving.pop_front();
         state.objects.push(Object { cka_id: new.cka_id.to_vec(), label: new.label.to_owned(), key, evidence, half });
         half.map_or(Ok(public), |_| Err(fail(FaultClass::Gone, Call::Generate)))

@@ -80,8 +80,8 @@ fn look_at(
     let named = KeyRef { cka_id: &object.cka_id, label: &object.label, public, custody: Custody::Imported };
     let step = Step::new("C_GetAttributeValue").about(format!("key {id}")).at(slot);
     if let Some(evidence) = walker.step(&step, || session.evidence(&named)) {
-        key.sensitive = evidence.sensitive;
-        key.extractable = evidence.extractable;
+        key.sensitive = evidence.attributes.sensitive;
+        key.extractable = evidence.attributes.extractable;
         key.custody = Some(evidence.custody().map(|custody| custody.as_str().to_owned()).map_err(str::to_owned));
     }
     let is_refused = matches!(key.custody, Some(Err(_)));
