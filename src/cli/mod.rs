@@ -16,6 +16,8 @@ mod discover;
 mod doctor;
 mod evidence;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod hints;
 mod hsm;
 mod input;

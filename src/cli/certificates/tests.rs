@@ -1,6 +1,7 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
+use crate::cli::fixture::sample_key;
 
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
@@ -10,31 +11,12 @@ fn at(secs: u64) -> SystemTime {
 }
 
 fn key(kid: &str, state: KeyState, certificate: Option<Certificate>) -> Key {
-    let text = str::to_owned;
     Key {
-        id: text("id-1"),
-        client: Some(text("clinic")),
-        alg: text("RS256"),
-        hsm: text("softhsm"),
-        kid: Some(text(kid)),
-        state,
-        purpose: text("assertion"),
-        origin: text("generated"),
-        cka_id: vec![0, 255],
-        label: text("label"),
-        spki: vec![48, 0],
-        created_at: Some(at(NOW)),
-        published_at: Some(at(NOW)),
-        activated_at: None,
-        deactivated_at: None,
-        retired_at: None,
-        compromised_at: None,
-        destroyed_at: None,
-        absent: false,
-        next_step: None,
+        alg: "RS256".to_owned(),
         certificate_chain: if certificate.is_some() { vec![b"leaf".to_vec(), vec![7; 60]] } else { Vec::new() },
         certificate_missing: certificate.is_none(),
         certificate,
+        ..sample_key(kid, state)
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hallmark_client::{ChangeState, HsmLook, KeyList, KeyState, Stray, UpcomingStep};
 
 use super::{consequences, render::*, *};
+use crate::cli::fixture::sample_key;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -11,31 +12,13 @@ fn at(secs: u64) -> SystemTime {
 }
 
 fn key(client: Option<&str>, alg: &str, state: KeyState, kid: Option<&str>) -> Key {
-    let created_at = Some(at(NOW));
     Key {
         id: format!("id-{}", kid.unwrap_or("0")),
         client: client.map(str::to_owned),
         alg: alg.to_owned(),
-        hsm: "softhsm".to_owned(),
         kid: kid.map(str::to_owned),
-        state,
         purpose: client.map_or("custody", |_| "assertion").to_owned(),
-        origin: "generated".to_owned(),
-        cka_id: vec![0, 255],
-        label: "label".to_owned(),
-        spki: vec![48, 0],
-        created_at,
-        published_at: created_at,
-        activated_at: None,
-        deactivated_at: None,
-        retired_at: None,
-        compromised_at: None,
-        destroyed_at: None,
-        absent: false,
-        next_step: None,
-        certificate_chain: Vec::new(),
-        certificate: None,
-        certificate_missing: false,
+        ..sample_key("", state)
     }
 }
 

@@ -1,45 +1,24 @@
-use std::time::UNIX_EPOCH;
-
+use hallmark_client::KeyState;
+use hallmark_core::public_key::PublicKey;
 use serde_json::{Value, json};
 
 use super::{
     check::{check, scheme},
     *,
 };
-use crate::verifier::HttpAnswer;
-use hallmark_client::KeyState;
-use hallmark_core::public_key::PublicKey;
+use crate::{cli::fixture::sample_key, verifier::HttpAnswer};
 
 fn public(number: u8) -> PublicKey {
     PublicKey::from_ed25519(&[number; 32]).expect("a point")
 }
 
 fn key(kid: &str, state: KeyState, number: u8) -> Key {
-    let text = str::to_owned;
     Key {
         id: format!("id-{number}"),
-        client: Some(text("clinic")),
-        alg: text("EdDSA"),
-        hsm: text("softhsm"),
-        kid: Some(text(kid)),
-        state,
-        purpose: text("assertion"),
-        origin: text("generated"),
+        alg: "EdDSA".to_owned(),
         cka_id: vec![number],
-        label: text("label"),
         spki: public(number).spki().to_vec(),
-        created_at: Some(UNIX_EPOCH),
-        published_at: Some(UNIX_EPOCH),
-        activated_at: None,
-        deactivated_at: None,
-        retired_at: None,
-        compromised_at: None,
-        destroyed_at: None,
-        absent: false,
-        next_step: None,
-        certificate_chain: Vec::new(),
-        certificate: None,
-        certificate_missing: false,
+        ..sample_key(kid, state)
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::UNIX_EPOCH;
 use hallmark_client::UpcomingStep;
 
 use super::*;
+use crate::cli::fixture::sample_key;
 
 const DAY: u64 = 86_400;
 
@@ -12,31 +13,11 @@ fn day(day: u64) -> SystemTime {
 }
 
 fn key(kid: &str, state: KeyState, created: SystemTime) -> Key {
-    let text = str::to_owned;
     Key {
-        id: text(kid),
-        client: Some(text("clinic")),
-        alg: text("RS384"),
-        hsm: text("softhsm"),
-        kid: Some(format!("{kid}-and-more-of-it")),
-        state,
-        purpose: text("assertion"),
-        origin: text("generated"),
-        cka_id: vec![],
-        label: String::new(),
-        spki: vec![],
+        id: kid.to_owned(),
         created_at: Some(created),
         published_at: Some(created),
-        activated_at: None,
-        deactivated_at: None,
-        retired_at: None,
-        compromised_at: None,
-        destroyed_at: None,
-        absent: false,
-        next_step: None,
-        certificate_chain: Vec::new(),
-        certificate: None,
-        certificate_missing: false,
+        ..sample_key(&format!("{kid}-and-more-of-it"), state)
     }
 }
 
