@@ -12,7 +12,7 @@ use std::{
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use hallmark::store::SqliteStore;
 use hallmark_core::{
-    key::{Alg, HsmName, KeyId, KeyRecord, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, PublicPart},
     ports::KeyStore,
     public_key::{Curve, PublicKey},
     time::Timestamp,
@@ -186,31 +186,19 @@ fn records(clients: &[String], pairs: &[Pair], counted: usize) -> Result<Vec<Key
                 Some(pair) => (pair.cka_id.clone(), pair.label.clone(), pair.public()?),
                 None => (Uuid::new_v4().as_bytes().to_vec(), format!("hallmark:{name}:ES256:{k}"), public()?),
             };
-            let times = KeyTimes::created(Timestamp::from_millis(now - 100 * 24 * HOUR));
+            let line = KeyLine { client: name.parse()?, alg: Alg::ES256, hsm: hsm.clone() };
+            let created = Timestamp::from_millis(now - 100 * 24 * HOUR);
+            let blank = KeyRecord::of_line(KeyId(Uuid::new_v4()), &line, created);
             let times = match state {
-                KeyState::Active => KeyTimes { published: days(90), activated: ago(1), ..times },
-                KeyState::PreActive => KeyTimes { published: days(10), ..times },
-                _ => KeyTimes { published: days(99), activated: days(90), deactivated: ago(1), ..times },
+                KeyState::Active => KeyTimes { published: days(90), activated: ago(1), ..blank.times },
+                KeyState::PreActive => KeyTimes { published: days(10), ..blank.times },
+                _ => KeyTimes { published: days(99), activated: days(90), deactivated: ago(1), ..blank.times },
             };
             let kept_hours = if n % counted == 0 { 1 } else { 25 };
             let kept_for_ms = if state == KeyState::Deactivated { kept_hours * HOUR.unsigned_abs() } else { 0 };
-            records.push(KeyRecord {
-                id: KeyId(Uuid::new_v4()),
-                client: Some(name.parse()?),
-                alg: Alg::ES256,
-                hsm: hsm.clone(),
-                purpose: Purpose::Assertion,
-                cka_id,
-                label,
-                public: Some(public),
-                state,
-                served_for_ms: (10 * 24 * HOUR).unsigned_abs(),
-                kept_for_ms,
-                times,
-                origin: Origin::Generated,
-                certificate_chain: Vec::new(),
-                attestation: Vec::new(),
-            });
+            let served_for_ms = (10 * 24 * HOUR).unsigned_abs();
+            let public = Some(public);
+            records.push(KeyRecord { cka_id, label, public, state, served_for_ms, kept_for_ms, times, ..blank });
         }
     }
     Ok(records)

@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        key::{KeyId, KeyTimes, Origin, PublicPart, Purpose},
+        key::{KeyId, KeyLine, KeyTimes, PublicPart},
         public_key::PublicKey,
         time::Timestamp,
     };
@@ -123,24 +123,14 @@ mod tests {
         } else {
             PublicKey::from_ed25519(&[n; 32]).unwrap()
         };
-        let mut times = KeyTimes::created(Timestamp::from_secs(n.into()));
-        times.published = Some(Timestamp::from_secs(100));
+        let line = KeyLine { client: "c".parse().unwrap(), alg, hsm: "h".parse().unwrap() };
+        let created = Timestamp::from_secs(n.into());
+        let blank = KeyRecord::of_line(KeyId(Uuid::from_u128(n.into())), &line, created);
         KeyRecord {
-            id: KeyId(Uuid::from_u128(n.into())),
-            client: Some("c".parse().unwrap()),
-            alg,
-            hsm: "h".parse().unwrap(),
-            purpose: Purpose::Assertion,
-            cka_id: vec![n],
-            label: "label".into(),
             public: Some(PublicPart { kid: format!("k{n}").parse().unwrap(), key }),
             state,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times,
-            origin: Origin::Generated,
-            certificate_chain: Vec::new(),
-            attestation: Vec::new(),
+            times: KeyTimes { published: Some(Timestamp::from_secs(100)), ..blank.times },
+            ..blank
         }
     }
 
@@ -177,7 +167,6 @@ mod tests {
     fn a_certificate_shows_with_its_thumbprint() {
         let certified = KeyRecord {
             certificate_chain: vec![b"leaf".to_vec(), b"ca".to_vec()],
-            attestation: Vec::new(),
             ..record(1, Alg::EdDSA, KeyState::Active)
         };
         let json = serde_json::to_value(JwkSet::of([&certified])).unwrap();

@@ -47,6 +47,33 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// One of `line` as it begins: without a key, nowhere published. Its objects have no names yet (`cka_id`, `label`).
+    pub fn of_line(id: KeyId, line: &KeyLine, created: Timestamp) -> Self {
+        let client = Some(line.client.clone());
+        Self { client, purpose: Purpose::Assertion, ..Self::of_custody(id, line.alg, line.hsm.clone(), created) }
+    }
+
+    /// The same for a custody key.
+    pub fn of_custody(id: KeyId, alg: Alg, hsm: HsmName, created: Timestamp) -> Self {
+        Self {
+            id,
+            client: None,
+            alg,
+            hsm,
+            purpose: Purpose::Custody,
+            cka_id: Vec::new(),
+            label: String::new(),
+            public: None,
+            state: KeyState::PreActive,
+            served_for_ms: 0,
+            kept_for_ms: 0,
+            times: KeyTimes::created(created),
+            origin: Origin::Generated,
+            certificate_chain: Vec::new(),
+            attestation: Vec::new(),
+        }
+    }
+
     /// The line that it belongs to; `None` for a custody key.
     pub fn line(&self) -> Option<KeyLine> {
         let client = self.client.clone().filter(|_| self.purpose == Purpose::Assertion)?;

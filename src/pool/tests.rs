@@ -12,7 +12,7 @@ use hallmark_core::{
     assertion::probe,
     client::Custody,
     error::{Error, Reason},
-    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, KeyState, PublicPart, Purpose},
     ports::{Clock, FaultClass, HsmFault},
     time::Timestamp,
 };
@@ -94,23 +94,9 @@ impl Rig {
         let spec = KeySpec { alg: Alg::ES256, rsa_bits: 0 };
         let key = self.pool.generate(vec![n], format!("key-{n}"), spec).await.unwrap();
         let public = PublicPart { kid: key.thumbprint(), key };
-        let record = KeyRecord {
-            id: KeyId(Uuid::from_u128(n.into())),
-            client: None,
-            alg: Alg::ES256,
-            hsm: "fake".parse().unwrap(),
-            purpose: Purpose::Custody,
-            cka_id: vec![n],
-            label: format!("key-{n}"),
-            public: Some(public.clone()),
-            state: KeyState::Active,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times: KeyTimes::created(Timestamp::from_secs(0)),
-            origin: Origin::Generated,
-            certificate_chain: vec![],
-            attestation: Vec::new(),
-        };
+        let (id, hsm) = (KeyId(Uuid::from_u128(n.into())), "fake".parse().unwrap());
+        let blank = KeyRecord::of_custody(id, Alg::ES256, hsm, Timestamp::from_secs(0));
+        let record = KeyRecord { cka_id: vec![n], label: format!("key-{n}"), state: KeyState::Active, ..blank };
         Arc::new(PoolKey::new(&record, &public, Custody::Local).unwrap())
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     assertion::{HeaderKey, SigningInput},
-    key::{Alg, KeyId, KeyRecord, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, KeyId, KeyLine, KeyRecord, KeyState, PublicPart, Purpose},
     ports::{Evidence, KeyAttributes, TokenFacts},
     public_key::{Curve, PublicKey},
     time::Timestamp,
@@ -118,22 +118,13 @@ impl World {
     }
 
     pub(super) fn record(&self) -> KeyRecord {
+        let line = KeyLine { client: "clinic".parse().unwrap(), alg: Alg::ES256, hsm: "main".parse().unwrap() };
         KeyRecord {
-            id: KeyId(Uuid::nil()),
-            client: Some("clinic".parse().unwrap()),
-            alg: Alg::ES256,
-            hsm: "main".parse().unwrap(),
-            purpose: Purpose::Assertion,
             cka_id: vec![1],
             label: "label".into(),
             public: Some(self.key.part()),
             state: KeyState::Active,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times: KeyTimes::created(now()),
-            origin: Origin::Generated,
-            certificate_chain: Vec::new(),
-            attestation: Vec::new(),
+            ..KeyRecord::of_line(KeyId(Uuid::nil()), &line, now())
         }
     }
 

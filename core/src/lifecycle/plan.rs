@@ -13,7 +13,7 @@ use super::{
     gates, sweep,
 };
 use crate::{
-    key::{KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{KeyId, KeyLine, KeyRecord, KeyState, PublicPart},
     profile::Binding,
     public_key::PublicKey,
     time::Timestamp,
@@ -179,23 +179,7 @@ impl<'a> Future<'a> {
         self.now.registered.insert(id);
         self.now.certified.insert(id);
         self.now.rehearsed.insert(id);
-        self.records.push(KeyRecord {
-            id,
-            client: Some(line.client.clone()),
-            alg: line.alg,
-            hsm: line.hsm.clone(),
-            purpose: Purpose::Assertion,
-            cka_id: Vec::new(),
-            label: String::new(),
-            public,
-            state: KeyState::PreActive,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times: KeyTimes::created(self.now.wall),
-            origin: Origin::Generated,
-            certificate_chain: Vec::new(),
-            attestation: Vec::new(),
-        });
+        self.records.push(KeyRecord { public, ..KeyRecord::of_line(id, line, self.now.wall) });
         id
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hallmark_core::{
     client::Custody,
     error::{Error, Reason},
-    key::{KeyId, KeyLine, KeyRecord, PublicPart, Purpose},
+    key::{KeyId, KeyLine, KeyRecord, PublicPart},
     lifecycle::{self, Change, KeyPolicy, Step},
     ports::RecordUpdate,
 };
@@ -52,7 +52,7 @@ impl Keys {
             Step::Generate { line, reserved, .. } => {
                 let record = match reserved.and_then(find) {
                     Some(record) => record.clone(),
-                    None => self.reserve(Some(&line.client), &line.hsm, line.alg, Purpose::Assertion).await?,
+                    None => self.reserve(line).await?,
                 };
                 let spec = policy.line(line).map(|terms| terms.spec);
                 let spec = spec.ok_or_else(|| Error::internal("a key for a line that is not configured"))?;

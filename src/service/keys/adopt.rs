@@ -3,7 +3,7 @@
 use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
-    key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, Kid, Origin, PublicPart, Purpose},
+    key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeyState, Kid, Origin, PublicPart},
     known_keys, lifecycle,
     policy::{Act, Caller},
     ports::{ChangeState, HsmObject, KeyChange},
@@ -102,21 +102,11 @@ impl Keys {
         let _one = self.births.lock(&line).await;
         let kid = request.kid.clone().unwrap_or_else(|| public.thumbprint());
         let mut record = KeyRecord {
-            id: KeyId(Uuid::new_v4()),
-            client: Some(client.name.clone()),
-            alg: line.alg,
-            hsm: hsm.clone(),
-            purpose: Purpose::Assertion,
             cka_id: object.cka_id,
             label: object.label,
             public: Some(PublicPart { kid, key: public }),
-            state: KeyState::PreActive,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times: KeyTimes::created(self.now()),
             origin: Origin::Adopted,
-            certificate_chain: Vec::new(),
-            attestation: Vec::new(),
+            ..KeyRecord::of_line(KeyId(Uuid::new_v4()), &line, self.now())
         };
         if let Some(known) = self.known(&record, &line)? {
             return Ok(known);

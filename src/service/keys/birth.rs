@@ -6,9 +6,7 @@ use hallmark_core::{
     client::{Client, Custody},
     error::{Error, Reason},
     evidence::document::{Judged, judge},
-    key::{
-        Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose,
-    },
+    key::{Alg, ClientName, HsmName, KeyId, KeyLine, KeyRecord, KeySpec, PublicPart},
     lifecycle::{self, Bootstrap},
     ports::{HsmObject, RecordUpdate},
     public_key::PublicKey,
@@ -29,38 +27,26 @@ impl Keys {
             Bootstrap::Resume(ids) => records.into_iter().filter(|record| ids.contains(&record.id)).collect(),
         };
         while reserved.len() < 2 {
-            reserved.push(self.reserve(Some(&client.name), &line.hsm, line.alg, Purpose::Assertion).await?);
+            reserved.push(self.reserve(line).await?);
         }
         // Unwrap safety: filled up to two right above.
         let standby = reserved.pop().unwrap();
         Ok((reserved.pop().unwrap(), standby))
     }
 
-    pub(super) async fn reserve(
-        &self,
-        client: Option<&ClientName>,
-        hsm: &HsmName,
-        alg: Alg,
-        purpose: Purpose,
-    ) -> Result<KeyRecord, Error> {
-        let Names { cka_id, label } = Names::random(client, alg);
-        let record = KeyRecord {
-            id: KeyId(Uuid::new_v4()),
-            client: client.cloned(),
-            alg,
-            hsm: hsm.clone(),
-            purpose,
-            cka_id,
-            label,
-            public: None,
-            state: KeyState::PreActive,
-            served_for_ms: 0,
-            kept_for_ms: 0,
-            times: KeyTimes::created(self.now()),
-            origin: Origin::Generated,
-            certificate_chain: Vec::new(),
-            attestation: Vec::new(),
-        };
+    /// A record of `line` without a key, with the names that the objects of its key will have.
+    pub(super) async fn reserve(&self, line: &KeyLine) -> Result<KeyRecord, Error> {
+        self.store_reserved(KeyRecord::of_line(KeyId(Uuid::new_v4()), line, self.now())).await
+    }
+
+    /// The same for a custody key.
+    pub(super) async fn reserve_custody(&self, hsm: &HsmName, alg: Alg) -> Result<KeyRecord, Error> {
+        self.store_reserved(KeyRecord::of_custody(KeyId(Uuid::new_v4()), alg, hsm.clone(), self.now())).await
+    }
+
+    async fn store_reserved(&self, blank: KeyRecord) -> Result<KeyRecord, Error> {
+        let Names { cka_id, label } = Names::random(blank.client.as_ref(), blank.alg);
+        let record = KeyRecord { cka_id, label, ..blank };
         self.context.keyring.store().apply(std::slice::from_ref(&record), &[]).await.map_err(store_error)?;
         Ok(record)
     }

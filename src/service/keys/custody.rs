@@ -34,7 +34,7 @@ impl Keys {
                 let alg = [Alg::ES256, Alg::RS256].into_iter().find(|alg| algs.contains(alg)).ok_or_else(|| {
                     Error::new(Reason::AlgUnsupported, "the HSM has neither ES256 nor RS256, for its custody key")
                 })?;
-                self.reserve(None, hsm, alg, Purpose::Custody).await?
+                self.reserve_custody(hsm, alg).await?
             }
         };
         // The record's own: it may have been reserved when the HSM had other algorithms.

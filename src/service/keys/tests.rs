@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hallmark_core::{
-    key::{Alg, KeyId, KeyState, Purpose},
+    key::{Alg, KeyId, KeyState},
     ports::{
         BegunChange, ChangeState, FaultClass, KeyStore, Pending, Pulse, RecordUpdate, RegistrationResult, Snapshot,
     },
@@ -73,7 +73,7 @@ async fn an_older_reading_never_replaces_a_newer_one() {
     let older = async { rig.keys.reload().await.unwrap() };
     let newer = async {
         store.held.notified().await;
-        rig.keys.reserve(None, &"one".parse().unwrap(), Alg::ES256, Purpose::Custody).await.unwrap();
+        rig.keys.reserve_custody(&"one".parse().unwrap(), Alg::ES256).await.unwrap();
         let mut newer = Box::pin(rig.keys.reload());
         // As far as it gets while the older one is under way; the store is in memory.
         let early = tokio::time::timeout(Duration::from_millis(100), &mut newer).await;
@@ -132,7 +132,7 @@ async fn a_key_that_can_leave_the_token_is_never_used() {
 async fn a_custody_key_keeps_the_algorithm_that_it_was_reserved_with() {
     let rig = Rig::new().await;
     let hsm: HsmName = "one".parse().unwrap();
-    let reserved = rig.keys.reserve(None, &hsm, Alg::ES384, Purpose::Custody).await.unwrap();
+    let reserved = rig.keys.reserve_custody(&hsm, Alg::ES384).await.unwrap();
     rig.keys.ensure_custody_key(&hsm).await.unwrap();
     let keys = rig.context.keyring.keys();
     assert_eq!(keys.custody(&hsm).map(|key| (key.id, key.alg)), Some((reserved.id, Alg::ES384)));

@@ -1,5 +1,5 @@
 use hallmark_core::{
-    key::{Alg, KeyId, KeySpec, KeyState, KeyTimes, Origin, PublicPart},
+    key::{Alg, KeyId, KeyLine, KeySpec, KeyState, KeyTimes, PublicPart},
     profile::Profile,
     public_key::PublicKey,
 };
@@ -24,24 +24,16 @@ fn record(client: &str, n: u8, alg: Alg, state: KeyState) -> KeyRecord {
     } else {
         PublicKey::from_ed25519(&[n; 32]).unwrap()
     };
-    let mut times = KeyTimes::created(Timestamp::from_secs(n.into()));
-    times.published = Some(NOW);
+    let line = KeyLine { client: client.parse().unwrap(), alg, hsm: "h".parse().unwrap() };
+    let created = Timestamp::from_secs(n.into());
+    let blank = KeyRecord::of_line(KeyId(Uuid::from_u128(n.into())), &line, created);
     KeyRecord {
-        id: KeyId(Uuid::from_u128(n.into())),
-        client: Some(client.parse().unwrap()),
-        alg,
-        hsm: "h".parse().unwrap(),
-        purpose: Purpose::Assertion,
         cka_id: vec![n],
         label: "label".into(),
         public: Some(PublicPart { kid: format!("k{n}").parse().unwrap(), key }),
         state,
-        served_for_ms: 0,
-        kept_for_ms: 0,
-        times,
-        origin: Origin::Generated,
-        certificate_chain: Vec::new(),
-        attestation: Vec::new(),
+        times: KeyTimes { published: Some(NOW), ..blank.times },
+        ..blank
     }
 }
 

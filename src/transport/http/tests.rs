@@ -2,19 +2,17 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use hallmark_core::{
     client::Client,
-    key::{Alg, KeyId, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, KeySpec},
     profile::Profile,
-    public_key::PublicKey,
 };
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{health::Health, jwks::Jwks, metrics::Observatory};
 use crate::{
-    service::publish::Publisher,
+    service::publish::{Publisher, sample_record},
     telemetry::Metrics,
-    transport::fixture::{NOW, Still, exchange, header, plain},
+    transport::fixture::{Still, exchange, header, plain},
 };
 
 const SET: &str = "/clients/epic/jwks.json";
@@ -39,32 +37,10 @@ fn client(name: &str) -> Client {
     }
 }
 
-fn active(client: &str) -> KeyRecord {
-    let mut times = KeyTimes::created(NOW);
-    times.published = Some(NOW);
-    KeyRecord {
-        id: KeyId(Uuid::from_u128(1)),
-        client: Some(client.parse().unwrap()),
-        alg: Alg::EdDSA,
-        hsm: "h".parse().unwrap(),
-        purpose: Purpose::Assertion,
-        cka_id: vec![1],
-        label: "label".into(),
-        public: Some(PublicPart { kid: "k1".parse().unwrap(), key: PublicKey::from_ed25519(&[7; 32]).unwrap() }),
-        state: KeyState::Active,
-        served_for_ms: 0,
-        kept_for_ms: 0,
-        times,
-        origin: Origin::Generated,
-        certificate_chain: Vec::new(),
-        attestation: Vec::new(),
-    }
-}
-
 /// `epic` has a key, `new` has none.
 async fn key_sets(metrics: &Metrics, health: Known) -> TcpStream {
     let publisher = Arc::new(Publisher::new("https://keys.example", Duration::from_secs(300)));
-    publisher.rebuild(&[client("epic"), client("new")], &[active("epic")]);
+    publisher.rebuild(&[client("epic"), client("new")], &[sample_record("epic", 1)]);
     let service = Jwks::new(publisher, Arc::new(health), Arc::new(Still), metrics.jwks());
     let listener = plain(metrics).await;
     let addr = listener.socket.addr().unwrap();

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use hallmark_core::{
-    key::{Alg, KeyId, KeyRecord, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, KeyId, KeyLine, KeyRecord, KeyState, Origin, PublicPart, Purpose},
     ports::{ChangeState, KeyChange},
     public_key::{Curve, PublicKey},
     time::Timestamp,
@@ -12,23 +12,9 @@ use uuid::Uuid;
 /// An ES256 key of line `c/ES256/h` that was reserved and not yet generated. Records of different `n` share nothing
 /// that must be unique.
 pub fn record(n: u128) -> KeyRecord {
-    KeyRecord {
-        id: KeyId(Uuid::from_u128(n)),
-        client: Some("c".parse().unwrap()),
-        alg: Alg::ES256,
-        hsm: "h".parse().unwrap(),
-        purpose: Purpose::Assertion,
-        cka_id: n.to_be_bytes().to_vec(),
-        label: format!("hallmark-c-{n}"),
-        public: None,
-        state: KeyState::PreActive,
-        served_for_ms: 0,
-        kept_for_ms: 0,
-        times: KeyTimes::created(Timestamp::from_millis(1_700_000_000_000)),
-        origin: Origin::Generated,
-        certificate_chain: vec![],
-        attestation: Vec::new(),
-    }
+    let line = KeyLine { client: "c".parse().unwrap(), alg: Alg::ES256, hsm: "h".parse().unwrap() };
+    let blank = KeyRecord::of_line(KeyId(Uuid::from_u128(n)), &line, Timestamp::from_millis(1_700_000_000_000));
+    KeyRecord { cka_id: n.to_be_bytes().to_vec(), label: format!("hallmark-c-{n}"), ..blank }
 }
 
 /// The public part of a new ES256 key.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     client::Provision,
-    key::{Alg, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, KeyTimes, Origin, PublicPart, Purpose},
+    key::{Alg, KeyId, KeyLine, KeyRecord, KeySpec, KeyState, PublicPart},
     lifecycle::{Change, KeyPolicy, LinePolicy, Now, Step, apply, sweep},
     profile::Binding,
     public_key::PublicKey,
@@ -63,23 +63,7 @@ pub(super) fn ms(duration: Duration) -> u64 {
 
 /// A record without a key.
 pub(super) fn reserved(n: u8, line: &KeyLine) -> KeyRecord {
-    KeyRecord {
-        id: id(n),
-        client: Some(line.client.clone()),
-        alg: line.alg,
-        hsm: line.hsm.clone(),
-        purpose: Purpose::Assertion,
-        cka_id: vec![n],
-        label: format!("label-{n}"),
-        public: None,
-        state: KeyState::PreActive,
-        served_for_ms: 0,
-        kept_for_ms: 0,
-        times: KeyTimes::created(START),
-        origin: Origin::Generated,
-        certificate_chain: vec![],
-        attestation: Vec::new(),
-    }
+    KeyRecord { cka_id: vec![n], label: format!("label-{n}"), ..KeyRecord::of_line(id(n), line, START) }
 }
 
 /// A record with a key that nobody knows of.
