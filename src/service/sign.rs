@@ -8,7 +8,7 @@ use std::{
 };
 
 use hallmark_core::{
-    assertion::{self, SignedAssertion, TokenRequest},
+    assertion::{self, SignedAssertion, SigningInput, TokenRequest},
     audit::Signing,
     certificate,
     client::Client,
@@ -25,7 +25,7 @@ use super::{
     refusals::{Refusals, Refused},
 };
 use crate::{
-    pool::{Answer, Pool, PoolKey, Signed, Timing},
+    pool::{Answer, Flow, Pool, PoolKey, Signed, Timing},
     telemetry::{Metrics, metrics::JobTimes},
 };
 
@@ -90,15 +90,16 @@ impl Sign {
         let keys = context.keyring.leased()?;
         let completed = keys.completed(client);
         let client = &*completed;
-        let (line, key, pool) = self.choose(client, alg, &keys)?;
+        let chosen = self.choose(client, alg, &keys)?;
         drop(keys);
+        let Chosen { key, pool, .. } = &chosen;
         certificate::check(client, key.validity(), context.clock.now())?;
         let (flow, who) = (pool.flow(grant.identity()), grant.identity().to_string());
         let audience = assertion::audience(client, grant.request().audience.as_deref()).to_owned();
         let input = assertion::prepare(grant, client, key.header())?;
 
         // Nothing that the pool would not even queue is recorded as about to be done: an outage must not fill the disk.
-        pool.check_for(flow, &key, deadline).inspect_err(|error| {
+        pool.check_for(flow, key, deadline).inspect_err(|error| {
             self.refusals.record(&Refused { request: request_id, who: &who, client: client.name.as_str() }, error);
         })?;
         let signing = Signing {
@@ -110,7 +111,23 @@ impl Sign {
             kind: input.kind(),
             audience: &audience,
         };
-        let intent = SharedIntent::new(Intent::record(context, signing)?);
+        let intent = Intent::record(context, signing)?;
+        let assertion = self.sign_recorded(&chosen, flow, input, deadline, intent).await?;
+        let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
+        Ok(Reply { assertion, token_request })
+    }
+
+    /// Signs what `intent` says, and records once what came of it.
+    async fn sign_recorded(
+        &self,
+        chosen: &Chosen<'_>,
+        flow: Flow,
+        input: SigningInput,
+        deadline: Instant,
+        intent: Intent,
+    ) -> Result<SignedAssertion, Error> {
+        let (context, Chosen { line, key, pool }) = (&self.context, chosen);
+        let intent = SharedIntent::new(intent);
         let waiting = Waiting(intent.clone());
         let job = Job { context: context.clone(), intent, line: line.clone(), key: key.clone() };
         let signed =
@@ -120,20 +137,13 @@ impl Sign {
             context.audit.append(intent.outcome(Err(error))).map_err(audit_unavailable)?;
         }
         let counted = signed.as_ref().map(|(_, times)| *times).map_err(|error| error.reason);
-        self.metrics.signed(client.name.as_str(), line.hsm.as_str(), key.alg, counted);
-        let (assertion, _) = signed?;
-        let token_request = assertion::token_request(client, scope.as_deref(), &assertion.compact);
-        Ok(Reply { assertion, token_request })
+        self.metrics.signed(line.client.as_str(), line.hsm.as_str(), key.alg, counted);
+        signed.map(|(assertion, _)| assertion)
     }
 
     /// The first of the client's key lines with that algorithm whose HSM is up; the first at all where none is, so
     /// that the caller learns what is wrong.
-    fn choose<'a>(
-        &'a self,
-        client: &Client,
-        alg: Option<Alg>,
-        keys: &Reading,
-    ) -> Result<(KeyLine, Arc<PoolKey>, &'a Pool), Error> {
+    fn choose<'a>(&'a self, client: &Client, alg: Option<Alg>, keys: &Reading) -> Result<Chosen<'a>, Error> {
         let alg = alg.or_else(|| client.default_alg());
         let spec = client.keys.iter().find(|spec| Some(spec.alg) == alg);
         let alg = spec.map(|spec| spec.alg).ok_or_else(|| not_configured(client))?;
@@ -142,10 +152,11 @@ impl Sign {
             let line = KeyLine { client: client.name.clone(), alg, hsm: hsm.clone() };
             too_weak = too_weak.or_else(|| keys.too_weak(&line));
             let (Some(key), Some(pool)) = (keys.active(&line), self.context.pools.get(hsm)) else { continue };
+            let chosen = Chosen { line, key: key.clone(), pool };
             if pool.is_up() {
-                return Ok((line, key.clone(), pool));
+                return Ok(chosen);
             }
-            fallback.get_or_insert((line, key.clone(), pool));
+            fallback.get_or_insert(chosen);
         }
         fallback.ok_or_else(|| {
             if let Some(why) = too_weak {
@@ -159,6 +170,13 @@ impl Sign {
             Error::new(Reason::NoActiveKey, text)
         })
     }
+}
+
+/// What signs.
+struct Chosen<'a> {
+    line: KeyLine,
+    key: Arc<PoolKey>,
+    pool: &'a Pool,
 }
 
 /// What is still to be done with a signature, on the thread of the worker that made it.
