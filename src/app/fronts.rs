@@ -1,6 +1,6 @@
 //! Opens the ports of a server and serves them.
 
-use std::{sync::Arc, thread};
+use std::{net::SocketAddr, path::Path, sync::Arc, thread};
 
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
@@ -46,20 +46,36 @@ pub(super) async fn fronts(
     tasks: &mut JoinSet<()>,
 ) -> Result<Fronts, StartError> {
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
-
     let health: Arc<dyn Health> = Arc::new(ServerHealth { readiness: built.readiness.clone() });
     jwks_front(config, built, &health, end, &mut files)?;
-    let mut metrics_addr = None;
-    if let Some(settings) = &config.metrics {
-        let socket = bind(settings.listen, "[metrics]").await?;
-        metrics_addr = socket.addr();
-        let front = listener(built, "metrics", socket, None, Callers::Anyone, Protocol::Http);
-        let observatory = Observatory { metrics: built.metrics.clone(), health };
-        // Health can be asked for until the end, while requests under way are answered.
-        tokio::spawn(metrics_http::serve(front, observatory, end.clone()));
-    }
+    let metrics = metrics_front(config, built, health, end).await?;
 
-    let services = grpc::Services {
+    let (routes, reporter) = grpc::routes(services(config, built))
+        .map_err(|error| StartError::new("can't set up the gRPC services", error))?;
+    let routes = TowerToHyperService::new(routes.prepare().into_axum_router().into_service());
+    let mut grpc = None;
+    if let Some(addr) = config.grpc.listen {
+        let front = grpc_front(config, built, addr, &mut files).await?;
+        grpc = front.socket.addr();
+        let bearers = bearers(&config.issuers, built.context.clock.clone());
+        if let Some(bearers) = &bearers {
+            tokio::spawn(bearers.clone().follow_keys(end.clone()));
+        }
+        let routes = Bearing::new(routes.clone(), bearers);
+        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
+    }
+    if let Some(path) = &config.grpc.unix {
+        let front = unix_front(config, built, path)?;
+        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
+    }
+    tokio::spawn(watch_files(files, WATCH_EVERY, end.clone()));
+    let addresses = Addresses { grpc, unix: config.grpc.unix.clone(), jwks: built.jwks_addr, metrics };
+    Ok(Fronts { addresses, reporter })
+}
+
+/// What all callers of gRPC ask, by whichever port.
+fn services(config: &Config, built: &Built) -> grpc::Services {
+    grpc::Services {
         refusals: Arc::new(Refusals::new(&built.context, built.metrics.clone())),
         sign: Sign::new(built.context.clone(), built.metrics.clone()),
         keys: built.keys.clone(),
@@ -69,40 +85,47 @@ pub(super) async fn fronts(
         registry: built.context.registry.clone(),
         clock: built.context.clock.clone(),
         open_reflection: config.grpc.reflection,
-    };
-    let (routes, reporter) =
-        grpc::routes(services).map_err(|error| StartError::new("can't set up the gRPC services", error))?;
-    let routes = TowerToHyperService::new(routes.prepare().into_axum_router().into_service());
-    let mut grpc_addr = None;
-    if let Some(addr) = config.grpc.listen {
-        let socket = bind(addr, "[grpc]").await?;
-        grpc_addr = socket.addr();
-        let trusts = trusts(config, &built.metrics, &mut files)?;
-        let tls = config.grpc.tls.as_ref();
-        let tls =
-            tls.map(|pair| follow(pair, PeerCertificates::Asked, "grpc", &built.metrics, &mut files)).transpose()?;
-        let front = limited(
-            config.grpc.connections,
-            listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2),
-        );
-        let bearers = bearers(&config.issuers, built.context.clock.clone());
-        if let Some(bearers) = &bearers {
-            tokio::spawn(bearers.clone().follow_keys(end.clone()));
-        }
-        let routes = Bearing::new(routes.clone(), bearers);
-        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
     }
-    if let Some(path) = &config.grpc.unix {
-        let socket = Socket::unix(path)
-            .map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
-        let front = listener(built, "unix", socket, None, Callers::PeerCredentials, Protocol::Http2);
-        let front = limited(config.grpc.connections, front);
-        tasks.spawn(front.serve(move |_| routes.clone(), drain.clone()));
-    }
-    tokio::spawn(watch_files(files, WATCH_EVERY, end.clone()));
-    let addresses =
-        Addresses { grpc: grpc_addr, unix: config.grpc.unix.clone(), jwks: built.jwks_addr, metrics: metrics_addr };
-    Ok(Fronts { addresses, reporter })
+}
+
+/// gRPC over TCP, not yet served.
+async fn grpc_front(
+    config: &Config,
+    built: &Built,
+    addr: SocketAddr,
+    files: &mut Vec<Arc<dyn Reload>>,
+) -> Result<Listener, StartError> {
+    let socket = bind(addr, "[grpc]").await?;
+    let trusts = trusts(config, &built.metrics, files)?;
+    let tls = config.grpc.tls.as_ref();
+    let tls = tls.map(|pair| follow(pair, PeerCertificates::Asked, "grpc", &built.metrics, files)).transpose()?;
+    let front = listener(built, "grpc", socket, tls, Callers::Certificate(trusts), Protocol::Http2);
+    Ok(limited(config.grpc.connections, front))
+}
+
+/// gRPC over a Unix socket, not yet served.
+fn unix_front(config: &Config, built: &Built, path: &Path) -> Result<Listener, StartError> {
+    let socket = Socket::unix(path);
+    let socket = socket.map_err(|error| StartError::new(format!("can't listen on `{}`", path.display()), error))?;
+    let front = listener(built, "unix", socket, None, Callers::PeerCredentials, Protocol::Http2);
+    Ok(limited(config.grpc.connections, front))
+}
+
+/// Metrics and health, where they are configured: gives the address.
+async fn metrics_front(
+    config: &Config,
+    built: &Built,
+    health: Arc<dyn Health>,
+    end: &CancellationToken,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(settings) = &config.metrics else { return Ok(None) };
+    let socket = bind(settings.listen, "[metrics]").await?;
+    let addr = socket.addr();
+    let front = listener(built, "metrics", socket, None, Callers::Anyone, Protocol::Http);
+    let observatory = Observatory { metrics: built.metrics.clone(), health };
+    // Health can be asked for until the end, while requests under way are answered.
+    tokio::spawn(metrics_http::serve(front, observatory, end.clone()));
+    Ok(addr)
 }
 
 /// Key sets, on a thread of their own. Time counts as served while this serves, unless followers do.
@@ -161,7 +184,7 @@ pub(super) fn follow(
     Ok(followed)
 }
 
-pub(super) async fn bind(addr: std::net::SocketAddr, section: &str) -> Result<Socket, StartError> {
+pub(super) async fn bind(addr: SocketAddr, section: &str) -> Result<Socket, StartError> {
     let socket = Socket::tcp(addr).await;
     socket.map_err(|error| StartError::new(format!("can't listen on `{addr}` of {section}"), error))
 }
