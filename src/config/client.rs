@@ -57,12 +57,7 @@ impl Clients {
     }
 
     fn read_one(&mut self, s: &Section<'_>, hsms: &Hsms, id_files: &IdFiles) -> Option<Client> {
-        let name = s.required::<ClientName>("name", "\"epic-prod\"");
-        let twin = name.as_ref().and_then(|At { value, place }| self.names.insert(value.clone(), place.clone()));
-        if let (Some(At { value, place }), Some(other)) = (&name, &twin) {
-            let hint = format!("rename this one or that at {other}");
-            s.error(place, format!("two clients of one name: `{value}`"), hint);
-        }
+        let (name, is_twin) = self.name(s);
         let client_id = client_id(s, id_files);
         let profile = profile(s);
         let token_endpoint = token_endpoint(s);
@@ -76,7 +71,7 @@ impl Clients {
         let jwks_path = jwks_path(s);
         let jwks_host = self.jwks_host(s, profile, edge_ttl);
 
-        let name = name?.value;
+        let name = name?;
         for (spec, rotate) in &keys {
             if let Some(rotate) = rotate {
                 self.rotation.insert((name.clone(), spec.alg), *rotate);
@@ -101,12 +96,23 @@ impl Clients {
             jwks_host,
             ..Client::new(name, profile?, token_endpoint?)
         };
-        if twin.is_none() {
+        if !is_twin {
             self.check_paths(s, &client);
         }
         check_size(s, &client);
         check_first_rsa_key(s, &client);
         Some(client)
+    }
+
+    /// And whether another section has it too.
+    fn name(&mut self, s: &Section<'_>) -> (Option<ClientName>, bool) {
+        let Some(At { value, place }) = s.required::<ClientName>("name", "\"epic-prod\"") else { return (None, false) };
+        let twin = self.names.insert(value.clone(), place.clone());
+        if let Some(other) = &twin {
+            let hint = format!("rename this one or that at {other}");
+            s.error(&place, format!("two clients of one name: `{value}`"), hint);
+        }
+        (Some(value), twin.is_some())
     }
 
     /// What signs for a verifier that takes the first RSA key must be what publishes, and alone in doing so.

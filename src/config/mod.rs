@@ -345,23 +345,28 @@ fn read_sources(sources: &[Source], role: Role, problems: &Problems) -> Option<P
             access.read_workloads(root);
         });
     }
-    let server = server?;
+    let mut parts = (server?, hsms, clients, access);
     if role == Role::All {
-        access.complete_book(&clients, server.grpc.as_ref(), server.socket_place.as_ref());
-        access.check(&clients, sources[0].path(), problems);
-        if let (Some(store), Some(jwks)) = (&server.store, &server.jwks) {
-            clients.check_single_writer(store, jwks, problems);
-        }
-        access.check_followers(&server.follower_places, problems);
-        access.check_approvers(&server.approval, server.approval_place.as_ref(), problems);
-        clients.check_static_hosts(server.has_public_url, problems);
-        if let Some(store) = &server.store {
-            hsms.check_store(&store.url, problems);
-        }
-        let destroys = server.rotation.destroy_after.is_some();
-        hsms.yubikeys.check_slots(&hsms.list, &clients.list, &clients.rotation, destroys, problems);
+        check_together(&mut parts, sources[0].path(), problems);
     }
-    Some((server, hsms, clients, access))
+    Some(parts)
+}
+
+/// What no section can be told by itself.
+fn check_together((server, hsms, clients, access): &mut Parts, main: &Path, problems: &Problems) {
+    access.complete_book(clients, server.grpc.as_ref(), server.socket_place.as_ref());
+    access.check(clients, main, problems);
+    if let (Some(store), Some(jwks)) = (&server.store, &server.jwks) {
+        clients.check_single_writer(store, jwks, problems);
+    }
+    access.check_followers(&server.follower_places, problems);
+    access.check_approvers(&server.approval, server.approval_place.as_ref(), problems);
+    clients.check_static_hosts(server.has_public_url, problems);
+    if let Some(store) = &server.store {
+        hsms.check_store(&store.url, problems);
+    }
+    let destroys = server.rotation.destroy_after.is_some();
+    hsms.yubikeys.check_slots(&hsms.list, &clients.list, &clients.rotation, destroys, problems);
 }
 
 #[cfg(test)]

@@ -181,34 +181,37 @@ fn jwks(
     }
     if max_age > defaults::max_age() {
         let what = "`max_age` in [jwks] is long: for that time a verifier may go on accepting a key that was revoked";
-        s.warn(
-            &s.place_of("max_age"),
-            what,
-            "`5m`, the default, is hardly ever too short: serving a JWKS costs next to nothing",
-        );
+        let hint = "`5m`, the default, is hardly ever too short: serving a JWKS costs next to nothing";
+        s.warn(&s.place_of("max_age"), what, hint);
     }
-
     let followers = s.get::<Vec<Identity>>("followers");
     let followers = followers.map_or_else(Vec::new, |At { value, place }| {
         follower_places.extend(value.iter().map(|id| At { value: id.clone(), place: place.clone() }));
         value
     });
 
-    let At { value: listen, place } = listen?;
-    listeners.add(s, &At { value: listen, place: place.clone() });
-    let loopback = listen.ip().is_loopback();
-    if !loopback && !s.has("tls") && !behind_proxy {
-        let what = format!("`listen` in [jwks] can be reached from outside without `tls`: `{listen}`");
-        s.error(&place, what, "add `tls = { cert = …, key = … }`, or `behind_proxy = true` where a proxy ends TLS");
-    }
-    // Whoever manages the keys hands out the URLs; a follower only answers there.
-    if role == Role::All && (!loopback || !followers.is_empty()) && !s.has("public_url") {
-        let hint = "add `public_url = \"https://HOST\"`, as authorization servers will see it";
-        s.error(s.place(), "`public_url` in [jwks] is missing", hint);
-    }
+    let listen = listen?;
+    listeners.add(s, &listen);
+    check_reach(s, &listen, role, behind_proxy, !followers.is_empty());
+    let listen = listen.value;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let public_url = public_url.map_or_else(|| defaults::public_url(scheme, listen), |url| url.value);
     Some(Jwks { listen, followers, public_url, tls, behind_proxy, connections, max_age, state_dir, max_stale })
+}
+
+/// What reaches further than this host needs TLS, and a URL that others can use.
+fn check_reach(s: &Section<'_>, listen: &At<SocketAddr>, role: Role, behind_proxy: bool, followed: bool) {
+    let At { value: listen, place } = listen;
+    let loopback = listen.ip().is_loopback();
+    if !loopback && !s.has("tls") && !behind_proxy {
+        let what = format!("`listen` in [jwks] can be reached from outside without `tls`: `{listen}`");
+        s.error(place, what, "add `tls = { cert = …, key = … }`, or `behind_proxy = true` where a proxy ends TLS");
+    }
+    // Whoever manages the keys hands out the URLs; a follower only answers there.
+    if role == Role::All && (!loopback || followed) && !s.has("public_url") {
+        let hint = "add `public_url = \"https://HOST\"`, as authorization servers will see it";
+        s.error(s.place(), "`public_url` in [jwks] is missing", hint);
+    }
 }
 
 fn connections(s: &Section<'_>) -> Connections {
