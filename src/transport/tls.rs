@@ -52,7 +52,7 @@ pub fn follow(
 }
 
 /// TLS 1.2 and 1.3. Fails where a file can't be read or the key is not the certificate's.
-pub fn server_config(spec: &TlsSpec) -> Result<ServerConfig, InvalidTlsFile> {
+fn server_config(spec: &TlsSpec) -> Result<ServerConfig, InvalidTlsFile> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = CertificateDer::pem_file_iter(&spec.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(|error| InvalidTlsFile::new(&spec.cert, error))?;

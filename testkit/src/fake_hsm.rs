@@ -75,9 +75,12 @@ struct Object {
 }
 
 impl FakeToken {
+    /// What it says of itself.
     pub const SERIAL: &str = "fa4e000000000001";
+    /// The right one.
     pub const PIN: &str = "73915064";
 
+    /// An empty token that works.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), changed: Condvar::new() })
     }
@@ -157,10 +160,12 @@ impl FakeToken {
         (state.logged_in, state.open_sessions) = (false, 0);
     }
 
+    /// The application is not logged in any more.
     pub fn log_out(&self) {
         self.state().logged_in = false;
     }
 
+    /// How many sessions the token says it has; `None`: it says nothing.
     pub fn set_max_sessions(&self, max: Option<usize>) {
         self.state().max_sessions = max;
     }

@@ -43,8 +43,11 @@ struct Server {
 }
 
 impl Postgres {
+    /// Let in from this host without a password.
     pub const USER: &str = "hallmark";
+    /// Let in with [`Self::PASSWORD`] only.
     pub const OTHER_USER: &str = "guarded";
+    /// Of [`Self::OTHER_USER`].
     pub const PASSWORD: &str = "Nj5-wRq8_tB2";
 
     /// The cluster that tests of this process share. `None` where there is no PostgreSQL: the test can't run, which is

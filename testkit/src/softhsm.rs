@@ -19,9 +19,13 @@ pub struct SoftHsm {
 }
 
 impl SoftHsm {
+    /// Where Debian has the module.
     pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+    /// Of the token.
     pub const LABEL: &str = "hallmark-test";
+    /// Of the user.
     pub const PIN: &str = "73915064";
+    /// Of the security officer.
     pub const SO_PIN: &str = "5820194637";
 
     /// A new token with label [`SoftHsm::LABEL`]. Panics, saying what to install, where SoftHSM is missing.
@@ -86,6 +90,7 @@ impl SoftHsm {
         path
     }
 
+    /// Where its configuration and its token are; removed at the end.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -23,6 +23,7 @@ pub enum SoftwareKey {
 }
 
 impl SoftwareKey {
+    /// A new pair.
     pub fn generate(spec: KeySpec) -> Self {
         match spec.alg {
             Alg::ES256 => Self::Ec(Curve::P256, EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()),
@@ -39,6 +40,7 @@ impl SoftwareKey {
         }
     }
 
+    /// Its public half.
     pub fn public(&self) -> PublicKey {
         match self {
             Self::Rsa(pair) => {

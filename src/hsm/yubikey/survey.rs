@@ -117,11 +117,6 @@ fn one(reader: &str, serial: u32, mut wire: Wire, tell: &mut dyn FnMut(Told)) {
 }
 
 /// What Hallmark would make of it; asks nothing.
-pub fn judge_firmware(serial: u32, firmware: [u8; 3], reader: &str, tries: PinTries) -> SurveyedYubikey {
-    let [major, minor, patch] = firmware;
-    judge(serial, Version { major, minor, patch }, reader, tries)
-}
-
 fn judge(serial: u32, firmware: Version, reader: &str, tries: PinTries) -> SurveyedYubikey {
     let mut obstacles = Vec::new();
     if firmware < OLDEST {
@@ -241,7 +236,7 @@ mod tests {
 
     #[test]
     fn firmware_and_tries_decide_what_can_be_done() {
-        let of = |firmware, tries| judge_firmware(7, firmware, "Yubico", tries);
+        let of = |[major, minor, patch]: [u8; 3], tries| judge(7, Version { major, minor, patch }, "Yubico", tries);
         let (old, new) = (of([5, 4, 3], PinTries::Left(3)), of([5, 7, 2], PinTries::InUse));
         let alg = |of: &SurveyedYubikey, name: &str| of.algs.iter().find(|(alg, _)| alg == name).unwrap().1.clone();
         assert_eq!(alg(&old, "RS384"), Ok("2048 bits".to_owned()));
