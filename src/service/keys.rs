@@ -30,6 +30,8 @@ mod locks;
 mod looks;
 mod registration;
 mod revoke;
+mod signing;
+mod statement;
 
 use std::{
     sync::{Arc, Mutex as StdMutex, PoisonError},
@@ -51,12 +53,13 @@ pub use self::{
     alter::AlterRequest,
     alteration::Alteration,
     approval::Approvals,
-    certificates::{CsrRequest, InstallRequest, SelfSignRequest, SignedStatement, StatementRequest, WantedNames},
+    certificates::{CsrRequest, InstallRequest, SelfSignRequest, WantedNames},
     choice::KeyChoice,
     create::CreateRequest,
     evidence::SignedEvidence,
     inventory::{Inventory, Stray},
     registration::RegistrationRequest,
+    statement::{SignedStatement, StatementRequest},
 };
 use self::{locks::Locks, looks::Looks};
 use super::{Context, keyring::Reading, publish::Publisher, registry::Registered, rules::Rules};

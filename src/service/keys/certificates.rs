@@ -1,34 +1,25 @@
-//! Certificates of clients' keys: asked for, made, installed; and software statements, which show them.
+//! Certificates of clients' keys: asked for, made, installed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use hallmark_core::{
-    assertion::{SigningInput, Stamp},
-    audit::Signing,
-    certificate::{self, Certificate, Validity, chain, request},
+    assertion::SigningInput,
+    certificate::{Certificate, Validity, chain, request},
     client::Client,
     error::{Error, Reason},
-    key::{ClientName, KeyId, KeyRecord, KeyState, Kid},
+    key::{ClientName, KeyId, KeyRecord, KeyState},
     policy::{Act, Caller},
     ports::{ChangeState, KeyChange, RecordUpdate},
     profile::Binding,
-    software_statement::{self, Statement},
+    time::Timestamp,
 };
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     Changed, Keys, approval,
     change::{Author, Begun, check_request_id},
     choice::{Chosen, KeyChoice, check_alive},
-    no_such_key, store_error,
-};
-use crate::{
-    pool::Signed,
-    service::{intent::Intent, sign::audit_unavailable},
+    store_error,
 };
 
 /// Whose certificate it is to be, in words.
@@ -72,23 +63,6 @@ pub struct SelfSignRequest {
     pub lifetime: Duration,
     /// In place of one that assertions are signed with now.
     pub force: bool,
-}
-
-/// An operator wants a software statement.
-#[derive(Clone, Debug)]
-pub struct StatementRequest {
-    pub request_id: String,
-    pub reason: String,
-    pub key: KeyChoice,
-    pub statement: Statement,
-}
-
-/// A software statement that was signed.
-#[derive(Clone, Debug)]
-pub struct SignedStatement {
-    pub compact: String,
-    pub kid: Kid,
-    pub stamp: Stamp,
 }
 
 /// A key, and the certificate that it is to have.
@@ -193,27 +167,6 @@ impl Keys {
             && !Validity::of_leaf(&record.certificate_chain).is_some_and(|validity| validity.holds(self.now()))
     }
 
-    /// A software statement about a client.
-    pub async fn sign_software_statement(
-        &self,
-        caller: &Caller,
-        request: StatementRequest,
-    ) -> Result<SignedStatement, Error> {
-        let StatementRequest { request_id, reason, key, statement } = request;
-        let chosen = self.choose(caller, &key, Act::SignStatement.role(false))?;
-        let key = chosen.pool_key()?;
-        certificate::check(&chosen.client, key.validity(), self.now())?;
-        let audience = statement.registration_endpoint.clone();
-        let registered = self.context.registry.load_full();
-        let client = self.context.keyring.keys().completed(&chosen.client).into_owned();
-        let input = software_statement::prepare(statement, &client, &registered.policy, key.header())?;
-        let who = caller.identity.to_string();
-        let author = Author { who: &who, change: &request_id, reason: &reason };
-        let signed = self.sign_for_operator(&chosen, input, &author, &audience).await?;
-        let (compact, stamp) = signed.to_be_signed.into_compact(&signed.signature)?;
-        Ok(SignedStatement { compact, kid: chosen.public.kid, stamp })
-    }
-
     /// Installs what is wanted, once for each `request_id`. It goes on where the caller hangs up.
     async fn certify(&self, chosen: Chosen, change: KeyChange, wanted: Wanted) -> Result<Changed, Error> {
         check_request_id(&change.request_id)?;
@@ -283,46 +236,6 @@ impl Keys {
         .await
     }
 
-    /// Signs what is no assertion with a client's key; audited as what it is, and with who wanted it and why. It is given
-    /// out only once that is on the disk.
-    async fn sign_for_operator(
-        &self,
-        chosen: &Chosen,
-        input: SigningInput,
-        author: &Author<'_>,
-        audience: &str,
-    ) -> Result<Signed, Error> {
-        let (key, deadline) = (Arc::new(chosen.pool_key()?), Instant::now() + PATIENCE);
-        let pool = self.pool(&chosen.record.hsm)?;
-        self.context.keyring.leased()?;
-        pool.check(&key, deadline)?;
-        let (kind, subject) = (input.kind(), chosen.record.id.to_string());
-        let signing = Signing {
-            request: author.change,
-            who: author.who,
-            client: chosen.client.name.as_str(),
-            kid: key.kid.as_str(),
-            alg: key.alg.as_str(),
-            kind,
-            audience,
-        };
-        self.audited(author, &format!("sign-{kind}"), &subject, async {
-            let intent = Intent::record(&self.context, signing)?;
-            let signed = pool.sign(key.clone(), input, deadline).await;
-            let signed = signed.and_then(|signed| self.still_alive(chosen).map(|()| signed));
-            let outcome = intent.outcome(signed.as_ref().map(|signed| Some(&signed.to_be_signed.stamp)));
-            self.context.audit.append_synced(outcome).await.map_err(audit_unavailable)?;
-            signed
-        })
-        .await
-    }
-
-    /// The key may have been revoked while the HSM worked.
-    fn still_alive(&self, chosen: &Chosen) -> Result<(), Error> {
-        let keys = self.context.keyring.leased()?;
-        keys.find(chosen.record.id).map_or_else(|| Err(no_such_key(chosen.public.kid.as_str())), check_alive)
-    }
-
     /// Adds when it holds, and what else there is to do.
     fn with_advice(&self, mut changed: Changed, client: &Client) -> Changed {
         let active = changed.keys.iter().any(|record| record.state == KeyState::Active);
@@ -350,7 +263,7 @@ fn is_renewal(chosen: &Chosen, chain: &[Vec<u8>]) -> bool {
 }
 
 /// A new certificate can't be known to anyone at the moment it is made.
-fn check_replaceable(chosen: &Chosen, now: hallmark_core::time::Timestamp) -> Result<(), Error> {
+fn check_replaceable(chosen: &Chosen, now: Timestamp) -> Result<(), Error> {
     let signs = chosen.record.state == KeyState::Active && chosen.client.makes.wants_certificate();
     let holds = Validity::of_leaf(&chosen.record.certificate_chain).is_some_and(|validity| validity.holds(now));
     if signs && holds && chosen.client.profile.binding != Binding::Jwks {
@@ -384,6 +297,3 @@ fn advice(client: &Client, record: &KeyRecord) -> Vec<String> {
     }
     advice
 }
-
-/// An HSM that takes longer for a signature is of no use to an operator either.
-const PATIENCE: Duration = Duration::from_secs(30);
