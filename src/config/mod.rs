@@ -23,6 +23,7 @@ mod access;
 mod assertion;
 mod attestation;
 mod client;
+mod client_id;
 mod defaults;
 mod devices;
 mod follow;
@@ -48,7 +49,8 @@ pub use problem::{ConfigError, Problem};
 pub use yubikey::slots_needed;
 
 use access::Access;
-use client::{Clients, IdFiles};
+use client::Clients;
+use client_id::IdFiles;
 use hsm::Hsms;
 use problem::{Place, Problems};
 use section::Section;
