@@ -36,6 +36,7 @@ pub mod attestation;
 pub mod custody_keys;
 pub mod document;
 pub mod kept;
+mod report;
 pub mod roots;
 pub mod verify;
 
