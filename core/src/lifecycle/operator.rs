@@ -60,19 +60,6 @@ pub fn activate(policy: &KeyPolicy, records: &[KeyRecord], now: &Now, key: KeyId
     take_over(draft, place, failed, wish)
 }
 
-/// Takes the last rotation of `line` back: the key that was deactivated last is active again.
-pub fn rollback(policy: &KeyPolicy, records: &[KeyRecord], now: &Now, line: &KeyLine, wish: &Wish) -> Answer {
-    let draft = Draft::new(policy, records, now);
-    let old = draft.in_state(line, KeyState::Deactivated).into_iter().map(|key| draft.record(key));
-    let last = old.filter(|record| record.times.activated.is_some()).max_by_key(|record| record.times.deactivated);
-    let Some(last) = last else {
-        let text =
-            format!("key line `{line}` has no earlier key that is still published; `hallmark keys list` shows all");
-        return Err(Error::new(Reason::KeyState, text));
-    };
-    activate(policy, records, now, last.id, wish)
-}
-
 /// Takes `key` out of use. An active one only where another can take over: to do without, revoke it.
 pub fn deactivate(policy: &KeyPolicy, records: &[KeyRecord], now: &Now, key: KeyId, wish: &Wish) -> Answer {
     let mut draft = Draft::new(policy, records, now);

@@ -12,7 +12,7 @@ use crate::{
     key::KeyState,
     lifecycle::{
         Step,
-        operator::{Answer, Wish, activate, deactivate, destroy, retire, revoke, rollback, rotate},
+        operator::{Answer, Wish, activate, deactivate, destroy, retire, revoke, rotate},
     },
     time::Timestamp,
 };
@@ -52,6 +52,7 @@ pub(super) enum Asked {
     Rotate,
     Activate,
     Deactivate,
+    /// To activate the key that was deactivated last.
     Rollback,
     Revoke,
     Retire,
@@ -190,7 +191,13 @@ impl World {
             Asked::Rotate => rotate(&policy, records, &now, line, &wish),
             Asked::Activate => activate(&policy, records, &now, id, &wish),
             Asked::Deactivate => deactivate(&policy, records, &now, id, &wish),
-            Asked::Rollback => rollback(&policy, records, &now, line, &wish),
+            Asked::Rollback => {
+                let old = records
+                    .iter()
+                    .filter(|record| record.state == KeyState::Deactivated && record.line().as_ref() == Some(line));
+                let last = old.max_by_key(|record| record.times.deactivated);
+                last.map_or(Ok(vec![]), |last| activate(&policy, records, &now, last.id, &wish))
+            }
             Asked::Revoke => revoke(&policy, records, &now, id, &wish),
             Asked::Retire => retire(&policy, records, &now, id, &wish),
             Asked::Destroy => destroy(&policy, records, &now, id, &wish),

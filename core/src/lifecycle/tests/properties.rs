@@ -13,7 +13,7 @@ use crate::{
     key::{KeyRecord, KeyState},
     lifecycle::{
         Change, Planned, Step, blocked, next_jwks_change, next_step,
-        operator::{Wish, activate, deactivate, destroy, retire, revoke, rollback, rotate},
+        operator::{Wish, activate, deactivate, destroy, retire, revoke, rotate},
         plan, sweep,
     },
 };
@@ -90,7 +90,6 @@ proptest! {
                 rotate(&policy, &records, &now, &line, &wish),
                 activate(&policy, &records, &now, record.id, &wish),
                 deactivate(&policy, &records, &now, record.id, &wish),
-                rollback(&policy, &records, &now, &line, &wish),
                 retire(&policy, &records, &now, record.id, &wish),
                 destroy(&policy, &records, &now, record.id, &wish),
             ];
