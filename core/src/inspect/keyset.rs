@@ -146,58 +146,65 @@ fn read(jwk: &Map<String, Value>) -> Key {
 }
 
 fn complaints(jwk: &Map<String, Value>, key: &Key) -> Vec<Complaint> {
-    let mut found = Vec::new();
-    let mut say = |severity, what: String, hint, rule| found.push(Complaint { severity, what, hint, rule });
+    let of_public = key.public.as_ref().map_or_else(|why| vec![unusable(why)], weak);
+    private_half(jwk).into_iter().chain(of_public).chain(members(jwk, key)).collect()
+}
+
+/// Whether anyone who reads the set can sign.
+fn private_half(jwk: &Map<String, Value>) -> Option<Complaint> {
     let secret = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| jwk.contains_key(*name));
-    if secret {
-        let what = "it shows its private half, or is a shared secret: whoever reads the JWKS can sign".to_owned();
+    secret.then(|| {
+        let what = "it shows its private half, or is a shared secret: whoever reads the JWKS can sign";
         let rule = Cited::measured("oidc-provider refuses the whole set");
-        say(Severity::Error, what, "revoke it now, and publish public members only", rule);
-    }
-    match &key.public {
-        Ok(public) => {
-            if let Some(origin) = known_keys::known(public) {
-                let what = format!("everybody has its private half: it is {origin}");
-                say(Severity::Error, what, "make a key of your own, in an HSM", Cited::specified("RFC 7515 §10.1"));
-            }
-            let bits = rsa_bits(public);
-            if let Some(bits) = bits.filter(|bits| *bits < 2048) {
-                let what = format!("its modulus has {bits} bits");
-                say(Severity::Error, what, "RSA keys have 2048 bits or more", Cited::specified("RFC 7518 §3.3"));
-            }
-        }
-        Err(why) => {
-            let hint = "harmless if it is for something else";
-            say(Severity::Note, format!("it can't be used here: {why}"), hint, Cited::specified("RFC 7518 §6"));
-        }
-    }
+        complaint(Severity::Error, what, "revoke it now, and publish public members only", rule)
+    })
+}
+
+fn unusable(why: &str) -> Complaint {
+    let hint = "harmless if it is for something else";
+    complaint(Severity::Note, format!("it can't be used here: {why}"), hint, Cited::specified("RFC 7518 §6"))
+}
+
+/// Whether others can sign because of the key itself.
+fn weak(public: &PublicKey) -> Vec<Complaint> {
+    let known = known_keys::known(public).map(|origin| {
+        let what = format!("everybody has its private half: it is {origin}");
+        complaint(Severity::Error, what, "make a key of your own, in an HSM", Cited::specified("RFC 7515 §10.1"))
+    });
+    let short = rsa_bits(public).filter(|bits| *bits < 2048).map(|bits| {
+        let what = format!("its modulus has {bits} bits");
+        complaint(Severity::Error, what, "RSA keys have 2048 bits or more", Cited::specified("RFC 7518 §3.3"))
+    });
+    known.into_iter().chain(short).collect()
+}
+
+/// What verifiers look at beside the key.
+fn members(jwk: &Map<String, Value>, key: &Key) -> Vec<Complaint> {
+    let mut found = Vec::new();
+    let mut warn = |what, hint, rule| found.push(complaint(Severity::Warning, what, hint, rule));
     if key.kid.is_none() {
-        let what = "it has no `kid`".to_owned();
-        say(
-            Severity::Warning,
-            what,
-            "publish `kid` on all keys",
-            Cited::specified("SMART App Launch 2.2, client-confidential-asymmetric"),
-        );
+        let rule = Cited::specified("SMART App Launch 2.2, client-confidential-asymmetric");
+        warn("it has no `kid`", "publish `kid` on all keys", rule);
     }
     match jwk.get("use").map(Value::as_str) {
-        None => {
-            say(Severity::Warning, "it has no `use`".to_owned(), USE, Cited::heard("Hydra and older Keycloaks need it"))
-        }
+        None => warn("it has no `use`", USE, Cited::heard("Hydra and older Keycloaks need it")),
         Some(Some("sig")) => {}
-        Some(_) => say(Severity::Warning, "its `use` is not `sig`".to_owned(), USE, Cited::specified("RFC 7517 §4.2")),
+        Some(_) => warn("its `use` is not `sig`", USE, Cited::specified("RFC 7517 §4.2")),
     }
     if key.alg.is_none() {
-        let rule = Cited::heard("SMART's launcher needs it");
-        say(Severity::Warning, "it has no `alg`".to_owned(), "publish `alg` on all keys", rule);
+        warn("it has no `alg`", "publish `alg` on all keys", Cited::heard("SMART's launcher needs it"));
     }
     let ops = jwk.get("key_ops").map(|ops| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify")));
     if ops == Some(false) {
-        let what = "its `key_ops` lacks `verify`".to_owned();
         let rule = Cited::measured("SMART's bulk data server and oidc-provider refuse it");
-        say(Severity::Error, what, "leave `key_ops` out, or make it [\"verify\"]", rule);
+        let hint = "leave `key_ops` out, or make it [\"verify\"]";
+        found.push(complaint(Severity::Error, "its `key_ops` lacks `verify`", hint, rule));
     }
     found
+}
+
+fn complaint(severity: Severity, what: impl Into<String>, hint: &'static str, rule: Cited) -> Complaint {
+    Complaint { severity, what: what.into(), hint, rule }
 }
 
 fn rsa_bits(key: &PublicKey) -> Option<usize> {

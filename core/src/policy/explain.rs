@@ -53,7 +53,6 @@ impl Policy {
         audience: Option<&str>,
         client: Option<&Client>,
     ) -> Explanation {
-        let vouched = |wants: fn(&Roles) -> bool| vouched(book, id, wants);
         let request = AssertionRequest {
             client: name.clone(),
             alg: None,
@@ -70,15 +69,10 @@ impl Policy {
             Rule::Audiences | Rule::Claims | Rule::Lifetime => lines.map(|lines| lines.audiences.clone()),
             Rule::Clients => lines.map(|lines| lines.clients.clone()),
         };
-        let vouched_by = vouched(|roles| roles.workload);
+        let vouched_by = vouched(book, id, |roles| roles.workload);
         match decided {
             Ok(rule) => {
-                let to = match (rule, audience) {
-                    (Rule::Audiences, Some(audience)) => format!(", to the audience `{audience}` of its list"),
-                    (Rule::OwnAudience, Some(audience)) => format!(", to `{audience}`, the client's own audience"),
-                    _ => ", to the client's own audience".to_owned(),
-                };
-                let why = format!("`{id}` may sign for `{name}`{to}");
+                let why = format!("`{id}` may sign for `{name}`, to {}", addressee(rule, audience));
                 Explanation { refused: None, why, by: line(rule), vouched_by, hint: None }
             }
             Err((rule, error)) => {
@@ -127,6 +121,15 @@ fn caller(book: &Book, id: &Identity) -> Caller {
 
 fn vouched(book: &Book, id: &Identity, wants: fn(&Roles) -> bool) -> Vec<Line> {
     book.vouchers_of(id).filter(|voucher| wants(&voucher.roles)).map(|voucher| voucher.line.clone()).collect()
+}
+
+/// To whom `rule` lets an assertion be addressed.
+fn addressee(rule: Rule, audience: Option<&str>) -> String {
+    match (rule, audience) {
+        (Rule::Audiences, Some(audience)) => format!("the audience `{audience}` of its list"),
+        (Rule::OwnAudience, Some(audience)) => format!("`{audience}`, the client's own audience"),
+        _ => "the client's own audience".to_owned(),
+    }
 }
 
 /// Why an identity is nobody here: it has no section, or nobody vouches for it in that role.
