@@ -72,27 +72,31 @@ impl Follower {
             saved: false,
             confirmed,
         };
-        match this.state.load() {
+        this.serve_kept()?;
+        Ok(this)
+    }
+
+    fn serve_kept(&mut self) -> Result<(), DiskError> {
+        match self.state.load() {
             Ok(Some((set, heard))) => {
-                this.max_age = set.max_age();
-                this.ahead_ms = set.ahead_ms;
-                this.documents = set.documents.into_iter().map(|document| (document.path.clone(), document)).collect();
-                this.saved = true;
-                this.standing.heard_at(heard);
-                this.publish();
-                tracing::info!(
-                    documents = this.documents.len(),
-                    "serving the set on the disk until the signer is heard"
-                );
+                self.max_age = set.max_age();
+                self.ahead_ms = set.ahead_ms;
+                self.documents = set.documents.into_iter().map(|document| (document.path.clone(), document)).collect();
+                self.saved = true;
+                self.standing.heard_at(heard);
+                self.publish();
+                let documents = self.documents.len();
+                tracing::info!(documents, "serving the set on the disk until the signer is heard");
             }
             Ok(None) => {}
             Err(error @ DiskError::Corrupt { .. }) => {
-                let aside = this.state.set_aside()?;
-                tracing::error!(%error, aside = %aside.display(), "the set on the disk is not served; waiting for the signer's");
+                let aside = self.state.set_aside()?;
+                let aside = aside.display();
+                tracing::error!(%error, %aside, "the set on the disk is not served; waiting for the signer's");
             }
             Err(error) => return Err(error),
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Follows until `end`.

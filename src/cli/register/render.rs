@@ -8,24 +8,8 @@ use crate::cli::output::Output;
 
 pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
     let client = &facts.client;
-    let mut stdout = String::new();
-    let mut stderr = format!("`{client}` at {} (profile `{}`)\n", facts.profile.system, facts.profile.name);
-    match &application.form {
-        Form::ByHand => {}
-        Form::Document(document) => {
-            stdout += &inert(&format!("{document:#}\n"));
-            stderr += "post this document to the registration endpoint, as application/json; ";
-            stderr += &format!("or have it sent: hallmark register {client} --post --url URL\n");
-        }
-        Form::SoftwareStatement { metadata, issuer } => {
-            stdout += &inert(&format!("{metadata:#}\n"));
-            stderr += "a software statement says this; ";
-            stderr += &match issuer {
-                Ok(issuer) => format!("its `iss` is `{issuer}`: hallmark register {client} --post --url URL\n"),
-                Err(missing) => format!("{missing}\n"),
-            };
-        }
-    }
+    let (mut stdout, how) = form(&application.form, client);
+    let mut stderr = format!("`{client}` at {} (profile `{}`)\n{how}", facts.profile.system, facts.profile.name);
     for Filled { label, value } in &application.fields {
         match value {
             Ok(value) if value.trim_end().contains('\n') => stdout += &format!("{label}\n{}\n", value.trim_end()),
@@ -49,6 +33,25 @@ pub(super) fn as_text(facts: &Facts, application: &Application) -> Output {
     }
     // Words of certificates and servers are in it.
     Output { stdout: printable_lines(&stdout), stderr: printable_lines(&stderr) }
+}
+
+/// What is sent for `client`, and how.
+fn form(form: &Form, client: &str) -> (String, String) {
+    let shown = |document: &Value| inert(&format!("{document:#}\n"));
+    match form {
+        Form::ByHand => (String::new(), String::new()),
+        Form::Document(document) => {
+            let how = "post this document to the registration endpoint, as application/json; or have it sent";
+            (shown(document), format!("{how}: hallmark register {client} --post --url URL\n"))
+        }
+        Form::SoftwareStatement { metadata, issuer } => {
+            let how = match issuer {
+                Ok(issuer) => format!("its `iss` is `{issuer}`: hallmark register {client} --post --url URL"),
+                Err(missing) => missing.clone(),
+            };
+            (shown(metadata), format!("a software statement says this; {how}\n"))
+        }
+    }
 }
 
 pub(super) fn as_json(facts: &Facts, application: &Application) -> Value {

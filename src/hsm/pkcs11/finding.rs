@@ -54,20 +54,18 @@ pub(super) fn find(context: &Pkcs11, selector: &TokenSelector, module: &Module) 
             Ok(Found { slot: *slot, serial, info: None })
         }
         (Some(last), others, ..) => {
-            let serials: Vec<_> =
-                others.iter().chain([&last]).map(|(_, info)| format!("`{}`", info.serial_number())).collect();
-            Err(HsmFault::new(
-                FaultClass::Gone,
-                "C_GetSlotList",
-                format!(
-                    "{selector} is there {} times, with the serials {}\nhint: name one by `token_serial` instead of `token_label`",
-                    serials.len(),
-                    serials.join(", ")
-                ),
-            ))
+            let serials = others.iter().chain([&last]).map(|(_, info)| format!("`{}`", info.serial_number()));
+            Err(ambiguous(selector, &serials.collect::<Vec<_>>()))
         }
         (None, ..) => Err(not_there(selector, module, &readable, failures)),
     }
+}
+
+fn ambiguous(selector: &TokenSelector, serials: &[String]) -> HsmFault {
+    let (count, serials) = (serials.len(), serials.join(", "));
+    let what = format!("{selector} is there {count} times, with the serials {serials}");
+    let hint = "name one by `token_serial` instead of `token_label`";
+    HsmFault::new(FaultClass::Gone, "C_GetSlotList", format!("{what}\nhint: {hint}"))
 }
 
 fn not_there(

@@ -90,11 +90,8 @@ fn look_at(
     if is_refused || !tried.insert(kind) {
         return;
     }
-    for alg in Alg::ALL.into_iter().filter(|alg| public.suits(*alg)) {
+    for alg in Alg::ALL.into_iter().filter(|alg| public.suits(*alg) && algs.contains(alg)) {
         let step = Step::new("C_Sign").about(format!("{alg} with key {id}")).at(slot);
-        if !algs.contains(&alg) {
-            continue;
-        }
         if let Some(signed) = walker.step(&step, || sign(session, &named, alg)) {
             (walker.tell)(Event::Signed(id.clone(), signed));
         }
