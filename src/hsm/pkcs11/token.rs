@@ -21,14 +21,13 @@ use super::{
     classify::fault,
     finding,
     life::{Epochs, Life, OpenSession},
-    lock,
-    login::Credentials,
+    lock, login,
     mechanisms::{Mechanisms, Recipe},
     module::{InUse, Inside, Module},
     objects, question,
     session::Pkcs11Session,
 };
-use crate::hsm::pin::PinSource;
+use crate::hsm::{credentials::Credentials, pin::PinSource};
 
 /// How the configuration names a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,7 +249,7 @@ impl Epoch {
         if self.has_rng {
             question::ask(keeper.get()?)?;
         }
-        credentials.log_in(inside.context(), self.slot, &self.serial, keeper.get()?)?;
+        login::log_in(credentials, inside.context(), self.slot, &self.serial, keeper.get()?)?;
         // A token gives its private objects new handles when it is logged in anew.
         self.bindings.clear();
         self.logged_in.store(true, Ordering::Release);

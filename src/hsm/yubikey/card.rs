@@ -9,6 +9,7 @@ use super::{
     device::Shared,
     finding::{self, Found},
     inventory::Inventory,
+    login::log_in,
     wire::Wire,
 };
 
@@ -36,13 +37,13 @@ impl Card {
         let reader = yubikey.name().to_owned();
         let mut card = Self { yubikey: Some(yubikey), wire, reader, serial, version, inventory: None };
         card.check()?;
-        shared.credentials.log_in(&mut card.wire, serial)?;
+        log_in(&shared.credentials, &mut card.wire, serial)?;
         Ok(card)
     }
 
     /// A new session: shows whether the connection and the PIN session still hold.
     pub(super) fn refresh(&mut self, shared: &Shared) -> Result<(), HsmFault> {
-        shared.credentials.log_in(&mut self.wire, self.serial)
+        log_in(&shared.credentials, &mut self.wire, self.serial)
     }
 
     pub(super) fn yubikey(&mut self) -> Result<&mut YubiKey, HsmFault> {

@@ -14,10 +14,9 @@ use hallmark_core::{
 };
 
 use super::{
-    card::Card, classify::is_lost, finding, lock, login::Credentials, management::Management, session::YubikeySession,
-    slot::Slot,
+    card::Card, classify::is_lost, finding, lock, management::Management, session::YubikeySession, slot::Slot,
 };
-use crate::hsm::pin::PinSource;
+use crate::hsm::{credentials::Credentials, pin::PinSource};
 
 /// Which YubiKey, and what of it Hallmark may use.
 #[derive(Clone, Debug, PartialEq, Eq)]

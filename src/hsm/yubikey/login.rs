@@ -1,72 +1,41 @@
-//! One try for a PIN, across restarts and replicas.
+//! What a PIN session with a YubiKey takes, and what the card's answer means for the PIN.
 
-use std::sync::Arc;
-
-use hallmark_core::ports::{FaultClass, HsmFault, PinLedger, PinLedgerRefusal, PinVerdict};
+use hallmark_core::ports::{FaultClass, HsmFault, PinVerdict};
 use secrecy::ExposeSecret;
 
 use super::wire::{PinStatus, Verified, Wire};
-use crate::hsm::pin::PinSource;
+use crate::hsm::{
+    credentials::{Credentials, refused},
+    pin::PinSource,
+};
 
-/// Where a YubiKey's PIN comes from, and the ledger of what was tried.
-pub(super) struct Credentials {
-    pub(super) source: PinSource,
-    pub(super) ledger: Arc<dyn PinLedger>,
+/// Begins a PIN session where there is none. Tries the PIN only if neither the card nor the ledger warns of it.
+pub(super) fn log_in(credentials: &Credentials, wire: &mut Wire, serial: u32) -> Result<(), HsmFault> {
+    match wire.pin_status()? {
+        PinStatus::Verified => return Ok(()),
+        PinStatus::Tries(tries) => heed(serial, tries)?,
+    }
+    let (source, pin) = (&credentials.source, credentials.read()?);
+    if !(6..=8).contains(&pin.secret.expose_secret().len()) {
+        let why = format!("`{source}` does not hold a YubiKey's PIN, which has 6 to 8 bytes");
+        return Err(refused("pin-source", format!("{why}\nhint: {}", source.renew_hint())));
+    }
+    // The ledger may have taken its time: others may have begun a PIN session since, or spent a try.
+    let ask = || wire.verify(pin.secret.expose_secret(), SPARED);
+    let (answer, _) = credentials.try_once((&serial.to_string(), "VERIFY"), &pin, ask, verdict)?;
+    match answer? {
+        Verified::Accepted => Ok(()),
+        Verified::Refused { tries } => Err(not_accepted(source, serial, tries)),
+        Verified::Withheld(PinStatus::Verified) => Ok(()),
+        Verified::Withheld(PinStatus::Tries(tries)) => heed(serial, tries),
+        Verified::Unasked(fault) => Err(fault),
+    }
 }
 
-impl Credentials {
-    /// Begins a PIN session where there is none. Tries the PIN only if neither the card nor the ledger warns of it.
-    pub(super) fn log_in(&self, wire: &mut Wire, serial: u32) -> Result<(), HsmFault> {
-        match wire.pin_status()? {
-            PinStatus::Verified => return Ok(()),
-            PinStatus::Tries(tries) => heed(serial, tries)?,
-        }
-        let pin = self.source.read().map_err(|e| refused("pin-source", e))?;
-        let token = serial.to_string();
-        if !(6..=8).contains(&pin.secret.expose_secret().len()) {
-            let why = format!("`{}` does not hold a YubiKey's PIN, which has 6 to 8 bytes", self.source);
-            return Err(refused("pin-source", format!("{why}\nhint: {}", self.source.renew_hint())));
-        }
-        self.ledger.begin(&token, &pin.source_id).map_err(|refusal| self.not_tried(refusal))?;
-
-        // The ledger may have taken its time: others may have begun a PIN session since, or spent a try.
-        let answer = wire.verify(pin.secret.expose_secret(), SPARED);
-        let verdict = verdict(&answer);
-        if let Err(error) = self.ledger.end(&token, &pin.source_id, verdict) {
-            // The marker stays, so the PIN is not tried again: the safe side.
-            tracing::warn!(token, %error, "how the login ended could not be recorded");
-        }
-        match answer? {
-            Verified::Accepted => Ok(()),
-            Verified::Refused { tries } => Err(self.not_accepted(serial, tries)),
-            Verified::Withheld(PinStatus::Verified) => Ok(()),
-            Verified::Withheld(PinStatus::Tries(tries)) => heed(serial, tries),
-            Verified::Unasked(fault) => Err(fault),
-        }
-    }
-
-    fn not_tried(&self, refusal: PinLedgerRefusal) -> HsmFault {
-        match refusal {
-            PinLedgerRefusal::AlreadyTried => refused(
-                "VERIFY",
-                format!(
-                    "the PIN in `{}` was tried before and not accepted\nhint: {}",
-                    self.source,
-                    self.source.renew_hint()
-                ),
-            ),
-            // Not the PIN's fault; the next connect asks again.
-            PinLedgerRefusal::Store(e) => {
-                HsmFault::new(FaultClass::Gone, "VERIFY", format!("not tried, for lack of the ledger: {e}"))
-            }
-        }
-    }
-
-    fn not_accepted(&self, serial: u32, tries: u8) -> HsmFault {
-        let (source, hint) = (&self.source, self.source.renew_hint());
-        let left = if tries == 0 { "it is blocked now".to_owned() } else { format!("{tries} tries are left") };
-        refused("VERIFY", format!("YubiKey {serial} refused the PIN in `{source}`; {left}\nhint: {hint}"))
-    }
+fn not_accepted(source: &PinSource, serial: u32, tries: u8) -> HsmFault {
+    let hint = source.renew_hint();
+    let left = if tries == 0 { "it is blocked now".to_owned() } else { format!("{tries} tries are left") };
+    refused("VERIFY", format!("YubiKey {serial} refused the PIN in `{source}`; {left}\nhint: {hint}"))
 }
 
 /// The last try is left to a person, who can see what happens.
@@ -99,10 +68,6 @@ fn verdict(answer: &Result<Verified, HsmFault>) -> PinVerdict {
         Err(fault) if fault.class == FaultClass::Gone => PinVerdict::Unknown,
         Err(_) => PinVerdict::Refused,
     }
-}
-
-fn refused(function: &'static str, why: impl std::fmt::Display) -> HsmFault {
-    HsmFault::new(FaultClass::Pin, function, why)
 }
 
 #[cfg(test)]
