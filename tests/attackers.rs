@@ -12,7 +12,7 @@ use std::{
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::pem::PemObject};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::support::{Caller, Server, Site, caller::for_client, caller::within};
+use crate::support::{Caller, PATIENCE, Server, Site, caller::for_client, caller::within};
 
 /// What a normal caller allows: hundred times what a signature takes alone, and attackers share the machine.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -24,20 +24,20 @@ const STALLED: Duration = Duration::from_millis(300);
 trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
-/// One way to the server, before a byte is sent.
-type Port = Arc<dyn Fn() -> Box<dyn Wire> + Send + Sync>;
+/// One way to the server, before a byte is sent: nothing is waited for longer than so.
+type Port = Arc<dyn Fn(Duration) -> Box<dyn Wire> + Send + Sync>;
 
-fn tcp(address: &str) -> TcpStream {
+fn tcp(address: &str, patience: Duration) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_write_timeout(Some(STALLED)).unwrap();
-    stream.set_read_timeout(Some(STALLED)).unwrap();
+    stream.set_write_timeout(Some(patience)).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream
 }
 
-fn unix(path: &Path) -> UnixStream {
+fn unix(path: &Path, patience: Duration) -> UnixStream {
     let stream = UnixStream::connect(path).unwrap();
-    stream.set_write_timeout(Some(STALLED)).unwrap();
-    stream.set_read_timeout(Some(STALLED)).unwrap();
+    stream.set_write_timeout(Some(patience)).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream
 }
 
@@ -50,15 +50,15 @@ fn ports(site: &Site, server: &Server) -> Vec<(&'static str, Port)> {
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let (config, grpc) = (Arc::new(config), server.grpc.trim_start_matches("https://").to_owned());
-    let tls = move || -> Box<dyn Wire> {
+    let tls = move |patience| -> Box<dyn Wire> {
         let session = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
-        Box::new(StreamOwned::new(session, tcp(&grpc)))
+        Box::new(StreamOwned::new(session, tcp(&grpc, patience)))
     };
     let (path, jwks) = (server.unix.clone(), server.jwks.clone());
     vec![
         ("grpc", Arc::new(tls)),
-        ("unix", Arc::new(move || Box::new(unix(&path)))),
-        ("jwks", Arc::new(move || Box::new(tcp(&jwks)))),
+        ("unix", Arc::new(move |patience| Box::new(unix(&path, patience)))),
+        ("jwks", Arc::new(move |patience| Box::new(tcp(&jwks, patience)))),
     ]
 }
 
@@ -107,9 +107,11 @@ const ATTACKS: &[Attack] = &[
     ("rapid reset", true, |n| {
         [frame(HEADERS, END_HEADERS, stream(n), &request()), frame(RST_STREAM, 0, stream(n), &[0, 0, 0, 8])].concat()
     }),
-    // CVE-2025-8671: the server resets each, for a window that can't grow by nothing.
+    // CVE-2025-8671: the server resets each, for a window that has no room for so much more. (One that grows by nothing
+    // would end the connection at once, and show nothing.)
     ("made you reset", true, |n| {
-        [frame(HEADERS, END_HEADERS, stream(n), &request()), frame(WINDOW_UPDATE, 0, stream(n), &[0; 4])].concat()
+        let window = frame(WINDOW_UPDATE, 0, stream(n), &[0x7f, 0xff, 0xff, 0xff]);
+        [frame(HEADERS, END_HEADERS, stream(n), &request()), window].concat()
     }),
     // CVE-2024-27316.
     ("endless headers", true, |n| match n {
@@ -121,7 +123,7 @@ const ATTACKS: &[Attack] = &[
         _ => frame(CONTINUATION, 0, 1, &[]).repeat(64),
     }),
     // One entry of the dynamic table, named again and again: 4 kB for each byte.
-    ("HPACK bomb", false, |n| {
+    ("HPACK bomb", true, |n| {
         let entry = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'b'; 4_000]].concat();
         let block = [request(), entry, vec![0xbe; 11_000]].concat();
         frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &block)
@@ -152,7 +154,7 @@ enum End {
 }
 
 /// Sends without ever reading, up to 1 MiB or 20,000 times, and sees how it ends.
-fn attack(wire: &mut dyn Wire, part: fn(u32) -> Vec<u8>) -> (End, usize) {
+fn attack(wire: &mut dyn Wire, part: fn(u32) -> Vec<u8>, patience: Duration) -> (End, usize) {
     let mut sent = 0;
     let parts = std::iter::once(opening()).chain((0..20_000).map(part));
     for part in parts {
@@ -168,7 +170,7 @@ fn attack(wire: &mut dyn Wire, part: fn(u32) -> Vec<u8>) -> (End, usize) {
         }
     }
     let (mut answer, since) = ([0; 16 * 1024], Instant::now());
-    while since.elapsed() < STALLED {
+    while since.elapsed() < patience {
         match wire.read(&mut answer) {
             Ok(0) => return (End::Closed, sent),
             Ok(_) => {}
@@ -223,7 +225,10 @@ async fn what_http2_can_be_abused_for() {
     let (stop, calling) = normal_caller(server.app(), &server);
     for (name, must_close, part) in ATTACKS {
         for (port, connect) in ports(&site, &server) {
-            let ended = tokio::task::spawn_blocking(move || attack(&mut *connect(), *part)).await.unwrap();
+            // A server that must close may be slow to.
+            let patience = if *must_close { PATIENCE } else { STALLED };
+            let ended = tokio::task::spawn_blocking(move || attack(&mut *connect(patience), *part, patience));
+            let ended = ended.await.unwrap();
             eprintln!("{name} at {port}: {ended:?}");
             assert!(!must_close || ended.0 == End::Closed, "{name} at {port}: {ended:?}");
         }
@@ -240,7 +245,7 @@ async fn what_http2_can_be_abused_for() {
 /// So many connections of each kind at a time.
 const SLOW: usize = 150;
 
-/// Bytes that come one by one: of a request, of a hello, of a preface, of a header whose end never comes.
+/// Bytes that come one by one, and no end of them: of a request, of a hello, of a preface and a frame. The last say nothing.
 fn slow_words() -> [&'static [u8]; 4] {
     [
         b"GET /clients/demo/jwks.json HTTP/1.1\r\nhost: x\r\nx-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -258,13 +263,15 @@ async fn slow_and_half_open_connections() {
     server.ready().await;
     let (grpc, jwks) = (server.grpc.trim_start_matches("https://").to_owned(), server.jwks.clone());
     let drip = tokio::task::spawn_blocking(move || {
-        let to = |address: &str, word| (0..SLOW).map(|_| (tcp(address), word)).collect::<Vec<_>>();
+        let to = |address: &str, word| (0..SLOW).map(|_| (tcp(address, STALLED), word)).collect::<Vec<_>>();
         let words = slow_words().into_iter();
         let mut slow: Vec<_> = words.flat_map(|word| [to(&grpc, word), to(&jwks, word)]).flatten().collect();
         let began = Instant::now();
         for at in 0.. {
             // Whoever was closed is gone; it is not about them.
-            slow.iter_mut().for_each(|(stream, word)| drop(stream.write_all(word.get(at..=at).unwrap_or(b"a"))));
+            for (stream, word) in slow.iter_mut().filter(|(_, word)| !word.is_empty()) {
+                drop(stream.write_all(word.get(at..=at).unwrap_or(b"a")));
+            }
             if began.elapsed() > Duration::from_secs(4) {
                 break;
             }
@@ -292,7 +299,7 @@ async fn headers_that_are_too_large() {
     server.ready().await;
     let jwks = server.jwks.clone();
     let refused = tokio::task::spawn_blocking(move || {
-        let mut stream = tcp(&jwks);
+        let mut stream = tcp(&jwks, STALLED);
         let header = format!("GET /clients/demo/jwks.json HTTP/1.1\r\nhost: x\r\nx-a: {}\r\n\r\n", "a".repeat(1 << 20));
         let _ = stream.write_all(header.as_bytes());
         let mut answer = Vec::new();
