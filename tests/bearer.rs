@@ -154,12 +154,19 @@ async fn tokens_that_count_for_nothing_and_are_written_down_nowhere() {
         claims[name] = value;
         claims
     };
+    let without = |name: &str| {
+        let mut claims = claims(POD);
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    };
     let mut tokens = vec![
         ("TOKEN_INVALID", key.sign(&with("aud", json!("https://other.example")))),
         ("TOKEN_INVALID", key.sign(&with("iss", json!("https://other.example")))),
         ("TOKEN_EXPIRED", key.sign(&with("exp", json!(now() - 1)))),
         ("TOKEN_INVALID", key.sign(&with("exp", json!(null)))),
+        ("TOKEN_INVALID", key.sign(&without("exp"))),
         ("TOKEN_INVALID", key.sign(&with("nbf", json!(now() + 3600)))),
+        ("TOKEN_INVALID", key.sign(&with("iat", json!(now() + 3600)))),
         ("TOKEN_INVALID", key.forge(&claims(POD))),
         ("TOKEN_INVALID", key.unsigned(&claims(POD))),
         ("TOKEN_INVALID", stranger.token(POD)),

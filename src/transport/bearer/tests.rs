@@ -199,6 +199,11 @@ async fn hostile_tokens_count_for_nothing() {
         ("kubernetes.io", json!({ "namespace": "dev" })),
     ];
     invalid.extend(wrong.into_iter().map(|(name, value)| key.token(&with(name, value))));
+    for name in ["iss", "aud", "sub", "exp", "kubernetes.io"] {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        invalid.push(key.token(&claims));
+    }
     for token in invalid {
         assert_eq!(shown(&bearers, &token).await.map(|caller| caller.identity), Err(Reason::TokenInvalid), "{token}");
     }
