@@ -6,7 +6,7 @@ mod place;
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hallmark_proto::v1::{Key, KeyState, ListKeysRequest};
@@ -111,6 +111,12 @@ async fn replaced(place: &mut Place, server: Server, load: &Load, minutes: &Minu
     server
 }
 
+/// How long the key was published after it had been deactivated.
+fn kept(key: &Key) -> Option<Duration> {
+    let [from, to] = [key.deactivated_at?, key.retired_at?].map(SystemTime::try_from);
+    to.ok()?.duration_since(from.ok()?).ok()
+}
+
 /// The new HSM's keys are published and sign, those of the lost one leave the set.
 async fn takes_over(server: &Server, load: &Load, lost: &BTreeSet<String>, minutes: &Minutes) {
     let new = eventually("keys on `third`", PATIENCE, async || {
@@ -125,8 +131,12 @@ async fn takes_over(server: &Server, load: &Load, lost: &BTreeSet<String>, minut
         published(server).await.is_disjoint(lost).then_some(())
     })
     .await;
-    let states: Vec<_> = keys_on(server, "first").await.iter().map(Key::state).collect();
-    assert!(states.iter().all(|state| *state == KeyState::Retired), "{states:?}");
+    for key in keys_on(server, "first").await {
+        assert_eq!(key.state(), KeyState::Retired, "{}", key.kid);
+        // As the server has it: when this looks is no measure on a slow machine.
+        let kept = kept(&key).unwrap();
+        assert!(kept >= place::keep(), "{} left the set {kept:?} after its end: assertions were under way", key.kid);
+    }
     minutes.write("the keys of `first` are retired");
     load.signs_times(100).await;
     assert_eq!(published(server).await.len(), 4, "two for each HSM that is there");

@@ -12,6 +12,11 @@ pub(super) fn line_timeout() -> Duration {
     soak_or(Duration::from_secs(2), Duration::from_mins(1))
 }
 
+/// For how long what signed stays published.
+pub(super) fn keep() -> Duration {
+    soak_or(Duration::from_millis(1500), Duration::from_secs(15))
+}
+
 pub(super) struct Place {
     site: Site,
     pub(super) first: SoftHsm,
@@ -25,9 +30,9 @@ impl Place {
         site.replace("hsm = [\"soft\"]", "hsm = [\"first\", \"second\"]");
         site.append(&section("first", &format!("token_serial = \"{}\"", serial(&first)), &first));
         site.append(&format!(
-            "\n[unsafe_testing]\nsweep_every = \"100ms\"\nlead = \"{}\"\nkeep = \"{}\"\nline_timeout = \"{}s\"\n",
+            "\n[unsafe_testing]\nsweep_every = \"100ms\"\nlead = \"{}\"\nkeep = \"{}ms\"\nline_timeout = \"{}s\"\n",
             soak_or("1s", "10s"),
-            soak_or("1500ms", "15s"),
+            keep().as_millis(),
             line_timeout().as_secs()
         ));
         Self { site, first, third }
