@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hallmark_core::{assertion, key::HsmName};
 use tokio::sync::Mutex;
 
@@ -17,6 +18,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 const FAILING_PROBE_EVERY: Duration = Duration::from_secs(3);
 /// A probe is cheap; one that takes longer shows an HSM that is of no use.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An HSM that hangs holds up the answer of another for so long: whoever asks gives up after a second or so.
+const NEXT_AFTER: Duration = Duration::from_millis(200);
 
 /// Knows of the last signatures, and makes a probe where there were none lately.
 #[derive(Debug)]
@@ -45,13 +48,33 @@ impl Readiness {
         if !self.context.audit.is_healthy() {
             return Err("the audit log can't be written".into());
         }
-        let mut trouble = Vec::new();
-        for (name, pool) in self.context.pools.iter() {
-            match self.signs(name, pool).await {
-                Ok(()) => return Ok(()),
-                Err(why) => trouble.push(format!("HSM `{name}`: {why}")),
+        // One that signs says all there is to ask: the others may hang.
+        if self.context.pools.values().any(|pool| pool.is_up() && signed_lately(pool)) {
+            return Ok(());
+        }
+        self.one_signs().await
+    }
+
+    /// Asks them until one signs, the next one when the last has answered or takes long.
+    async fn one_signs(&self) -> Result<(), String> {
+        let mut left = self.context.pools.iter();
+        let (mut asked, mut trouble) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            if let Some((name, pool)) = left.next() {
+                asked.push(async move { (name, self.signs(name, pool).await) });
+            } else if asked.is_empty() {
+                break;
+            }
+            let hurry = left.len() > 0;
+            tokio::select! {
+                Some((name, answer)) = asked.next() => match answer {
+                    Ok(()) => return Ok(()),
+                    Err(why) => trouble.push(format!("HSM `{name}`: {why}")),
+                },
+                () = tokio::time::sleep(NEXT_AFTER), if hurry => {}
             }
         }
+        trouble.sort_unstable();
         Err(if trouble.is_empty() { "no HSM is configured".into() } else { trouble.join("; ") })
     }
 
@@ -59,14 +82,13 @@ impl Readiness {
         if let Some(why) = pool.down_because() {
             return Err(why);
         }
-        let signed_lately = || pool.last_signed().is_some_and(|at| at.elapsed() < PROBE_EVERY);
-        if signed_lately() {
+        if signed_lately(pool) {
             return Ok(());
         }
         let key = self.context.keyring.keys().custody(name).cloned();
         let key = key.ok_or("the custody key is not there yet")?;
         let mut last = self.probes.get(name).ok_or("it is not configured")?.lock().await;
-        if signed_lately() {
+        if signed_lately(pool) {
             return Ok(());
         }
         if let Some(Probed { at, result }) = &*last
@@ -81,6 +103,10 @@ impl Readiness {
     }
 }
 
+fn signed_lately(pool: &Pool) -> bool {
+    pool.last_signed().is_some_and(|at| at.elapsed() < PROBE_EVERY)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
@@ -89,7 +115,7 @@ mod tests {
     use hallmark_testkit::fake_hsm::Call;
 
     use super::*;
-    use crate::service::fixture::Rig;
+    use crate::service::fixture::{Rig, in_memory};
 
     async fn with_custody_key() -> (Rig, Readiness) {
         let rig = Rig::new().await;
@@ -114,6 +140,24 @@ mod tests {
         assert!(answers.iter().all(Result::is_err), "{answers:?}");
         assert_eq!(rig.token("one").calls(Call::Sign), 1);
         assert_eq!(rig.audit.all("sign-intent", "kind"), ["probe"]);
+    }
+
+    #[tokio::test]
+    async fn hsms_that_hang_do_not_hold_up_the_answer_of_one_that_signs() {
+        let hsms = ["a", "b", "c", "d", "e", "good"];
+        let rig = Rig::on(&hsms, in_memory().await).await;
+        for hsm in hsms {
+            rig.keys.ensure_custody_key(&hsm.parse().unwrap()).await.unwrap();
+        }
+        let _hanging: Vec<_> = hsms[..5].iter().map(|hsm| rig.token(hsm).hang(Call::Sign)).collect();
+        let readiness = Readiness::new(rig.context.clone());
+        let began = Instant::now();
+        readiness.sign().await.unwrap();
+        assert!(began.elapsed() < PROBE_TIMEOUT, "{:?}", began.elapsed());
+        let asked = || rig.audit.all("sign-intent", "kind").len();
+        let before = asked();
+        readiness.sign().await.unwrap();
+        assert_eq!(asked(), before, "who signs need not be asked, and nobody else");
     }
 
     #[tokio::test]
