@@ -34,6 +34,7 @@ mod hsm_contract;
 mod import;
 mod inspect;
 mod limits;
+mod load;
 mod openemr;
 mod operators;
 mod other_tokens;
