@@ -4,11 +4,12 @@ use std::{process::Command, time::Duration};
 
 use hallmark_proto::v1::{
     ApproveChangeRequest, DenyChangeRequest, DestroyKeyRequest, KeyChange, KeyState, ListChangesRequest,
-    ListKeysRequest, RevokeKeyRequest, RotateKeysRequest, key_change::State,
+    ListKeysRequest, RecordRegistrationRequest, RecordRegistrationResponse, RevokeKeyRequest, RotateKeysRequest,
+    key_change::State,
 };
 use hallmark_testkit::postgres::Postgres;
 
-use crate::support::{Caller, HALLMARK, Refusal, Server, Site, eventually};
+use crate::support::{Caller, HALLMARK, Refusal, Server, Site, audit_log, claims, eventually};
 
 const ANN: &str = "spiffe://test.example/ops";
 const BOB: &str = "spiffe://test.example/bob";
@@ -218,6 +219,62 @@ async fn by_command() {
     assert!(ok && said.contains("approved"), "{said}");
     let (ok, said) = typed("bob", &["keys", "deny", id, "--reason", "late"]);
     assert!(!ok && said.contains("CHANGE") || said.contains("already"), "{said}");
+}
+
+/// All signatures would carry another `sub` at once, by one person's word.
+#[tokio::test]
+async fn a_registration_that_replaces_another_waits_too() {
+    let mut site = site();
+    site.replace("client_id = \"demo-id\"\n", "");
+    let server = site.start();
+    let (ann, bob) = (server.ops(), bob(&site, &server));
+    let record = async |request_id: &str, client_id: &str, force: bool| {
+        let (request_id, client_id) = (request_id.to_owned(), client_id.to_owned());
+        let (client, reason) = ("demo".to_owned(), "registered anew".to_owned());
+        let request = RecordRegistrationRequest { request_id, reason, client, client_id, force, ..Default::default() };
+        ann.clients().record_registration(request).await.map(|answer| answer.into_inner()).map_err(Refusal::from)
+    };
+    let state = |answer: &RecordRegistrationResponse| answer.change.as_ref().unwrap().state();
+    let first = record("r1", "first", false).await.unwrap();
+    assert_eq!((state(&first), first.client.unwrap().client_id.as_str()), (State::Applied, "first"));
+    server.ready().await;
+    let signs_as = async || claims(&server.app().sign_for("demo").await.unwrap().assertion)["sub"].clone();
+
+    let forced = record("r2", "second", true).await.unwrap();
+    assert_eq!(
+        (state(&forced), forced.client.as_ref().unwrap().client_id.as_str()),
+        (State::AwaitingApproval, "first")
+    );
+    let waiting = forced.change.unwrap();
+    let plan = waiting.approval.unwrap().plan.join("\n");
+    assert!(plan.contains("`second` instead of `first`") && plan.contains("at once"), "{plan}");
+    assert_eq!(state(&record("r2", "second", true).await.unwrap()), State::AwaitingApproval, "asked twice is once");
+    assert_eq!(approve(&ann, &waiting.id).await.unwrap_err().reason, "SAME_OPERATOR");
+    assert_eq!(signs_as().await, "first");
+    assert_eq!(approve(&bob, &waiting.id).await.unwrap().state(), State::Applied);
+    assert_eq!(signs_as().await, "second");
+    assert_eq!(state(&record("r2", "second", true).await.unwrap()), State::Applied);
+    let events = audit_log::read(&site.audit_dir(), "test");
+    let registered = |event: &&serde_json::Value| event["action"] == "register" && event["change"] == waiting.id;
+    let both = events.iter().filter(registered).filter(|event| {
+        event["who"] == ANN && event["reason"].as_str().unwrap().contains(&format!("approved by {BOB}"))
+    });
+    assert_eq!(both.count(), 2, "intent and outcome name both");
+
+    // What was agreed to is not what it would do by now.
+    let late = record("r3", "third", true).await.unwrap().change.unwrap().id;
+    let other = record("r4", "fourth", true).await.unwrap().change.unwrap().id;
+    approve(&bob, &other).await.unwrap();
+    assert_eq!(approve(&bob, &late).await.unwrap_err().reason, "CHANGE_OUTDATED");
+    assert_eq!(signs_as().await, "fourth");
+
+    // By command, too.
+    site.connections(&server);
+    let words = ["register", "demo", "--client-id", "fifth", "--force", "--yes"];
+    let mut typed = Command::new(HALLMARK);
+    let typed = typed.args(words).env("HALLMARK_CONNECTION", site.folder().join("ops.toml")).output().unwrap();
+    let said = String::from_utf8(typed.stderr).unwrap();
+    assert!(said.contains("waits for a second operator's approval") && !said.contains("recorded: `demo`"), "{said}");
 }
 
 #[test]

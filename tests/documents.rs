@@ -132,5 +132,5 @@ fn the_fields_of_the_audit_log_are_those_that_auditors_are_told() {
 }
 
 /// Values that the claims name beside fields.
-const KINDS_AND_ACTS: [&str; 8] =
-    ["possession", "evidence", "adopt", "revoke", "destroy", "propose", "approve", "deny"];
+const KINDS_AND_ACTS: [&str; 9] =
+    ["possession", "evidence", "adopt", "revoke", "destroy", "propose", "approve", "deny", "expire"];

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use hallmark_client::{Client, Order, Registration};
+use hallmark_client::{ChangeState, Client, KeyChange, Order, Recorded, Registration};
 use hallmark_core::registration::{Wishes, application};
 use serde_json::json;
 
@@ -14,7 +14,8 @@ use super::{
     args::RegisterArgs,
     connect::{As, connect, failure},
     consent::{Consent, ask, quoted},
-    output::{Output, inert, printable, printable_lines},
+    keys::render::{change_as_json, change_as_text},
+    output::{Output, inert, now, printable, printable_lines},
 };
 
 mod answer;
@@ -69,11 +70,20 @@ async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: b
     let registration = Registration { client, client_id: client_id.to_owned(), registration_uri: None };
     let reason = args.reason.clone().unwrap_or_else(|| "registered by hand".to_owned());
     let recorded = hallmark.record_registration(registration, order(args, reason)).await;
-    let (now, advice) = recorded.map_err(|error| failure(&error, &args.client))?;
+    let Recorded { client: now, advice, change, .. } = recorded.map_err(|error| failure(&error, &args.client))?;
     if json {
-        return Output::json(&json!({ "client": now.name, "client_id": now.client_id, "advice": advice })).print();
+        let change = change.as_ref().map(change_as_json);
+        let shown = json!({ "client": now.name, "client_id": now.client_id, "advice": advice, "change": change });
+        return Output::json(&shown).print();
     }
-    let mut stderr = format!("recorded: `{}` signs as `{}`\n", now.name, now.client_id.unwrap_or_default());
-    stderr.extend(advice.iter().map(|advice| format!("{advice}\n")));
-    Output { stdout: String::new(), stderr: printable_lines(&stderr) }.print()
+    let signs = format!("recorded: `{}` signs as `{}`", now.name, now.client_id.unwrap_or_default());
+    Output { stdout: String::new(), stderr: printable_lines(&outcome(change.as_ref(), &signs, &advice)) }.print()
+}
+
+/// What was done, or what it waits for, and what else there is to know.
+fn outcome(change: Option<&KeyChange>, done: &str, advice: &[String]) -> String {
+    match change {
+        Some(change) if change.state != ChangeState::Applied => change_as_text(change, done, now()).stderr,
+        _ => advice.iter().fold(format!("{done}\n"), |text, advice| format!("{text}{advice}\n")),
+    }
 }

@@ -25,6 +25,7 @@ mod choice;
 mod create;
 mod custody;
 mod evidence;
+mod expiry;
 mod inventory;
 mod locks;
 mod looks;

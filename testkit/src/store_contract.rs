@@ -54,6 +54,7 @@ pub async fn run<S: KeyStore + ApprovalStore + SweepStore + ReplicaStore + Follo
     approvals::of_several_who_decide_one_carries_it_out(&fresh().await).await;
     approvals::an_approved_change_that_failed_is_taken_up_by_who_approved_it(&fresh().await).await;
     approvals::nobody_approves_what_has_expired(&fresh().await).await;
+    approvals::what_has_expired_is_ended_once(&fresh().await).await;
     sweep::the_generation_moves_exactly_with_changes(&fresh().await).await;
     sweep::the_time_goes_on(&fresh().await).await;
     sweep::one_leads_at_a_time(&fresh().await).await;

@@ -2,7 +2,7 @@
 
 use hallmark_proto::v1::{self, client_service_client::ClientServiceClient};
 
-use crate::{Client, Error, Order, client::timed};
+use crate::{Client, Error, KeyChange, Order, client::timed};
 
 /// An OAuth client as registered at one authorization server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,18 @@ pub struct Registration {
     pub registration_uri: Option<String>,
 }
 
+/// What became of an order to record a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// As it is now: as it was, while the change waits for a second operator.
+    pub client: OAuthClient,
+    /// What else there is to know, a sentence each.
+    pub advice: Vec<String>,
+    /// How far it has got; `None`, and done, at servers older than this.
+    pub change: Option<KeyChange>,
+}
+
 impl Client {
     /// One client: one that this caller may sign for, or any one for an operator.
     pub async fn oauth_client(&self, name: &str) -> Result<OAuthClient, Error> {
@@ -59,12 +71,12 @@ impl Client {
     }
 
     /// Writes down what registering a client gave, for an operator with the role `rotate`. Where another `client_id` is
-    /// recorded, it takes force, and the role `destroy`. Gives the client as it is then, and what else there is to know.
+    /// recorded, it takes force, and the role `destroy`; and perhaps a second operator, for whom [`Recorded::change`] waits.
     pub async fn record_registration(
         &self,
         registration: Registration,
         order: impl Into<Order>,
-    ) -> Result<(OAuthClient, Vec<String>), Error> {
+    ) -> Result<Recorded, Error> {
         let Order { request_id, reason, force } = order.into();
         let Registration { client, client_id, registration_uri } = registration;
         let registration_uri = registration_uri.unwrap_or_default();
@@ -76,7 +88,7 @@ impl Client {
         };
         let answer: v1::RecordRegistrationResponse = self.call(deadline, record).await?;
         let client = answer.client.ok_or_else(|| Error::unexpected("hallmark's answer lacks `client`"))?;
-        Ok((client.into(), answer.advice))
+        Ok(Recorded { client: client.into(), advice: answer.advice, change: answer.change.map(KeyChange::from) })
     }
 
     /// All clients, for an operator.

@@ -33,7 +33,7 @@ mod token;
 mod watch;
 
 pub use client::{Client, Options};
-pub use clients::{OAuthClient, Registration};
+pub use clients::{OAuthClient, Recorded, Registration};
 pub use connection::{CONNECTION_VARIABLE, Connection, Endpoint};
 pub use error::{Error, Refusal, Remedy, Sent, reason};
 pub use keys::{

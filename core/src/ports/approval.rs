@@ -17,8 +17,16 @@ pub trait ApprovalStore: Send + Sync + 'static {
     /// The last `most` of all, the newest first.
     fn all_proposed(&self, most: u32) -> Pending<'_, Vec<Proposed>>;
 
+    /// Those that nobody has decided about, and that [`Self::expire`] has not ended: one whose time is over is
+    /// [`super::ChangeState::Expired`] here.
+    fn undecided(&self) -> Pending<'_, Vec<Proposed>>;
+
     /// Decides about a change. Of several that decide at once, one gets [`Decided::Taken`].
     fn decide<'a>(&'a self, id: &'a str, decision: &'a Decision) -> Pending<'a, Decided>;
+
+    /// Ends for good a change whose time is over, by the store's clock. False where that has happened before, or it is
+    /// not over, or it was decided, or there is none.
+    fn expire<'a>(&'a self, id: &'a str) -> Pending<'a, bool>;
 }
 
 /// What is kept of a change that waits, beside the change.

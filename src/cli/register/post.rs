@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hallmark_client::{Client, KeyChoice, Order, Registration};
+use hallmark_client::{Client, KeyChoice, Order, Recorded, Registration};
 use hallmark_core::registration::{Application, Facts, Form, Handed, udap_request};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     answer::{Answer, Keeper},
-    endpoint, order, printable, printable_lines,
+    change_as_json, endpoint, order, outcome, printable, printable_lines,
 };
 use crate::{
     cli::{
@@ -59,8 +59,8 @@ pub(super) async fn run(
         return Err(with_file(answer.refusal(facts.profile), &kept));
     }
     // First of all Hallmark knows; then it is said where secrets are, or that they could not be kept.
-    let advice = record(hallmark, args, &url, &answer).await.map_err(|failure| with_file(failure, &kept))?;
-    let done = Done { url, answer, kept: kept?, advice };
+    let recorded = record(hallmark, args, &url, &answer).await.map_err(|failure| with_file(failure, &kept))?;
+    let done = Done { url, answer, kept: kept?, recorded };
     if json { Output::json(&done.as_json(&args.client)) } else { done.as_text(&args.client) }.print()
 }
 
@@ -204,7 +204,7 @@ fn read_secret(path: &Path) -> Result<SecretString, Failure> {
 }
 
 /// Tells Hallmark. What was registered must not be lost where that fails.
-async fn record(hallmark: &Client, args: &RegisterArgs, url: &str, answer: &Answer) -> Result<Vec<String>, Failure> {
+async fn record(hallmark: &Client, args: &RegisterArgs, url: &str, answer: &Answer) -> Result<Recorded, Failure> {
     let client_id = answer.client_id.clone().unwrap_or_default();
     let registration = Registration {
         client: args.client.clone(),
@@ -212,14 +212,13 @@ async fn record(hallmark: &Client, args: &RegisterArgs, url: &str, answer: &Answ
         registration_uri: answer.registration_uri.clone(),
     };
     let recorded = hallmark.record_registration(registration, order(args, reason(args, url))).await;
-    let (_, advice) = recorded.map_err(|error| {
+    recorded.map_err(|error| {
         let text = format!("it is registered, as `{client_id}`, and that could not be recorded");
         let cause = failure(&error, &args.client).render(false);
         let force = if args.force { " --force --yes" } else { "" };
         let hint = format!("hallmark register {} --client-id {}{force}", quoted(&args.client), quoted(&client_id));
         Failure::new(text).because(cause).hint(hint).detail("client_id", client_id.clone())
-    })?;
-    Ok(advice)
+    })
 }
 
 /// It is registered, and Hallmark knows.
@@ -227,7 +226,7 @@ struct Done {
     url: String,
     answer: Answer,
     kept: Option<PathBuf>,
-    advice: Vec<String>,
+    recorded: Recorded,
 }
 
 impl Done {
@@ -235,14 +234,14 @@ impl Done {
         let Answer { status, shown, client_id, secrets, .. } = &self.answer;
         let id = client_id.as_deref().unwrap_or_default();
         let mut stderr = format!("{}: status {status}\n", printable(&self.url));
-        stderr += &format!("recorded: `{client}` signs as `{id}`\n");
+        let Recorded { change, advice, .. } = &self.recorded;
+        stderr += &outcome(change.as_ref(), &format!("recorded: `{client}` signs as `{id}`"), advice);
         if let Some(path) = &self.kept {
             stderr +=
                 &format!("the whole answer is in `{}`, for you alone: it has {}\n", path.display(), secrets.join(", "));
             stderr +=
                 "keep that where you keep secrets: Hallmark does not need it, a change of the registration does\n";
         }
-        stderr.extend(self.advice.iter().map(|advice| format!("{advice}\n")));
         stderr +=
             &format!("hint: try it, once people there have done their part: hallmark token {client} --scope SCOPE\n");
         Output { stdout: format!("{shown}\n"), stderr: printable_lines(&stderr) }
@@ -259,7 +258,8 @@ impl Done {
             "answer": serde_json::from_str::<Value>(shown).unwrap_or_else(|_| shown.as_str().into()),
             "secrets": secrets,
             "kept_in": self.kept,
-            "advice": self.advice,
+            "advice": self.recorded.advice,
+            "change": self.recorded.change.as_ref().map(change_as_json),
         })
     }
 }

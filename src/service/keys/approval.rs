@@ -12,7 +12,7 @@ use hallmark_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlterRequest, Alteration, Changed, InstallRequest, Keys, SelfSignRequest,
+    AlterRequest, Alteration, Changed, InstallRequest, Keys, RegistrationRequest, SelfSignRequest,
     change::{Author, check_request_id},
     store_error,
 };
@@ -39,6 +39,7 @@ pub(super) enum Wanted {
     Alter(AlterRequest),
     Install(InstallRequest),
     SelfSign(SelfSignRequest),
+    Register(RegistrationRequest),
 }
 
 impl Wanted {
@@ -47,6 +48,7 @@ impl Wanted {
             Self::Alter(request) => request.what.act(),
             Self::Install(_) => Act::InstallCertificate,
             Self::SelfSign(_) => Act::SelfSign,
+            Self::Register(_) => Act::Register,
         }
     }
 
@@ -55,6 +57,7 @@ impl Wanted {
             Self::Alter(request) => request.force,
             Self::Install(request) => request.force,
             Self::SelfSign(request) => request.force,
+            Self::Register(request) => request.force,
         }
     }
 }
@@ -206,6 +209,7 @@ impl Keys {
                     _ => self.alter_begun(&request, change, Some(&taken.plan)).await,
                 }
             }
+            Wanted::Register(request) => self.record_begun(request, change, Some(&taken.plan)).await,
             Wanted::Install(request) => {
                 let ready = self.ready_to_install(caller, request);
                 self.certify_ready(ready, change).await
@@ -223,6 +227,7 @@ impl Keys {
             Wanted::Alter(request) => self.plan_alteration(request),
             Wanted::Install(request) => self.plan_installation(caller, request),
             Wanted::SelfSign(request) => self.plan_self_signing(caller, request),
+            Wanted::Register(request) => self.plan_registration(request),
         }
     }
 
@@ -297,7 +302,8 @@ impl Keys {
     }
 }
 
-fn check_same(agreed: &[String], now: &[String]) -> Result<(), Error> {
+/// Whether it would do what was agreed to.
+pub(super) fn check_same(agreed: &[String], now: &[String]) -> Result<(), Error> {
     // How long a gate has to go yet is another thing each time.
     let fixed =
         |plan: &[String]| -> Vec<String> { plan.iter().filter(|line| !line.starts_with(PAST)).cloned().collect() };
@@ -305,7 +311,7 @@ fn check_same(agreed: &[String], now: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     let text = format!(
-        "the keys are not as they were when this was proposed: it would now do: {}; deny it, and propose again what is meant",
+        "things are not as they were when this was proposed: it would now do: {}; deny it, and propose again what is meant",
         if now.is_empty() { "nothing".to_owned() } else { now.join("; ") }
     );
     Err(Error::new(Reason::ChangeOutdated, text))

@@ -7,15 +7,17 @@ use hallmark_core::{
     policy::{Act, Caller},
     ports::{ChangeState, KeyChange, RegistrationResult},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Keys,
+    Changed, Keys,
+    approval::{Wanted, check_same},
     change::{Author, Begun, check_request_id},
     store_error,
 };
 
 /// What the authorization server answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RegistrationRequest {
     pub request_id: String,
     pub reason: String,
@@ -39,22 +41,16 @@ impl RegistrationRequest {
 
 impl Keys {
     /// Writes it down, once for each `request_id`; all replicas sign with it where the configuration has no `client_id`.
-    /// Gives what else there is to know, a sentence each.
-    pub async fn record_registration(
-        &self,
-        caller: &Caller,
-        request: RegistrationRequest,
-    ) -> Result<Vec<String>, Error> {
+    /// A forced one waits for a second operator where `[approval]` wants that.
+    pub async fn record_registration(&self, caller: &Caller, request: RegistrationRequest) -> Result<Changed, Error> {
         self.authorise(caller, Act::Register.role(request.force))?;
         check_request_id(&request.request_id)?;
         self.check_registration(&request)?;
-        if self.must_wait(Act::Register, request.force) {
-            let text = "here a second operator must approve whatever is forced, and a registration can't wait for that: \
-                write the client_id into the configuration, which wins";
-            return Err(Error::new(Reason::InvalidRequest, text));
-        }
         let RegistrationRequest { request_id, reason, client, .. } = &request;
         let change = self.new_change(caller, client.clone(), request_id, reason, request.describe());
+        if self.must_wait(Act::Register, request.force) {
+            return self.propose(caller, change, Wanted::Register(request)).await;
+        }
         let this = self.clone();
         // It goes on where the caller hangs up.
         let work = async move { this.record_once(request, change).await };
@@ -82,11 +78,41 @@ impl Keys {
         }
     }
 
-    async fn record_once(&self, request: RegistrationRequest, change: KeyChange) -> Result<Vec<String>, Error> {
-        let who = change.operator.clone();
-        let Begun::Go(change) = self.begin(change).await? else { return Ok(self.registration_advice(&request)) };
-        let author = Author { who: &who, change: &change.id, reason: &change.reason };
-        let recorded = self.write_registration(&request, &author).await;
+    /// What it would do, a sentence each; or why it can't be done.
+    pub(super) fn plan_registration(&self, request: &RegistrationRequest) -> Result<Vec<String>, Error> {
+        self.check_registration(request)?;
+        let RegistrationRequest { client, client_id, registration_uri, .. } = request;
+        let mut plan = format!("client `{client}` is recorded as `{client_id}`");
+        if let Some(before) = self.registration(client).filter(|before| before.client_id != *client_id) {
+            plan += &format!(" instead of `{}`", before.client_id);
+        }
+        if let Some(uri) = registration_uri {
+            plan += &format!(", with its registration at `{uri}`");
+        }
+        let mut plan = vec![plan];
+        match self.configured_client_id(client) {
+            None => plan.push("it signs as that at once".to_owned()),
+            Some(_) => plan.extend(self.registration_advice(request)),
+        }
+        Ok(plan)
+    }
+
+    async fn record_once(&self, request: RegistrationRequest, change: KeyChange) -> Result<Changed, Error> {
+        match self.begin(change).await? {
+            Begun::Go(change) => self.record_begun(request, change, None).await,
+            Begun::Done(before) => Ok(Changed { advice: self.registration_advice(&request), ..before }),
+        }
+    }
+
+    /// Carries out a change that was begun; where it was approved, only if it does what was agreed to.
+    pub(super) async fn record_begun(
+        &self,
+        request: RegistrationRequest,
+        change: KeyChange,
+        agreed: Option<&[String]>,
+    ) -> Result<Changed, Error> {
+        let author = Author { who: &change.operator, change: &change.id, reason: &change.reason };
+        let recorded = self.write_registration(&request, &author, agreed).await;
         let state = if recorded.is_ok() { ChangeState::Applied } else { ChangeState::Failed };
         let store = self.context.keyring.store();
         let ended = store.end_change(&change.id, state, &[]).await.map_err(store_error);
@@ -95,12 +121,21 @@ impl Keys {
         self.reload().await?;
         // The alarm about two different ones begins or ends.
         self.rules.wake.notify_one();
-        Ok(self.registration_advice(&request))
+        let advice = self.registration_advice(&request);
+        Ok(Changed { advice, ..self.changed(KeyChange { state, ..change }) })
     }
 
-    async fn write_registration(&self, request: &RegistrationRequest, author: &Author<'_>) -> Result<(), Error> {
+    async fn write_registration(
+        &self,
+        request: &RegistrationRequest,
+        author: &Author<'_>,
+        agreed: Option<&[String]>,
+    ) -> Result<(), Error> {
         // What another replica recorded counts too; what comes in between, the store refuses.
         self.reload().await?;
+        if let Some(agreed) = agreed {
+            check_same(agreed, &self.plan_registration(request)?)?;
+        }
         let before = self.registration(&request.client).map(|result| result.client_id);
         self.check_replaced(request, before.as_deref())?;
         let mut subject = format!("{} as {}", request.client, request.client_id);

@@ -62,7 +62,7 @@ impl Rotation {
     }
 
     async fn try_round(&self, sweeper: &mut Sweeper) -> Result<(), Error> {
-        let Parts { keys, context, rules, monotonic, .. } = &self.0.parts;
+        let Parts { keys, context, rules, monotonic, metrics, .. } = &self.0.parts;
         keys.look().await?;
         let wall = context.keyring.store_time(context.clock.now());
         let moment = Moment { wall, monotonic: monotonic.elapsed() };
@@ -76,12 +76,15 @@ impl Rotation {
         self.check_hsms(sweeper, moment);
         let leads = self.take_lead(sweeper).await?;
         self.tell_of_hsms(sweeper).await?;
-        if !leads {
-            return self.act_for_the_sweeper(&policies, &disputed).await;
+        if leads {
+            let policies = self.tell_high_water(sweeper, &policies, &disputed).await?;
+            self.observe(sweeper, moment, &policies, &disputed).await?;
+            self.sweep(sweeper, &disputed).await?;
+        } else {
+            self.act_for_the_sweeper(&policies, &disputed).await?;
         }
-        let policies = self.tell_high_water(sweeper, &policies, &disputed).await?;
-        self.observe(sweeper, moment, &policies, &disputed).await?;
-        self.sweep(sweeper, &disputed).await
+        metrics.rotation().changes_waiting(keys.look_after_proposals(leads).await?);
+        Ok(())
     }
 
     fn check_clocks(&self, moment: Moment) {

@@ -7,5 +7,6 @@ mod long;
 mod looks;
 mod operators;
 mod others;
+mod proposals;
 mod rig;
 mod rounds;

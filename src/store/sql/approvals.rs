@@ -47,17 +47,52 @@ pub(super) async fn one(connection: &mut Connection, id: &str) -> Result<Option<
 /// The last `most`, the newest first.
 pub(super) async fn all(connection: &mut Connection, most: u32) -> Result<Vec<Proposed>, StoreError> {
     let mut tx = connection.begin_with(BEGIN_READ).await.map_err(|e| unavailable(&e))?;
-    let now = now(&mut tx).await?;
     let ids = sqlx::query_scalar::<_, String>(
         "SELECT approvals.change_id FROM approvals JOIN key_changes ON key_changes.id = approvals.change_id
          ORDER BY key_changes.created DESC, approvals.change_id LIMIT $1",
     );
     let ids = ids.bind(i64::from(most)).fetch_all(&mut *tx).await.map_err(|e| unavailable(&e))?;
-    let mut all = Vec::with_capacity(ids.len());
-    for id in ids {
-        all.extend(read(&mut tx, &id).await?.map(|proposed| seen_at(now, proposed)));
+    let all = those(&mut tx, &ids).await?;
+    tx.commit().await.map_err(|e| unavailable(&e))?;
+    Ok(all)
+}
+
+/// Those that wait, by what is stored: of some the time may be over.
+pub(super) async fn undecided(connection: &mut Connection) -> Result<Vec<Proposed>, StoreError> {
+    let mut tx = connection.begin_with(BEGIN_READ).await.map_err(|e| unavailable(&e))?;
+    let ids = sqlx::query_scalar::<_, String>(
+        "SELECT approvals.change_id FROM approvals JOIN key_changes ON key_changes.id = approvals.change_id
+         WHERE key_changes.state = $1 ORDER BY key_changes.created, approvals.change_id",
+    );
+    let waits = ChangeState::AwaitingApproval.as_str();
+    let ids = ids.bind(waits).fetch_all(&mut *tx).await.map_err(|e| unavailable(&e))?;
+    let all = those(&mut tx, &ids).await?;
+    tx.commit().await.map_err(|e| unavailable(&e))?;
+    Ok(all)
+}
+
+/// Says for good that the time of a change is over; `false` where it is not, or the change does not wait.
+pub(super) async fn expire(connection: &mut Connection, id: &str) -> Result<bool, StoreError> {
+    let mut tx = connection.begin_with(BEGIN_WRITE).await.map_err(|e| unavailable(&e))?;
+    // Locks the row: whoever decides at the same time comes before or after.
+    let Some((waiting, instance)) = changes::find_by_id(&mut tx, id).await? else { return Ok(false) };
+    let seen = those(&mut tx, &[id.to_owned()]).await?;
+    let over = waiting.state == ChangeState::AwaitingApproval
+        && seen.iter().any(|proposed| proposed.change.state == ChangeState::Expired);
+    if over {
+        changes::set_state(&mut tx, id, ChangeState::Expired, &instance).await?;
     }
     tx.commit().await.map_err(|e| unavailable(&e))?;
+    Ok(over)
+}
+
+/// As they are by the store's clock.
+async fn those(tx: &mut Connection, ids: &[String]) -> Result<Vec<Proposed>, StoreError> {
+    let now = now(tx).await?;
+    let mut all = Vec::with_capacity(ids.len());
+    for id in ids {
+        all.extend(read(tx, id).await?.map(|proposed| seen_at(now, proposed)));
+    }
     Ok(all)
 }
 
@@ -84,14 +119,8 @@ pub(super) async fn decide(
         {
             ChangeState::Running
         }
-        _ => {
-            // One whose time was over says so for good.
-            if stored.change.state == ChangeState::Expired {
-                changes::set_state(&mut tx, id, ChangeState::Expired, &instance).await?;
-                tx.commit().await.map_err(|e| unavailable(&e))?;
-            }
-            return Ok(Decided::Before(stored));
-        }
+        // One whose time is over is ended by [`expire`], where that is audited.
+        _ => return Ok(Decided::Before(stored)),
     };
     changes::set_state(&mut tx, id, state, &runner.instance).await?;
     let write = "UPDATE approvals SET approved = $2, decided_by = $3, decision_reason = $4 WHERE change_id = $1";

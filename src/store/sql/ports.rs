@@ -69,6 +69,14 @@ impl ApprovalStore for Store {
         call!(self, connection => approvals::all(connection, most))
     }
 
+    fn undecided(&self) -> Pending<'_, Vec<Proposed>> {
+        call!(self, connection => approvals::undecided(connection))
+    }
+
+    fn expire<'a>(&'a self, id: &'a str) -> Pending<'a, bool> {
+        call!(self, connection => approvals::expire(connection, id))
+    }
+
     fn decide<'a>(&'a self, id: &'a str, decision: &'a Decision) -> Pending<'a, Decided> {
         call!(self, connection => approvals::decide(connection, id, decision, &self.runner))
     }

@@ -24,6 +24,7 @@ pub struct RotationMetrics {
     overdue: Declared<Gauge, 1>,
     was_overdue: Mutex<BTreeSet<String>>,
     alarms: Declared<Gauge, 1>,
+    changes_waiting: Gauge,
     replicas: Gauge,
     differences: Gauge,
     strays: Declared<Gauge, 1>,
@@ -44,6 +45,7 @@ impl RotationMetrics {
         let acts = d.counter("rotation_acts", "Key lines for which the sweep had keys made or destroyed on an HSM: `done`, or `failed` and tried again", ["outcome"]);
         let overdue = d.gauge("rotation_overdue", "1 for each client in which another key should sign by now, and none can", ["client"]);
         let alarms = d.gauge("alarms", "How many of a kind are on: `sweep`, `clock`, `policies`, `overdue`, `act`, `moves`, `hsm-gone`, `certificate`, `revocation`, `public-url`, `client-id`", ["alarm"]);
+        let changes_waiting = d.gauge("changes_waiting", "Changes that wait for a second operator's approval; the same at all replicas", []).of([]);
         let replicas = d.gauge("replicas", "Replicas that live", []).of([]);
         let differences = d.gauge("rotation_policy_differences", "Clients that replicas have different policies for; they are not swept", []).of([]);
         let strays = d.gauge("hsm_strays", "Objects on the HSM that no record knows", ["hsm"]);
@@ -53,7 +55,7 @@ impl RotationMetrics {
         Self {
             store_up, leader, sweep_seconds, last_sweep, held,
             moves: outcomes(&moves), acts: outcomes(&acts),
-            overdue, was_overdue: Mutex::default(), alarms, replicas, differences, strays, absent,
+            overdue, was_overdue: Mutex::default(), alarms, changes_waiting, replicas, differences, strays, absent,
             certificates, known_certificates: Mutex::default(),
         }
     }
@@ -105,6 +107,11 @@ impl RotationMetrics {
     /// How many alarms of a kind are on.
     pub fn alarms(&self, kind: &str, count: usize) {
         self.alarms.of([kind]).set(gauge(count));
+    }
+
+    /// How many changes wait for a second operator.
+    pub fn changes_waiting(&self, count: usize) {
+        self.changes_waiting.set(gauge(count));
     }
 
     /// How many replicas live, and about how many clients they differ.

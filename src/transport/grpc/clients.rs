@@ -64,9 +64,10 @@ impl Clients {
     ) -> Result<RecordRegistrationResponse, Error> {
         let request = message.read()?;
         let name = request.client.clone();
-        let advice = self.keys.record_registration(&call.caller, request).await?;
+        let changed = self.keys.record_registration(&call.caller, request).await?;
         let client = self.registry.load().clients.get(&name).map(|client| self.shown(client));
-        Ok(RecordRegistrationResponse { client, advice })
+        let change = Some(convert::key_change(&changed));
+        Ok(RecordRegistrationResponse { client, advice: changed.advice, change })
     }
 
     fn shown(&self, client: &Client) -> OAuthClient {

@@ -79,6 +79,28 @@ pub(super) async fn nobody_approves_what_has_expired(store: &(impl KeyStore + Ap
     assert_eq!(change.state, ChangeState::Expired);
 }
 
+pub(super) async fn what_has_expired_is_ended_once(store: &(impl KeyStore + ApprovalStore)) {
+    for (id, patience) in [("over", Duration::from_millis(1)), ("waits", DAY), ("denied", DAY)] {
+        store.propose(&waiting(id, &format!("request-{id}")), &proposal(patience)).await.unwrap();
+    }
+    store.decide("denied", &Decision { approved: false, ..yes("b") }).await.unwrap();
+    let undecided = async || -> Vec<_> {
+        let all = store.undecided().await.unwrap().into_iter();
+        all.map(|proposed| (proposed.change.id, proposed.change.state)).collect()
+    };
+    let both = [("over", ChangeState::Expired), ("waits", ChangeState::AwaitingApproval)];
+    let both = both.map(|(id, state)| (id.to_owned(), state));
+    eventually(async || undecided().await == both, "one is over, and nobody has ended it").await;
+    let ended = join_all((0..4).map(|_| store.expire("over"))).await;
+    assert_eq!(ended.into_iter().filter(|ended| *ended.as_ref().unwrap()).count(), 1, "one ends it");
+    assert_eq!(undecided().await, both[1..], "and it is over for good");
+    assert_eq!(store.proposed("over").await.unwrap().unwrap().change.state, ChangeState::Expired);
+    for other in ["waits", "denied", "no such"] {
+        assert!(!store.expire(other).await.unwrap(), "{other} is not over");
+    }
+    assert_eq!(store.proposed("denied").await.unwrap().unwrap().change.state, ChangeState::Denied);
+}
+
 pub(super) async fn survive<S: KeyStore + ApprovalStore>(
     store: S,
     reopen: impl AsyncFn(S) -> S,

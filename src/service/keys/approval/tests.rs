@@ -30,6 +30,14 @@ impl ApprovalStore for HeldApprovals {
         self.inner.all_proposed(most)
     }
 
+    fn undecided(&self) -> Pending<'_, Vec<Proposed>> {
+        self.inner.undecided()
+    }
+
+    fn expire<'a>(&'a self, id: &'a str) -> Pending<'a, bool> {
+        self.inner.expire(id)
+    }
+
     fn decide<'a>(&'a self, id: &'a str, decision: &'a Decision) -> Pending<'a, Decided> {
         Box::pin(async {
             let decided = self.inner.decide(id, decision).await;

@@ -23,7 +23,9 @@ async fn start(world: &World, instance: &str, hsm: &str) -> Process {
     let tokens = world.tokens.iter().filter(|(name, _)| name.as_str() == hsm);
     let tokens = tokens.map(|(name, token)| (name.clone(), token.clone())).collect();
     let (store, clock, clients) = (world.store.clone(), world.clock.clone(), world.clients.clone());
-    World { clock, store, tokens, clients, settings, host: world.host.clone() }.start_as(instance).await
+    World { clock, store, tokens, clients, settings, host: world.host.clone(), approvals: None }
+        .start_as(instance)
+        .await
 }
 
 /// Rounds of both, in which no time passes.

@@ -27,6 +27,7 @@ use super::super::{Cause, Look, Monotonic, Parts, PublicView, Rotation};
 use crate::{
     service::{
         fixture::{PATIENCE, Rig, client},
+        keys::Approvals,
         rules::RuleSettings,
     },
     store::SqliteStore,
@@ -227,6 +228,7 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) settings: RuleSettings,
     pub(super) host: Arc<TestHost>,
+    pub(super) approvals: Option<Approvals>,
 }
 
 /// What a static host answers.
@@ -274,6 +276,7 @@ impl World {
             clients: vec![c],
             settings,
             host: Arc::default(),
+            approvals: None,
         }
     }
 
@@ -284,7 +287,10 @@ impl World {
     pub(super) async fn start_as(&self, instance: &str) -> Process {
         let (clients, tokens) = (self.clients.clone(), self.tokens.clone());
         let store = self.store.clone();
-        let rig = Rig::start(clients, tokens, store.clone(), self.clock.clone(), self.settings.clone()).await;
+        let mut rig = Rig::start(clients, tokens, store.clone(), self.clock.clone(), self.settings.clone()).await;
+        if let Some(approvals) = &self.approvals {
+            rig.keys = rig.keys.clone().with_approvals(approvals.clone());
+        }
         let metrics = Arc::new(Metrics::new());
         let rotation = Rotation::new(Parts {
             context: rig.context.clone(),
