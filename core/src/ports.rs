@@ -128,6 +128,7 @@ pub struct KeyRef<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HsmObject {
     pub cka_id: Vec<u8>,
+    /// The private object's, where there is one: some modules give the halves different ones.
     pub label: String,
     /// `None` where there is no public object, or one of a kind that Hallmark can't use.
     pub public: Option<PublicKey>,

@@ -1,4 +1,8 @@
-//! Which objects belong to a key record. A key is its public key: an object that merely has the right `CKA_ID` is not it.
+//! Which objects belong to a key record.
+//!
+//! The halves of a pair are matched by `CKA_ID`, and by nothing else: some modules give each half a label of its own. The
+//! record's label is the private object's. A key is its public key: a public object that merely has the right `CKA_ID` is
+//! not it, whatever its label.
 
 use std::{
     collections::HashMap,
@@ -33,6 +37,7 @@ struct Binding {
 #[derive(Clone)]
 pub(super) struct Pair {
     pub(super) private: ObjectHandle,
+    /// The private object's.
     pub(super) label: String,
     pub(super) key: PublicKey,
 }
@@ -88,10 +93,11 @@ impl Pair {
     }
 }
 
-/// Searches the token for the objects of `key`: exactly one private and one public one, with its public key.
+/// Searches the token for the objects of `key`: exactly one public one with its public key, and one private one with its
+/// label. That the two belong together is shown by signatures alone, which the pool verifies.
 pub(super) fn locate(session: &Session, key: &KeyRef<'_>) -> Result<Pair, HsmFault> {
     only_public(session, key)?;
-    let private = only(session, ObjectClass::PRIVATE_KEY, key)?;
+    let private = only_private(session, key)?;
     Ok(Pair { private: private.handle, label: private.label, key: key.public.clone() })
 }
 
@@ -99,30 +105,50 @@ pub(super) fn locate(session: &Session, key: &KeyRef<'_>) -> Result<Pair, HsmFau
 pub(super) fn remains(session: &Session, key: &KeyRef<'_>) -> Result<Vec<ObjectHandle>, HsmFault> {
     let public = only_public(session, key)?;
     // Only who is certainly logged in can say that there is no private object.
-    let orphaned =
-        objects::is_logged_in(session)? == Some(true) && matching(session, ObjectClass::PRIVATE_KEY, key)?.is_empty();
-    let private = if orphaned { None } else { Some(only(session, ObjectClass::PRIVATE_KEY, key)?) };
-    Ok(private.iter().chain([&public]).map(|object| object.handle).collect())
+    let orphaned = objects::is_logged_in(session)? == Some(true) && privates(session, key)?.is_empty();
+    let private = if orphaned { None } else { Some(only_private(session, key)?.handle) };
+    Ok(private.into_iter().chain([public]).collect())
 }
 
-/// The one public object of `key`, which holds its public key.
-fn only_public(session: &Session, key: &KeyRef<'_>) -> Result<Named, HsmFault> {
-    let public = only(session, ObjectClass::PUBLIC_KEY, key)?;
-    match objects::public_key(session, &public)? {
-        Some(found) if found.numbers() == key.public.numbers() => Ok(public),
-        Some(other) => {
-            let (theirs, ours) = (other.thumbprint(), key.public.thumbprint());
-            Err(absent(key, format!("holds another key than the record: its thumbprint is `{theirs}`, not `{ours}`")))
+/// The one public object under the key's `CKA_ID` that holds its public key.
+fn only_public(session: &Session, key: &KeyRef<'_>) -> Result<ObjectHandle, HsmFault> {
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for handle in objects::find(session, ObjectClass::PUBLIC_KEY, Some(key.cka_id))? {
+        match objects::public_key(session, &objects::name(session, handle)?)? {
+            Some(found) if found.numbers() == key.public.numbers() => ours.push(handle),
+            other => others.push(other),
         }
-        None => Err(absent(key, "holds no key that can be read")),
+    }
+    let what = match (ours.as_slice(), others.as_slice()) {
+        ([public], _) => return Ok(*public),
+        ([], []) => return Err(not_there(session, key, "public")?),
+        ([], [.., Some(other)]) => {
+            let (theirs, ours) = (other.thumbprint(), key.public.thumbprint());
+            format!("holds another key than the record: its thumbprint is `{theirs}`, not `{ours}`")
+        }
+        ([], _) => "holds no key that can be read".to_owned(),
+        _ => several("public", &ours),
+    };
+    Err(absent(key, what))
+}
+
+/// The one private object under the key's `CKA_ID` that has its label.
+fn only_private(session: &Session, key: &KeyRef<'_>) -> Result<Named, HsmFault> {
+    let mut found = privates(session, key)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(object), true) => Ok(object),
+        (Some(last), false) => {
+            let handles: Vec<_> = found.iter().chain([&last]).map(|object| object.handle).collect();
+            Err(absent(key, several("private", &handles)))
+        }
+        (None, _) => Err(not_there(session, key, "private")?),
     }
 }
 
-/// The objects of `class` with the key's `CKA_ID` and label, however many.
-fn matching(session: &Session, class: ObjectClass, key: &KeyRef<'_>) -> Result<Vec<Named>, HsmFault> {
+fn privates(session: &Session, key: &KeyRef<'_>) -> Result<Vec<Named>, HsmFault> {
     let mut found = Vec::new();
     // The label is compared here and not by the token, which may pad it.
-    for handle in objects::find(session, class, Some(key.cka_id))? {
+    for handle in objects::find(session, ObjectClass::PRIVATE_KEY, Some(key.cka_id))? {
         let object = objects::name(session, handle)?;
         if object.label == objects::unpadded(key.label) {
             found.push(object);
@@ -131,22 +157,17 @@ fn matching(session: &Session, class: ObjectClass, key: &KeyRef<'_>) -> Result<V
     Ok(found)
 }
 
-fn only(session: &Session, class: ObjectClass, key: &KeyRef<'_>) -> Result<Named, HsmFault> {
-    let kind = if class == ObjectClass::PRIVATE_KEY { "private" } else { "public" };
-    let mut found = matching(session, class, key)?;
-    match (found.pop(), found.is_empty()) {
-        (Some(object), true) => Ok(object),
-        (Some(last), false) => {
-            found.push(last);
-            let handles: Vec<_> = found.iter().map(|object| object.handle.handle().to_string()).collect();
-            Err(absent(key, format!("is there {} times as a {kind} object: {}", found.len(), handles.join(", "))))
-        }
-        // To who is not logged in, a token denies that private objects exist.
-        (None, _) if objects::is_logged_in(session)? == Some(false) => {
-            Err(HsmFault::new(FaultClass::Login, "C_FindObjects", "CKR_USER_NOT_LOGGED_IN"))
-        }
-        (None, _) => Err(absent(key, format!("has no {kind} object on the token"))),
-    }
+/// To who is not logged in, a token denies that private objects exist.
+fn not_there(session: &Session, key: &KeyRef<'_>, kind: &str) -> Result<HsmFault, HsmFault> {
+    Ok(match objects::is_logged_in(session)? {
+        Some(false) => HsmFault::new(FaultClass::Login, "C_FindObjects", "CKR_USER_NOT_LOGGED_IN"),
+        _ => absent(key, format!("has no {kind} object on the token")),
+    })
+}
+
+fn several(kind: &str, handles: &[ObjectHandle]) -> String {
+    let shown: Vec<_> = handles.iter().map(|handle| handle.handle().to_string()).collect();
+    format!("is there {} times as a {kind} object: {}", handles.len(), shown.join(", "))
 }
 
 /// The custody that `evidence` shows, if it is as good as what `key` must have.

@@ -4,6 +4,7 @@
 //! - [`token`]: one token: finding it, its login, its epochs;
 //! - [`session`]: one worker's session: sign, generate, destroy, list;
 //! - `life`: which initialisation of the library and which epoch of the token a handle belongs to;
+//! - `listing`: all pairs of a token;
 //! - `binding`, `generate`: the objects that belong to a key record, found once an epoch; making them;
 //! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
@@ -18,6 +19,7 @@ mod finding;
 mod generate;
 mod import;
 mod life;
+mod listing;
 mod login;
 mod look;
 mod mechanisms;

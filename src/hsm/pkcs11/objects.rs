@@ -107,6 +107,13 @@ pub(super) fn evidence(session: &Session, private: ObjectHandle) -> Result<Evide
     Ok(Evidence { attributes: shown, attestation: Vec::new() })
 }
 
+/// Whether the key wants a login of its own before each signature (`CKA_ALWAYS_AUTHENTICATE`), to one who is logged in.
+pub(super) fn wants_pin_each_time(session: &Session, private: ObjectHandle) -> bool {
+    let asked = attributes(session, private, &[AttributeType::AlwaysAuthenticate]);
+    asked.is_ok_and(|shown| shown.contains(&Attribute::AlwaysAuthenticate(true)))
+        && is_logged_in(session).is_ok_and(|state| state == Some(true))
+}
+
 /// Whether the application is logged in at the session's token; `None` where the module does not say.
 pub(super) fn is_logged_in(session: &Session) -> Result<Option<bool>, HsmFault> {
     match session.get_session_info().map_err(fault) {

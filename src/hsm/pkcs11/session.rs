@@ -1,6 +1,6 @@
 //! One worker's session with a PKCS#11 token.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use cryptoki::{
     error::{Error, RvError},
@@ -14,10 +14,11 @@ use hallmark_core::{
 };
 
 use super::{
-    binding::{self, Pair},
-    classify::fault,
+    binding,
+    classify::{code, fault},
     generate, import,
     life::OpenSession,
+    listing::Listing,
     lock,
     mechanisms::Recipe,
     module::Inside,
@@ -62,12 +63,11 @@ impl HsmSession for Pkcs11Session {
             };
             let mut listing = Listing::default();
             for object in all(ObjectClass::PUBLIC_KEY)? {
-                listing.add_public(session, object)?;
+                let key = objects::public_key(session, &object)?;
+                listing.add_public(object, key);
             }
-            for object in all(ObjectClass::PRIVATE_KEY)? {
-                listing.pairs.entry(object.cka_id.clone()).or_default().private.push(object);
-            }
-            Ok(listing.finish(epoch))
+            all(ObjectClass::PRIVATE_KEY)?.into_iter().for_each(|object| listing.add_private(object));
+            Ok(listing.finish(&epoch.bindings))
         })
     }
 
@@ -75,7 +75,8 @@ impl HsmSession for Pkcs11Session {
         self.call(|inside, epoch, _| {
             let _one = lock(epoch.life.module.making());
             let session = epoch.open_rw(inside)?;
-            generate::pair(session.get()?, new)
+            let session = session.get()?;
+            generate::pair(session, new).map_err(|e| for_others(session, e))
         })
     }
 
@@ -87,10 +88,11 @@ impl HsmSession for Pkcs11Session {
             let recipe = epoch.recipe(inside, alg)?;
             let private = epoch.bindings.private(session, key)?;
             sign_by(epoch, recipe, session, private, (alg, message)).map_err(|e| {
-                if e.class != FaultClass::Handle {
-                    return e;
+                match e.class {
+                    FaultClass::Login if objects::wants_pin_each_time(session, private) => return wants_a_person(key),
+                    FaultClass::Handle => epoch.bindings.evict(key.cka_id),
+                    _ => return e,
                 }
-                epoch.bindings.evict(key.cka_id);
                 // Private objects vanish with the login, and some modules say no more than that they are gone.
                 match objects::is_logged_in(session) {
                     Ok(Some(false)) => HsmFault { class: FaultClass::Login, ..e },
@@ -106,14 +108,21 @@ impl HsmSession for Pkcs11Session {
             epoch.bindings.evict(key.cka_id);
             let writer = epoch.open_rw(inside)?;
             for object in remains {
-                writer.get()?.destroy_object(object).map_err(fault)?;
+                writer.get()?.destroy_object(object).map_err(|e| for_others(session, fault(e)))?;
             }
             Ok(())
         })
     }
 
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
-        self.call(|_, _, session| objects::evidence(session, binding::locate(session, key)?.private))
+        self.call(|_, _, session| {
+            let private = binding::locate(session, key)?.private;
+            // A first signature may succeed all the same, as long as the login is fresh.
+            if objects::wants_pin_each_time(session, private) {
+                return Err(wants_a_person(key));
+            }
+            objects::evidence(session, private)
+        })
     }
 }
 
@@ -151,50 +160,29 @@ fn sign_by(
     }
 }
 
-/// The objects of a token, by `CKA_ID`.
-#[derive(Default)]
-struct Listing {
-    pairs: HashMap<Vec<u8>, Listed>,
+/// Some tokens let no one but their security officer make or destroy keys, and say so in one of two ways.
+fn for_others(session: &Session, refused: HsmFault) -> HsmFault {
+    let login = refused.class == FaultClass::Login && objects::is_logged_in(session) == Ok(Some(true));
+    if !login && refused.code != code(RvError::UserTypeInvalid) {
+        return refused;
+    }
+    let why = format!(
+        "{} to a user who is logged in: the token wants its security officer for this\n\
+         hint: do it with the token's own tool. Keys that were made so are taken in by `hallmark keys adopt`, and one by \
+         `custody_key` in [[hsm]]",
+        refused.code
+    );
+    HsmFault { class: FaultClass::Request, code: why, ..refused }
 }
 
-#[derive(Default)]
-struct Listed {
-    private: Vec<Named>,
-    public: Vec<(Named, Option<PublicKey>)>,
-}
-
-impl Listing {
-    fn add_public(&mut self, session: &Session, object: Named) -> Result<(), HsmFault> {
-        let key = objects::public_key(session, &object)?;
-        self.pairs.entry(object.cka_id.clone()).or_default().public.push((object, key));
-        Ok(())
-    }
-
-    /// One entry for each object that has no partner or too many of them, one for each pair; and the pairs are bound.
-    fn finish(self, epoch: &Epoch) -> Vec<HsmObject> {
-        let mut listed = Vec::new();
-        for (cka_id, Listed { private, public }) in self.pairs {
-            if let ([private], [(object, Some(key))]) = (private.as_slice(), public.as_slice())
-                && private.label == object.label
-            {
-                let pair = Pair { private: private.handle, label: private.label.clone(), key: key.clone() };
-                epoch.bindings.listed(&cka_id, pair);
-            }
-            let mut private = private.into_iter();
-            for (object, public) in public {
-                let has_private = private.next().is_some();
-                listed.push(HsmObject { cka_id: object.cka_id, label: object.label, public, has_private });
-            }
-            listed.extend(private.map(|alone| HsmObject {
-                cka_id: alone.cka_id,
-                label: alone.label,
-                public: None,
-                has_private: true,
-            }));
-        }
-        listed.sort_by(|a, b| (&a.label, &a.cka_id).cmp(&(&b.label, &b.cka_id)));
-        listed
-    }
+/// What no login of ours mends.
+fn wants_a_person(key: &KeyRef<'_>) -> HsmFault {
+    let why = format!(
+        "the key with CKA_ID `{}` wants the PIN before each signature (CKA_ALWAYS_AUTHENTICATE)\n\
+         hint: make another, which does not (on a YubiKey: PIN policy `once`, and not in slot 9c)",
+        binding::hex(key.cka_id)
+    );
+    HsmFault::new(FaultClass::Request, "C_Sign", why)
 }
 
 /// Return values that say that the session itself is no more, unlike `CKR_OPERATION_ACTIVE`.

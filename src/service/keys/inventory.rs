@@ -1,7 +1,7 @@
 //! What is on the HSMs, held against the records: objects that no record knows, and records whose objects are not there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,8 +9,9 @@ use std::{
 use futures_util::future::join_all;
 use hallmark_core::{
     error::{Error, Reason},
-    key::{HsmName, KeyId, KeyState, Kid},
+    key::{HsmName, KeyId, KeyRecord, KeyState, Kid, PublicPart},
     policy::{Act, Caller},
+    ports::HsmObject,
     time::Timestamp,
 };
 
@@ -124,14 +125,11 @@ impl Keys {
         let before = self.context.keyring.keys().clone();
         let objects = self.pool(hsm)?.list().await?;
         let after = self.context.keyring.keys().clone();
-        let complete: BTreeSet<_> =
-            objects.iter().filter(|object| object.has_private && object.public.is_some()).map(|o| &o.cka_id).collect();
-        let expected = before
-            .records
-            .iter()
-            .filter(|record| record.hsm == *hsm && record.public.is_some() && record.state != KeyState::Destroyed);
-        let absent: BTreeSet<_> =
-            expected.filter(|record| !complete.contains(&record.cka_id)).map(|record| record.id).collect();
+        let on_hsm = by_id(&objects);
+        let here = |record: &&KeyRecord| record.hsm == *hsm && record.state != KeyState::Destroyed;
+        let missing =
+            |record: &&KeyRecord| record.public.as_ref().is_some_and(|key| !is_complete(&on_hsm, record, key));
+        let absent: BTreeSet<_> = before.records.iter().filter(here).filter(missing).map(|record| record.id).collect();
         let known: BTreeSet<_> = [&before, &after]
             .into_iter()
             .flat_map(|reading| &reading.records)
@@ -148,6 +146,23 @@ impl Keys {
         self.rules.set_absent(hsm, absent.clone());
         Ok(Seen { at: self.now(), strays, absent })
     }
+}
+
+type ById<'a> = HashMap<&'a [u8], Vec<&'a HsmObject>>;
+
+fn by_id(objects: &[HsmObject]) -> ById<'_> {
+    let mut by_id = ById::new();
+    for object in objects {
+        by_id.entry(&object.cka_id).or_default().push(object);
+    }
+    by_id
+}
+
+/// Whether both halves are there: what else may have the same `CKA_ID` says nothing.
+fn is_complete(on_hsm: &ById<'_>, record: &KeyRecord, public: &PublicPart) -> bool {
+    let found = on_hsm.get(record.cka_id.as_slice()).map_or(&[][..], Vec::as_slice);
+    let is_its = |object: &&HsmObject| object.public.as_ref().is_some_and(|key| key.numbers() == public.key.numbers());
+    found.iter().any(|object| object.has_private) && found.iter().any(is_its)
 }
 
 /// A bulk listing takes a second on a slow token.
