@@ -24,6 +24,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod watchdog;
 mod worker;
 
@@ -153,9 +154,7 @@ impl Pool {
         deadline: Instant,
         then: impl FnOnce(Result<Signed, Error>, Answer<T>) + Send + 'static,
     ) -> Result<T, Error> {
-        if key.purpose != input.purpose() {
-            return Err(Error::internal(format!("a {} is not for {key:?}, of another purpose", input.kind())));
-        }
+        key.check_purpose(&input)?;
         let (answer, answered) = oneshot::channel();
         let reply = Box::new(Caller { answer, then });
         self.shared.submit(Job::Sign(SignJob { flow, key, input, deadline, queued_at: Instant::now(), reply }));

@@ -21,6 +21,8 @@ use crate::{
 
 /// How soon a chore that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How soon at the latest, where each try failed: each one that gets to the HSM is in the audit log.
+const LONGEST_RETRY: Duration = Duration::from_secs(64);
 /// How often replicas tell each other of their followers.
 const SHARE_EVERY: Duration = Duration::from_secs(1);
 /// How often the health service is told.
@@ -91,6 +93,7 @@ pub(super) async fn make_custody_keys(context: Context, keys: Keys, end: Cancell
 }
 
 async fn make_custody_key(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &CancellationToken) {
+    let mut retry = RETRY;
     loop {
         tokio::select! {
             () = pool.wait_until_up() => {}
@@ -98,11 +101,12 @@ async fn make_custody_key(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &Cancell
         }
         match keys.ensure_custody_key(hsm).await {
             Ok(()) => return,
-            Err(error) => tracing::warn!(%hsm, %error, "the custody key can't be made yet"),
+            Err(error) => tracing::warn!(%hsm, %error, "there is no custody key yet"),
         }
-        if !wait(RETRY, end).await {
+        if !wait(retry, end).await {
             return;
         }
+        retry = (retry * 2).min(LONGEST_RETRY);
     }
 }
 

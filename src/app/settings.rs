@@ -1,6 +1,8 @@
 //! What the parts of a server take from its configuration.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use hallmark_core::key::HsmName;
 
 use crate::{
     config::{self, Config, UnsafeTesting},
@@ -18,6 +20,13 @@ pub(super) fn registered(config: &Config) -> Registered {
         .with_rotation(config.rotate.clone())
         .with_book(config.book.clone(), config.lint())
         .with_roots(config.roots.clone())
+        .with_custody_keys(custody_keys(config))
+}
+
+/// Those that the configuration names.
+fn custody_keys(config: &Config) -> HashMap<HsmName, Vec<u8>> {
+    let named = |hsm: &config::Hsm| Some((hsm.name.clone(), hsm.pkcs11()?.custody_key.clone()?.0));
+    config.hsms.iter().filter_map(named).collect()
 }
 
 /// What the configuration of a server says of all clients alike.

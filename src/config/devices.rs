@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use hallmark_core::key::HsmName;
 
+use super::CkaId;
+
 /// `[[hsm]]`: what holds keys.
 #[derive(Clone, Debug)]
 pub struct Hsm {
@@ -40,6 +42,8 @@ pub struct Pkcs11 {
     /// What the library wants in the environment.
     pub module_env: BTreeMap<String, String>,
     pub token: TokenSelector,
+    /// The pair there that signs for Hallmark itself; `None`: one that Hallmark makes.
+    pub custody_key: Option<CkaId>,
 }
 
 /// How a PKCS#11 token is told from others of its module.

@@ -8,7 +8,7 @@ use std::{
 use hallmark_core::key::HsmName;
 
 use super::{
-    Device, Hsm, Pkcs11, TokenSelector, defaults,
+    CkaId, Device, Hsm, Pkcs11, TokenSelector, defaults,
     problem::{At, Place, Problems},
     reference::{self, What},
     section::Section,
@@ -100,12 +100,14 @@ impl Hsms {
         let module = s.required::<PathBuf>("module", "\"/usr/lib/softhsm/libsofthsm2.so\"");
         let module_env = s.texts("module_env");
         let token = token(s);
+        let custody_key = s.get::<CkaId>("custody_key").map(|id| id.value);
         if let Some(env) = &module_env {
             self.check_env(s, env);
         }
         let (module, token) = (module?.value, token?);
         self.check_token(s, &module, &token);
-        Some(Pkcs11 { module, module_env: module_env.map(|env| env.value).unwrap_or_default(), token })
+        let module_env = module_env.map(|env| env.value).unwrap_or_default();
+        Some(Pkcs11 { module, module_env, token, custody_key })
     }
 
     /// Replicas meet in a store that they share.
@@ -169,11 +171,12 @@ fn token(s: &Section<'_>) -> Option<TokenSelector> {
 }
 
 fn refuse_elsewhere(s: &Section<'_>) {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "module",
         "module_env",
         "token_serial",
         "token_label",
+        "custody_key",
         "pin_source",
         "workers",
         "serial",

@@ -22,6 +22,7 @@ use hallmark_core::{
 mod access;
 mod assertion;
 mod attestation;
+mod cka_id;
 mod client;
 mod client_id;
 mod defaults;
@@ -41,6 +42,7 @@ mod url;
 mod value;
 mod yubikey;
 
+pub use cka_id::{CkaId, NotHexadecimal};
 pub use client::{MAX_JWKS_KEYS, published_keys};
 pub use devices::{Device, Hsm, Pkcs11, TokenSelector, Yubikey};
 pub use follow::{Follow, Follower, Read as FollowedStore, Source as FollowedSource, load as load_follower};

@@ -16,7 +16,7 @@ use hallmark_core::{
 };
 use toml::de::DeValue;
 
-use super::source::Source;
+use super::{CkaId, source::Source};
 
 /// A type that a key of the configuration can have.
 pub(super) trait Setting: Sized {
@@ -112,6 +112,7 @@ from_text! {
     ClientName: "choose a short name; it is used in URLs and never changes";
     HsmName: "choose a short name; key records refer to it";
     Identity: "see `docs/config.md`, section `[[workload]]`";
+    CkaId: "write the CKA_ID of the key pair in hexadecimal, as `hallmark hsm probe` and `pkcs11-tool --list-objects` print it";
     Alg: "write it as in RFC 7518, e.g. `\"RS384\"` or `\"ES384\"`";
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Yubikeys {
 
 impl Yubikeys {
     pub(super) fn read(&mut self, s: &Section<'_>, name: Option<&HsmName>) -> Option<Yubikey> {
-        for key in ["module", "module_env", "token_serial", "token_label", "workers"] {
+        for key in ["module", "module_env", "token_serial", "token_label", "custody_key", "workers"] {
             let hint = match key {
                 "token_serial" => "write `serial = NUMBER`: the digits that are printed on the YubiKey",
                 "workers" => "leave it out: a YubiKey does one thing at a time",

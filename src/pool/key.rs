@@ -3,9 +3,10 @@
 use std::fmt;
 
 use hallmark_core::{
-    assertion::HeaderKey,
+    assertion::{HeaderKey, SigningInput},
     certificate::Validity,
     client::Custody,
+    error::Error,
     key::{Alg, KeyId, KeyRecord, Kid, PublicPart, Purpose},
     ports::KeyRef,
     public_key::{InvalidPublicKey, PublicKey, Verifier},
@@ -69,6 +70,14 @@ impl PoolKey {
     /// The least that the key must show of its birth.
     pub fn custody(&self) -> Custody {
         self.custody
+    }
+
+    /// Custody keys sign what is Hallmark's own, and all others what is their client's.
+    pub(super) fn check_purpose(&self, input: &SigningInput) -> Result<(), Error> {
+        if self.purpose == input.purpose() {
+            return Ok(());
+        }
+        Err(Error::internal(format!("a {} is not for {self:?}, of another purpose", input.kind())))
     }
 
     pub(super) fn key_ref(&self) -> KeyRef<'_> {

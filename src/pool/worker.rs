@@ -279,7 +279,7 @@ impl Worker {
     }
 }
 
-fn random_bytes() -> Result<[u8; 16], Error> {
+pub(super) fn random_bytes() -> Result<[u8; 16], Error> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::internal("the random generator failed"))?;
     Ok(bytes)

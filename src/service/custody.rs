@@ -1,4 +1,5 @@
-//! What Hallmark itself has signed with an HSM's custody key: checkpoints, and probes for readiness.
+//! What Hallmark itself has signed with an HSM's custody key: checkpoints, and probes for readiness, which another key makes
+//! where there is none.
 
 use std::{
     sync::Arc,

@@ -9,7 +9,7 @@
 //! - `certificates`: certificates of keys, and software statements;
 //! - `evidence`: where a key was born, for whoever audits;
 //! - `registration`: what registering a client gave;
-//! - `birth`: from a reserved record to a key;
+//! - `birth`: from a reserved record to a key; `proof`: a key from elsewhere signs once;
 //! - `choice`: which of a client's keys is meant;
 //! - `change`: records and audits every change.
 
@@ -29,6 +29,7 @@ mod expiry;
 mod inventory;
 mod locks;
 mod looks;
+mod proof;
 mod registration;
 mod revoke;
 mod signing;

@@ -1,16 +1,22 @@
-//! Whether signatures are made and verified lately: by real traffic, else by a probe with the custody key.
+//! Whether signatures are made and verified lately: by real traffic, else by a probe with the custody key. Where an HSM has
+//! none, for Hallmark can't make keys on every token, a client's key proves its possession instead.
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use hallmark_core::{assertion, key::HsmName};
+use hallmark_core::{
+    assertion::{self, SigningInput},
+    evidence::{self, Nonce},
+    key::{HsmName, Purpose},
+};
 use tokio::sync::Mutex;
 
 use super::{Context, custody};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolKey};
 
 /// At most one probe in this time for each HSM.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
@@ -85,8 +91,7 @@ impl Readiness {
         if signed_lately(pool) {
             return Ok(());
         }
-        let key = self.context.keyring.keys().custody(name).cloned();
-        let key = key.ok_or("the custody key is not there yet")?;
+        let (key, input) = self.prober(name)?;
         let mut last = self.probes.get(name).ok_or("it is not configured")?.lock().await;
         if signed_lately(pool) {
             return Ok(());
@@ -96,10 +101,21 @@ impl Readiness {
         {
             return result.clone();
         }
-        let signed = custody::sign(&self.context, pool, key, assertion::probe(), PROBE_TIMEOUT).await;
+        let signed = custody::sign(&self.context, pool, key, input, PROBE_TIMEOUT).await;
         let result = signed.map(drop).map_err(|error| error.to_string());
         *last = Some(Probed { at: Instant::now(), result: result.clone() });
         result
+    }
+
+    /// A key to try the HSM with, and what it is to sign: nothing that passes for an assertion.
+    fn prober(&self, hsm: &HsmName) -> Result<(Arc<PoolKey>, SigningInput), String> {
+        let keys = self.context.keyring.keys();
+        if let Some(key) = keys.custody(hsm) {
+            return Ok((key.clone(), assertion::probe()));
+        }
+        let key = keys.any_active(hsm).ok_or("it has no custody key yet, and no other that signs")?;
+        let nonce = Nonce::new(uuid::Uuid::new_v4().as_bytes().to_vec()).map_err(|error| error.to_string())?;
+        Ok((key.clone(), evidence::possession(&key.kid, Purpose::Assertion, &nonce)))
     }
 }
 
@@ -115,7 +131,8 @@ mod tests {
     use hallmark_testkit::fake_hsm::Call;
 
     use super::*;
-    use crate::service::fixture::{Rig, in_memory};
+    use crate::service::fixture::{Rig, caller};
+    use futures_util::{StreamExt, stream::FuturesUnordered};
 
     async fn with_custody_key() -> (Rig, Readiness) {
         let rig = Rig::new().await;
@@ -140,6 +157,18 @@ mod tests {
         assert!(answers.iter().all(Result::is_err), "{answers:?}");
         assert_eq!(rig.token("one").calls(Call::Sign), 1);
         assert_eq!(rig.audit.all("sign-intent", "kind"), ["probe"]);
+    }
+
+    /// No traffic comes before it is ready, and it is not ready before there is traffic: nobody would ever get out of that.
+    #[tokio::test]
+    async fn an_hsm_without_a_custody_key_is_tried_with_a_key_that_signs_for_a_client() {
+        let rig = Rig::new().await;
+        let readiness = Readiness::new(rig.context.clone());
+        let why = readiness.sign().await.unwrap_err();
+        assert!(why.contains("no custody key yet, and no other"), "{why}");
+        rig.keys.create(&caller("dns:o.example"), rig.create("r1")).await.unwrap();
+        assert_eq!(readiness.sign().await, Ok(()));
+        assert_eq!(rig.audit.all("sign-intent", "kind"), ["possession"]);
     }
 
     #[tokio::test]

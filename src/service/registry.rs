@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use hallmark_core::{
     client::Client,
     evidence::roots::Roots,
-    key::{Alg, ClientName},
+    key::{Alg, ClientName, HsmName},
     policy::{Book, Identity, OperatorRole, Policy, Workload, lint},
 };
 
@@ -29,6 +29,7 @@ pub struct Registered {
     /// Whose attestation of a key counts.
     pub roots: Arc<Roots>,
     rotation: BTreeMap<(ClientName, Alg), Duration>,
+    custody_keys: HashMap<HsmName, Vec<u8>>,
     /// Where it all stands in the configuration.
     pub book: Book,
     /// What is allowed there and hardly meant.
@@ -44,6 +45,7 @@ impl Registered {
             policy: Policy::new(workloads, operators),
             roots: Arc::new(Roots::yubico()),
             rotation: BTreeMap::new(),
+            custody_keys: HashMap::new(),
             book: Book::default(),
             findings: Vec::new(),
         }
@@ -65,6 +67,17 @@ impl Registered {
     #[must_use]
     pub fn with_rotation(self, rotation: BTreeMap<(ClientName, Alg), Duration>) -> Self {
         Self { rotation, ..self }
+    }
+
+    /// With the `CKA_ID`s of custody keys that are not Hallmark's to make.
+    #[must_use]
+    pub fn with_custody_keys(self, custody_keys: HashMap<HsmName, Vec<u8>>) -> Self {
+        Self { custody_keys, ..self }
+    }
+
+    /// The `CKA_ID` of the pair on `hsm` that is to be its custody key; `None`: Hallmark makes one.
+    pub fn custody_key(&self, hsm: &HsmName) -> Option<&[u8]> {
+        self.custody_keys.get(hsm).map(Vec::as_slice)
     }
 
     /// How often the client's keys of that algorithm are replaced; `None`: when an operator says so.

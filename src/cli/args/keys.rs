@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::evidence::{CustodyArgs, KeyEvidenceArgs};
+use crate::config::CkaId;
 
 /// The commands that ask the server for everything, and the one that opens an HSM itself.
 #[derive(Debug, Subcommand)]
@@ -163,8 +164,8 @@ pub(in super::super) struct AdoptArgs {
     /// Hallmark's name of the OAuth client whose key it becomes
     pub(in super::super) client: String,
     /// The CKA_ID of its objects, in hexadecimal
-    #[arg(long, value_name = "HEX", group = "object", value_parser = Bytes::from_hex)]
-    pub(in super::super) cka_id: Option<Bytes>,
+    #[arg(long, value_name = "HEX", group = "object")]
+    pub(in super::super) cka_id: Option<CkaId>,
     /// The label of its objects
     #[arg(long, value_name = "TEXT", group = "object")]
     pub(in super::super) label: Option<String>,
@@ -218,24 +219,6 @@ pub(in super::super) struct ImportArgs {
     pub(in super::super) yes: bool,
 }
 
-/// What a CKA_ID is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct Bytes(pub(in super::super) Vec<u8>);
-
-impl Bytes {
-    /// `00ff`, `00:ff` and `00 ff` alike, for that is how other tools print it.
-    fn from_hex(text: &str) -> Result<Self, String> {
-        let bad = || "it is not hexadecimal, such as `00ff`".to_owned();
-        let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b':' | b' ')).collect();
-        if digits.is_empty() || !digits.len().is_multiple_of(2) {
-            return Err(bad());
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let byte = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
-        digits.chunks(2).map(byte).collect::<Option<_>>().map(Self).ok_or_else(bad)
-    }
-}
-
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(in super::super) struct ConfirmArgs {
@@ -255,19 +238,4 @@ pub(in super::super) struct ConfirmArgs {
 pub(in super::super) struct TimelineArgs {
     /// Only the keys of this client
     pub(in super::super) client: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_is_taken_as_other_tools_print_it() {
-        for good in ["00ff", "00:FF", "00 ff"] {
-            assert_eq!(Bytes::from_hex(good), Ok(Bytes(vec![0, 255])), "{good}");
-        }
-        for bad in ["", "0", "0g", "é0", "0x00"] {
-            assert!(Bytes::from_hex(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -142,6 +142,12 @@ impl Reading {
         self.custody.get(hsm)
     }
 
+    /// Any one of the clients' keys that sign on `hsm`: the same one, as long as they are the same.
+    pub fn any_active(&self, hsm: &HsmName) -> Option<&Arc<PoolKey>> {
+        let here = self.active.iter().filter(|(line, _)| line.hsm == *hsm);
+        here.map(|(_, key)| key).min_by_key(|key| key.id)
+    }
+
     /// Whether `key` is still the one that signs.
     pub fn is_active(&self, line: &KeyLine, key: KeyId) -> bool {
         self.active.get(line).is_some_and(|active| active.id == key)

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Changed, Keys,
     change::{Author, Begun, check_request_id},
+    proof::not_taken_in,
     store_error,
 };
 use crate::pool::Pool;
@@ -116,6 +117,7 @@ impl Keys {
         if custody == Custody::Imported {
             record.origin = Origin::Imported;
         }
+        self.prove(pool, &record, author.who).await?;
         self.audited(author, "adopt", &record.id.to_string(), async {
             let born = self.join(&line, record)?;
             self.context.keyring.store().apply(std::slice::from_ref(&born), &[]).await.map_err(store_error)?;
@@ -132,7 +134,7 @@ impl Keys {
         floor: Custody,
     ) -> Result<(Custody, Vec<Vec<u8>>), Error> {
         let weak = |why: &str| Error::new(Reason::CustodyTooWeak, format!("the key is not taken in: {why}"));
-        let (custody, why, attestation) = self.judged(pool, record).await?;
+        let (custody, why, attestation) = self.judged(pool, record).await.map_err(not_taken_in)?;
         let why = why.unwrap_or_default();
         match custody.ok_or_else(|| weak(&why))? {
             custody if custody <= floor => Ok((custody, attestation)),
@@ -158,6 +160,16 @@ impl Keys {
 
     /// The record where this key was taken in for this line before; an error where it is another's.
     fn known(&self, new: &KeyRecord, line: &KeyLine) -> Result<Option<KeyId>, Error> {
+        let Some(known) = self.on_record(new) else { return Ok(None) };
+        let taken_in = matches!(known.origin, Origin::Adopted | Origin::Imported) && known.public == new.public;
+        if taken_in && known.line().as_ref() == Some(line) && known.cka_id == new.cka_id && is_alive(&known) {
+            return Ok(Some(known.id));
+        }
+        Err(already(&known))
+    }
+
+    /// A record that has the `CKA_ID`, the key or the `kid` of `new`.
+    pub(super) fn on_record(&self, new: &KeyRecord) -> Option<KeyRecord> {
         let (keys, public) = (self.context.keyring.keys(), new.public.as_ref());
         let same = |record: &&KeyRecord| {
             (record.hsm == new.hsm && record.cka_id == new.cka_id && record.state != KeyState::Destroyed)
@@ -167,16 +179,15 @@ impl Keys {
                     .zip(public)
                     .is_some_and(|(a, b)| a.key.spki() == b.key.spki() || a.kid == b.kid)
         };
-        let Some(known) = keys.records.iter().find(same) else { return Ok(None) };
-        let taken_in = matches!(known.origin, Origin::Adopted | Origin::Imported) && known.public.as_ref() == public;
-        if taken_in && known.line().as_ref() == Some(line) && known.cka_id == new.cka_id && is_alive(known) {
-            return Ok(Some(known.id));
-        }
-        let of = known.line().map_or_else(|| "Hallmark itself".to_owned(), |line| line.to_string());
-        let text =
-            format!("this key, its CKA_ID or its kid is on record already: key {} of {of}, {}", known.id, known.state);
-        Err(Error::new(Reason::AlreadyExists, text))
+        keys.records.iter().find(same).cloned()
     }
+}
+
+pub(super) fn already(known: &KeyRecord) -> Error {
+    let of = known.line().map_or_else(|| "Hallmark itself".to_owned(), |line| line.to_string());
+    let text =
+        format!("this key, its CKA_ID or its kid is on record already: key {} of {of}, {}", known.id, known.state);
+    Error::new(Reason::AlreadyExists, text)
 }
 
 fn is_alive(record: &KeyRecord) -> bool {
@@ -220,32 +231,56 @@ fn choose_line(client: &Client, hsm: &HsmName, asked: Option<Alg>, key: &PublicK
 }
 
 /// Exactly one pair, and a complete one.
-fn find(objects: &[HsmObject], wanted: &ObjectRef) -> Result<HsmObject, Error> {
-    let mut found = objects.iter().filter(|object| match wanted {
+pub(super) fn find(objects: &[HsmObject], wanted: &ObjectRef) -> Result<HsmObject, Error> {
+    let matches = |object: &&HsmObject| match wanted {
         ObjectRef::CkaId(id) => object.cka_id == *id,
         ObjectRef::Label(label) => object.label == *label,
-    });
+    };
+    let mut found = objects.iter().filter(matches);
     match (found.next(), found.next()) {
         (Some(object), None) if object.has_private && object.public.is_some() => Ok(object.clone()),
         (Some(object), None) => Err(incomplete(object)),
-        (Some(_), Some(_)) => {
-            Err(Error::new(Reason::InvalidRequest, "several key pairs on the HSM match; name one by its CKA_ID"))
-        }
+        (Some(_), Some(_)) => Err(several(objects.iter().filter(matches), wanted)),
         (None, _) => {
             Err(Error::new(Reason::KeyAbsent, "no key pair on the HSM matches; `hallmark keys list` shows strays"))
         }
     }
 }
 
+/// Nothing is guessed: what stands under one name is shown, with the name that tells it apart.
+fn several<'a>(found: impl Iterator<Item = &'a HsmObject>, wanted: &ObjectRef) -> Error {
+    let part = |object: &HsmObject| match (object.has_private, object.public.is_some()) {
+        (true, true) => "a pair",
+        (true, false) => "a private object alone",
+        _ => "a public object alone",
+    };
+    let (shown, hint): (Vec<_>, _) = match wanted {
+        ObjectRef::CkaId(_) => (
+            found.map(|object| format!("`{}` ({})", object.label, part(object))).collect(),
+            "name a pair by its label, or take away what does not belong there",
+        ),
+        ObjectRef::Label(_) => (
+            found.map(|object| format!("`{}` ({})", hex(&object.cka_id), part(object))).collect(),
+            "name one by its CKA_ID",
+        ),
+    };
+    let text = format!("several objects on the HSM match: {}; {hint}", shown.join(", "));
+    Error::new(Reason::InvalidRequest, text)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whoever read that page can sign with it.
-fn refuse_known(key: &PublicKey) -> Result<(), Error> {
+pub(super) fn refuse_known(key: &PublicKey) -> Result<(), Error> {
     let Some(origin) = known_keys::known(key) else { return Ok(()) };
     let text =
         format!("the key is not taken in: its private half is known to everybody, from {origin}; make a new one");
     Err(Error::new(Reason::CustodyTooWeak, text))
 }
 
-fn incomplete(object: &HsmObject) -> Error {
+pub(super) fn incomplete(object: &HsmObject) -> Error {
     let what = if object.has_private { "public object of a kind that Hallmark can use" } else { "private object" };
     Error::new(Reason::KeyAbsent, format!("the key pair is not complete: it has no {what}"))
 }

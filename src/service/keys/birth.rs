@@ -45,6 +45,7 @@ impl Keys {
     }
 
     async fn store_reserved(&self, blank: KeyRecord) -> Result<KeyRecord, Error> {
+        self.check_makes_keys(&blank.hsm)?;
         let Names { cka_id, label } = Names::random(blank.client.as_ref(), blank.alg);
         let record = KeyRecord { cka_id, label, ..blank };
         self.context.keyring.store().apply(std::slice::from_ref(&record), &[]).await.map_err(store_error)?;
@@ -63,6 +64,7 @@ impl Keys {
         if record.public.is_some() {
             return Ok(record.clone());
         }
+        self.check_makes_keys(&record.hsm)?;
         let subject = record.id.to_string();
         self.audited(author, "generate", &subject, async {
             let (record, key) = match left_behind(&pool.list().await?, record) {
@@ -89,6 +91,18 @@ impl Keys {
             Ok(born)
         })
         .await
+    }
+
+    /// Where the custody key is not Hallmark's to make, no other is: it would only be refused there, again and again.
+    fn check_makes_keys(&self, hsm: &HsmName) -> Result<(), Error> {
+        if self.context.registry.load().custody_key(hsm).is_none() {
+            return Ok(());
+        }
+        let text = format!(
+            "Hallmark makes no keys on HSM `{hsm}`, for its section has `custody_key`; make one with the HSM's own tool, and \
+             `hallmark keys adopt` takes it in"
+        );
+        Err(Error::new(Reason::HsmRefused, text))
     }
 
     /// Looks at what the HSM says of a new key, before anyone relies on it: a module may make keys that can leave it. Gives
