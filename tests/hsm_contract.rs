@@ -1,6 +1,7 @@
 //! Every HSM backend runs the contract suite of `testkit`, and a test holds the list of who ran it.
 
-mod harness;
+mod halves;
+pub(crate) mod harness;
 mod pkcs11_faults;
 pub(crate) mod table;
 mod yubikey;
@@ -22,7 +23,7 @@ use hallmark_testkit::{
     virtual_yubikey::Firmware,
 };
 
-use self::harness::Pkcs11Subject;
+use self::{harness::Pkcs11Subject, table::Column};
 
 /// Who runs the suite: a backend of `src/hsm/`, or the fake that stands for one in other tests.
 const RUNS: &[(&str, &str)] = &[
@@ -42,12 +43,10 @@ fn run(test: &str) -> &'static str {
 }
 
 /// The suite, and what it found beside it, for `docs/hsm-support.md`.
-fn run_and_report(token: &str, subject: &dyn Subject, recovery: &str) {
+fn run_and_report(token: &str, subject: &dyn Subject) {
     hsm_contract::run(subject);
-    table::compare(token, &hsm_contract::report(subject), recovery);
+    table::compare(token, &hsm_contract::report(subject));
 }
-
-const YUBIKEY_RECOVERY: &str = "pulled and put back, `pcscd` restarted: within 10 s";
 
 #[test]
 fn fake_keeps_the_contract() {
@@ -58,7 +57,10 @@ fn fake_keeps_the_contract() {
 fn softhsm_keeps_the_contract() {
     in_child(run("softhsm_keeps_the_contract"), harness::softhsm, || {
         let subject = Pkcs11Subject::new(SoftHsm::MODULE.as_ref(), SoftHsm::from_env(), &Alg::ALL);
-        run_and_report("SoftHSM", &subject, "lost sessions and logins at once; a new start of the library");
+        run_and_report("SoftHSM", &subject);
+        // The suite would not have come to its end: `lost_session`, `lost_login`, `resets`.
+        let recovery = "lost sessions and logins: with one retry; a new start of the library";
+        table::compare_cell("SoftHSM", Column::Recovery, recovery);
     });
 }
 
@@ -70,7 +72,7 @@ fn softhsm_behind_p11_kit_keeps_the_contract() {
         server.start();
         let token = SoftHsm::from_env();
         let subject = Pkcs11Subject::behind_a_line(&P11Kit::module(), token, harness::P11_KIT_ALGS);
-        run_and_report("SoftHSM behind p11-kit", &subject, "line cut and restored: within 5 s");
+        run_and_report("SoftHSM behind p11-kit", &subject);
     });
 }
 
@@ -85,21 +87,21 @@ fn softhsm_behind_the_fault_module_keeps_the_contract() {
 #[test]
 fn tpm_keeps_the_contract() {
     harness::in_child_with_tpm(run("tpm_keeps_the_contract"), |subject| {
-        run_and_report("TPM 2.0 (software)", &subject, "resource manager killed and started: within 10 s");
+        run_and_report("TPM 2.0 (software)", &subject);
     });
 }
 
 #[test]
 fn yubikey_of_5_4_keeps_the_contract() {
     yubikey::in_child_with(run("yubikey_of_5_4_keeps_the_contract"), Firmware::V5_4, |subject| {
-        run_and_report("YubiKey, firmware 5.4 (virtual)", subject, YUBIKEY_RECOVERY);
+        run_and_report("YubiKey, firmware 5.4 (virtual)", subject);
     });
 }
 
 #[test]
 fn yubikey_of_5_7_keeps_the_contract() {
     yubikey::in_child_with(run("yubikey_of_5_7_keeps_the_contract"), Firmware::V5_7, |subject| {
-        run_and_report("YubiKey, firmware 5.7 (virtual)", subject, YUBIKEY_RECOVERY);
+        run_and_report("YubiKey, firmware 5.7 (virtual)", subject);
     });
 }
 

@@ -8,14 +8,19 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use hallmark_proto::v1::SignAssertionRequest;
 use hallmark_testkit::tpm::Tpm;
 use tonic::Code;
 
 use crate::{
+    hsm_contract::table::{self, Column},
     outage::Load,
     rotation::Verifier,
-    support::{PATIENCE, Server, Site, eventually},
+    support::{PATIENCE, Server, Site, caller, claims, eventually, verifiers},
 };
+
+/// Its row in `docs/hsm-support.md`.
+const TPM: &str = "TPM 2.0 (software)";
 
 /// A verifier of `rotation` keeps a set for less than the lead.
 const TIMES: &str =
@@ -31,7 +36,13 @@ fn site(tpm: &Tpm) -> Site {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tpm_signs_and_its_keys_are_rotated() {
     let Some(tpm) = Tpm::start() else { return };
-    let mut site = site(&tpm);
+    signs_through_rotations(&tpm).await;
+    signs_with_rsa(&tpm).await;
+    table::compare_cell(TPM, Column::MainJob, "RS256 RS384 ES256, rotation (ES256)");
+}
+
+async fn signs_through_rotations(tpm: &Tpm) {
+    let mut site = site(tpm);
     site.append(TIMES);
     let server = site.start_with(|command| _ = command.arg("--unsafe-testing"));
     server.ready().await;
@@ -46,6 +57,26 @@ async fn a_tpm_signs_and_its_keys_are_rotated() {
         (kids.len() == 3).then_some(())
     })
     .await;
+    server.stop().await;
+}
+
+/// Nothing is rotated here: to make an RSA key takes a TPM up to seconds, and it does nothing else meanwhile.
+async fn signs_with_rsa(tpm: &Tpm) {
+    let mut site = site(tpm);
+    site.replace("keys = [{ alg = \"ES256\" }]", "keys = [{ alg = \"RS256\" }, { alg = \"RS384\" }]");
+    let server = site.start();
+    for alg in ["RS256", "RS384"] {
+        let signed = eventually("its keys are made", PATIENCE, async || {
+            let request = SignAssertionRequest { alg: alg.into(), ..caller::for_client("demo") };
+            server.app().sign(request).await.ok()
+        })
+        .await;
+        let url = server.jwks_url("demo");
+        let aud = claims(&signed.assertion)["aud"].as_str().unwrap().to_owned();
+        let read = move || verifiers::pyjwt(&signed.assertion, &url, &aud, "demo-id");
+        let read = tokio::task::spawn_blocking(read).await.unwrap();
+        assert_eq!(read["header"]["alg"], alg, "{read}");
+    }
     server.stop().await;
 }
 
@@ -69,7 +100,7 @@ async fn a_tpm_that_is_lost_with_or_without_its_resource_manager_signs_again_by_
     for (what, lose) in LOSSES {
         load.next(|ended| ended.result.is_ok()).await;
         lose(&mut tpm);
-        is_lost(&server, &mut load).await;
+        is_lost(&server, &mut load, 2).await;
         tpm.power_on();
         let returned = Instant::now();
         let again = load.next(|ended| ended.at > returned && ended.result.is_ok()).await;
@@ -79,7 +110,7 @@ async fn a_tpm_that_is_lost_with_or_without_its_resource_manager_signs_again_by_
     }
 
     tpm.lose_tpm();
-    is_lost(&server, &mut load).await;
+    is_lost(&server, &mut load, 2).await;
     tpm.power_on();
     load.next(|ended| ended.result.as_ref().is_err_and(|refused| refused.reason == "PIN_REFUSED")).await;
     tpm.clear_lockout();
@@ -93,25 +124,30 @@ async fn a_tpm_that_is_lost_with_or_without_its_resource_manager_signs_again_by_
     assert!(tried > 0, "the TPM says why: {log}");
     drop(load);
     server.stop().await;
+    let within = RETURN_LIMIT.as_secs();
+    let text = format!(
+        "TPM, resource manager or both lost and back: within {within} s; three power cuts: once it is unlocked"
+    );
+    table::compare_cell(TPM, Column::Recovery, &text);
 }
 
 /// Callers are told to come again, and verifiers see the keys.
-async fn is_lost(server: &Server, load: &mut Load) {
-    eventually("the TPM counts as lost", PATIENCE, async || {
+async fn is_lost(server: &Server, load: &mut Load, keys: usize) {
+    eventually("the token counts as lost", PATIENCE, async || {
         (server.health("/readyz/sign").await.0 == 503).then_some(())
     })
     .await;
     let lost = Instant::now();
     for _ in 0..50 {
         let ended = load.next(|ended| ended.at - ended.took > lost).await;
-        let refused = ended.result.expect_err("there is no TPM");
+        let refused = ended.result.expect_err("there is no token");
         assert_eq!(refused.code, Code::Unavailable, "{refused:?}");
-        assert_ne!(refused.reason, "PIN_REFUSED", "the PIN was spent on a TPM that is away: {refused:?}");
+        assert_ne!(refused.reason, "PIN_REFUSED", "the PIN was spent on a token that is away: {refused:?}");
     }
-    assert_eq!(published(server).await, 2, "verifiers see the keys meanwhile");
+    assert_eq!(published(server).await, keys, "verifiers see the keys meanwhile");
 }
 
-/// From the resource manager's return to the first signature. The keeper's longest pause is a second; the rest is room
+/// From the token's return to the first signature. The keeper's longest pause is a second; the rest is room
 /// for a machine that is busy with other tests.
 const RETURN_LIMIT: Duration = Duration::from_secs(10);
 

@@ -9,7 +9,13 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::support::{PATIENCE, Refusal, Server, Site, caller, spy::Spy};
+use crate::{
+    hsm_contract::table::{self, Column},
+    support::{PATIENCE, Refusal, Server, Site, caller, spy::Spy},
+};
+
+/// Its row in `docs/hsm-support.md`.
+const P11_KIT: &str = "SoftHSM behind p11-kit";
 
 /// How one request of the load ended.
 pub(crate) struct Ended {
@@ -116,6 +122,9 @@ async fn a_token_that_returns_signs_again_by_itself() {
     let logins = spy.logins();
     assert!(logins.len() >= 3 && logins.iter().all(|login| login == "CKR_OK"), "{logins:?}");
     server.stop().await;
+    let within = RETURN_LIMIT.as_secs();
+    table::compare_cell(P11_KIT, Column::Recovery, &format!("line cut and restored: within {within} s"));
+    table::compare_cell(P11_KIT, Column::MainJob, "ES256");
 }
 
 /// A server may start before its HSM does.

@@ -6,6 +6,7 @@ use hallmark_proto::v1::RotateKeysRequest;
 use serde_json::{Value, json};
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
+use crate::hsm_contract::table::{self, Column};
 use crate::support::{
     Caller, PATIENCE, Process, Server, Site, claims, eventually, token_request,
     verifiers::{self, AuthorizationServer},
@@ -118,6 +119,7 @@ async fn through_a_rotation(mut authorization: AuthorizationServer) {
     let refused: Vec<_> = events.try_iter().filter(|event| event.contains("\"refused\"")).collect();
     assert_eq!(refused, [] as [String; 0]);
     server.stop().await;
+    table::compare_cell("SoftHSM", Column::MainJob, "RS256 RS384 ES256 ES384, rotation");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,7 +129,7 @@ fn running_in(folder: &Path) -> Vec<String> {
 }
 
 /// Makes a key, and answers its public half: DER, SubjectPublicKeyInfo.
-fn generate(key: &VirtualYubiKey, slot: &str, alg: &str) -> Vec<u8> {
+pub(crate) fn generate(key: &VirtualYubiKey, slot: &str, alg: &str) -> Vec<u8> {
     let file = key.folder().join(format!("{slot}.pem"));
     let done = yubico(key, &["-a", "generate", "-s", slot, "-A", alg, "-o", path(&file)]);
     assert!(done.status.success(), "{}", said(&done));

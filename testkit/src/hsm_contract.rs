@@ -13,7 +13,7 @@ use hallmark_core::{
     ports::{FaultClass, Hsm, HsmFault, ImportSession, PinLedger, TokenFacts},
 };
 
-pub use self::report::{Report, report};
+pub use self::report::{Report, report, speed};
 use crate::{pin_ledger::MemoryPinLedger, software_key::SoftwareKey};
 
 /// A token under test, and what the suite needs to do to it behind the backend's back.

@@ -89,8 +89,10 @@ pub(super) fn initialise_token(label: &str, so_pin: &str) {
 }
 
 /// A token of a PKCS#11 module, as the backend sees it and as anyone else's program does.
-pub(super) struct Pkcs11Subject {
+pub(crate) struct Pkcs11Subject {
     token: SoftHsm,
+    label: String,
+    pin: &'static str,
     module: Arc<Module>,
     beneath: Pkcs11,
     same_application: bool,
@@ -104,7 +106,8 @@ impl Pkcs11Subject {
         let module = Modules::default().load(module).unwrap();
         initialise(&beneath);
         token.other_pin_file("wrong-pin", "00000000");
-        Self { token, module, beneath, same_application: true, takes_keys: true, algs }
+        let (label, pin) = (SoftHsm::LABEL.to_owned(), SoftHsm::PIN);
+        Self { token, label, pin, module, beneath, same_application: true, takes_keys: true, algs }
     }
 
     /// p11-kit's client makes each context an application of its own: what is done in one is not felt in the other.
@@ -113,15 +116,37 @@ impl Pkcs11Subject {
     }
 
     /// A token that takes no keys from outside.
-    pub(super) fn that_takes_no_keys(module: &Path, token: SoftHsm, algs: &'static [Alg]) -> Self {
+    pub(crate) fn that_takes_no_keys(module: &Path, token: SoftHsm, algs: &'static [Alg]) -> Self {
         Self { takes_keys: false, ..Self::new(module, token, algs) }
+    }
+
+    /// Of that label and PIN, instead of SoftHSM's.
+    pub(crate) fn labelled(self, label: &str, pin: &'static str) -> Self {
+        Self { label: label.to_owned(), pin, ..self }
     }
 
     fn backend(&self, pin: PinCase, ledger: Arc<dyn PinLedger>) -> Pkcs11Token {
         let name = if pin == PinCase::Right { "pin" } else { "wrong-pin" };
         let pin = pin_source(&self.token.folder().join(name));
-        let selector = TokenSelector::Label(SoftHsm::LABEL.into());
+        let selector = TokenSelector::Label(self.label.clone());
         Pkcs11Token::new(self.module.clone(), selector, pin, ledger)
+    }
+
+    /// A P-256 key's public object.
+    pub(super) fn plant_public(&self, cka_id: &[u8], label: &str, key: &SoftwareKey) {
+        let (_, point) = key.ec_parts();
+        let point = Attribute::EcPoint([&[4, 65], point.as_slice()].concat());
+        let public = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Private(false), point];
+        self.session().create_object(&[&names(cka_id, label)[..], &public].concat()).unwrap();
+    }
+
+    /// Its private object, of these attributes beside.
+    pub(super) fn plant_private(&self, cka_id: &[u8], label: &str, key: &SoftwareKey, more: &[Attribute]) {
+        let (scalar, _) = key.ec_parts();
+        let value = Attribute::Value(scalar);
+        let private =
+            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Private(true), Attribute::Sign(true), value];
+        self.session().create_object(&[&names(cka_id, label)[..], &private, more].concat()).unwrap();
     }
 
     fn mechanisms(&self) -> Vec<MechanismType> {
@@ -130,17 +155,28 @@ impl Pkcs11Subject {
 
     fn slot(&self) -> Slot {
         let slots = self.beneath.get_slots_with_token().unwrap();
-        let is_ours = |slot: &_| self.beneath.get_token_info(*slot).is_ok_and(|info| info.label() == SoftHsm::LABEL);
+        let is_ours = |slot: &_| self.beneath.get_token_info(*slot).is_ok_and(|info| info.label() == self.label);
         slots.into_iter().find(is_ours).unwrap()
     }
 
     pub(super) fn session(&self) -> Session {
         let session = self.beneath.open_rw_session(self.slot()).unwrap();
-        match session.login(UserType::User, Some(&AuthPin::from(SoftHsm::PIN))) {
+        match session.login(UserType::User, Some(&AuthPin::from(self.pin))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn names(cka_id: &[u8], label: &str) -> Vec<Attribute> {
+    const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    vec![
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Token(true),
+        Attribute::Id(cka_id.to_vec()),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::EcParams(P256.to_vec()),
+    ]
 }
 
 /// The mechanism with which a token that can hash signs.
@@ -178,32 +214,13 @@ impl Subject for Pkcs11Subject {
     }
 
     fn plant(&self, cka_id: &[u8], label: &str, key: &Arc<SoftwareKey>, extractable: bool) {
-        const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
-        let (scalar, point) = key.ec_parts();
-        let common = [
-            Attribute::KeyType(KeyType::EC),
-            Attribute::Token(true),
-            Attribute::Id(cka_id.to_vec()),
-            Attribute::Label(label.as_bytes().to_vec()),
-            Attribute::EcParams(P256.to_vec()),
-        ];
-        let public = [
-            Attribute::Class(ObjectClass::PUBLIC_KEY),
-            Attribute::Private(false),
-            Attribute::EcPoint([&[4, 65], point.as_slice()].concat()),
-        ];
-        let private = [
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Private(true),
-            Attribute::Sensitive(!extractable),
-            Attribute::Extractable(extractable),
-            Attribute::Sign(true),
-            Attribute::Value(scalar),
-        ];
-        let session = self.session();
-        for object in [&public[..], &private[..]] {
-            session.create_object(&[&common[..], object].concat()).unwrap();
-        }
+        self.plant_public(cka_id, label, key);
+        self.plant_private(
+            cka_id,
+            label,
+            key,
+            &[Attribute::Sensitive(!extractable), Attribute::Extractable(extractable)],
+        );
     }
 
     fn plants(&self) -> bool {

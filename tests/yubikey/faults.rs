@@ -7,6 +7,7 @@ use tonic::Code;
 
 use super::rig::{other_program, site, start, write};
 use crate::{
+    hsm_contract::table::{self, Column},
     outage::Load,
     support::{PATIENCE, Refusal, Server, eventually},
 };
@@ -75,6 +76,35 @@ async fn pulled_under_load_and_put_back_it_signs_again_by_itself() {
     yubikey.insert_other(2_000_001);
     is_back(&mut load, returned, "exchanged and put back").await;
     server.stop().await;
+    table::compare_cell("YubiKey, firmware 5.4 (virtual)", Column::Recovery, &recovery());
+}
+
+/// The same, for the newer kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_firmware_5_7_comes_back_too() {
+    let Some(yubikey) = VirtualYubiKey::start(Firmware::V5_7, 2_000_057) else { return };
+    let site = site(yubikey.serial());
+    let server = start(&site, &yubikey);
+    server.ready().await;
+    let mut load = Load::start(&server, 2);
+    load.next(|ended| ended.result.is_ok()).await;
+    yubikey.pull();
+    is_down(&server, &mut load).await;
+    let returned = Instant::now();
+    yubikey.insert();
+    is_back(&mut load, returned, "firmware 5.7, pulled and put back").await;
+    yubikey.stop_pcscd();
+    is_down(&server, &mut load).await;
+    let returned = Instant::now();
+    yubikey.start_pcscd();
+    is_back(&mut load, returned, "firmware 5.7, pcscd stopped and started").await;
+    server.stop().await;
+    table::compare_cell("YubiKey, firmware 5.7 (virtual)", Column::Recovery, &recovery());
+}
+
+/// As `docs/hsm-support.md` has it.
+fn recovery() -> String {
+    format!("pulled and put back, `pcscd` restarted: within {} s", RETURN_LIMIT.as_secs())
 }
 
 /// What other programs do costs a retry, and no caller notices.

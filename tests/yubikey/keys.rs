@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::rig::{other_program, site, start, start_fast, write};
 use crate::{
+    hsm_contract::table::{self, Column},
     rotation::Verifier,
     support::{Dev, PATIENCE, Refusal, Server, eventually},
 };
@@ -115,6 +116,7 @@ async fn a_destroyed_key_makes_room_with_either_firmware() {
         assert_eq!(server.log().matches(said).count(), 3, "{}", server.log());
         server.stop().await;
     }
+    table::compare_cell("YubiKey, firmware 5.4 (virtual)", Column::MainJob, "ES256, revoked and destroyed");
 }
 
 /// As `rotation`, with keys in slots that others leave again.
@@ -139,6 +141,7 @@ async fn rotations_while_callers_sign_are_not_noticed() {
     })
     .await;
     server.stop().await;
+    table::compare_cell("YubiKey, firmware 5.7 (virtual)", Column::MainJob, "ES256, rotation");
 }
 
 /// What others have on the YubiKey is named and left alone; the management key is tried once.

@@ -8,7 +8,7 @@ use hallmark_core::{
 };
 
 use super::{
-    Subject, connected_with_facts,
+    Bare, Subject, connected_with_facts,
     sample::{Key, MESSAGE, fresh_names},
 };
 
@@ -34,6 +34,7 @@ pub struct Report {
 pub fn report(subject: &dyn Subject) -> Report {
     let (hsm, facts) = connected_with_facts(subject);
     let mut session = hsm.open().unwrap();
+    let key = Key::generate(session.as_mut(), Alg::RS256);
     let rsa = facts.algs.contains(&Alg::RS256).then(|| [2048, 3072].map(|bits| rsa(session.as_mut(), bits)).join(", "));
     let report = Report {
         algs: facts.algs.iter().map(|alg| alg.to_string()).collect::<Vec<_>>().join(" "),
@@ -41,7 +42,9 @@ pub fn report(subject: &dyn Subject) -> Report {
         sessions: facts.max_sessions.map_or_else(|| "no limit told".into(), |most| format!("{most} for workers")),
         fallbacks: subject.fallbacks(),
         gaps: gaps(subject),
-        speed: speed(subject, session.as_mut()),
+        speed: subject
+            .bare(&key.cka_id)
+            .map(|bare| speed(|| drop(session.sign(&key.as_ref(), key.alg, MESSAGE).unwrap()), bare)),
     };
     drop((session, hsm));
     subject.clear();
@@ -67,17 +70,16 @@ fn gaps(subject: &dyn Subject) -> String {
     if missing.is_empty() { "none".into() } else { missing.join(", ") }
 }
 
-/// In turns, and the best of them, so that it does not matter what else the machine does.
-fn speed(subject: &dyn Subject, session: &mut dyn HsmSession) -> Option<f64> {
-    let key = Key::generate(session, Alg::RS256);
-    let mut bare = subject.bare(&key.cka_id)?;
+/// How many signatures `ours` makes in the time that `bare` takes for one. In turns, and the best of them, so that it
+/// does not matter what else the machine does.
+pub fn speed(mut ours: impl FnMut(), mut bare: Bare<'_>) -> f64 {
     let turns = (0..TURNS).map(|_| {
         let theirs = per_second(|| bare(MESSAGE));
-        let ours = per_second(|| drop(session.sign(&key.as_ref(), key.alg, MESSAGE).unwrap()));
+        let ours = per_second(&mut ours);
         eprintln!("report: {ours:.0} signatures a second, the bare module {theirs:.0}");
         ours / theirs
     });
-    turns.max_by(f64::total_cmp)
+    turns.fold(0.0, f64::max)
 }
 
 fn per_second(mut sign: impl FnMut()) -> f64 {
