@@ -101,7 +101,9 @@ async fn make_custody_key(hsm: &HsmName, pool: &Pool, keys: &Keys, end: &Cancell
         }
         match keys.ensure_custody_key(hsm).await {
             Ok(()) => return,
-            Err(error) => tracing::warn!(%hsm, %error, "there is no custody key yet"),
+            Err(error) => {
+                tracing::warn!(%hsm, %error, "there is no custody key yet; where only the HSM's own tools make keys, `custody_key` in [[hsm]] names one")
+            }
         }
         if !wait(retry, end).await {
             return;
