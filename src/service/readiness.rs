@@ -131,8 +131,7 @@ mod tests {
     use hallmark_testkit::fake_hsm::Call;
 
     use super::*;
-    use crate::service::fixture::{Rig, caller};
-    use futures_util::{StreamExt, stream::FuturesUnordered};
+    use crate::service::fixture::{Rig, caller, in_memory};
 
     async fn with_custody_key() -> (Rig, Readiness) {
         let rig = Rig::new().await;
