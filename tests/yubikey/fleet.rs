@@ -80,3 +80,30 @@ async fn one_of_two_is_pulled_under_load_and_only_those_in_flight_see_it() {
     drop(load);
     server.stop().await;
 }
+
+/// Another program, or a key that is being made, may keep a YubiKey busy for minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_yubikey_that_hangs_keeps_no_other_from_coming_back() {
+    let keys = [3_000_005, 3_000_006].map(|serial| Key::new(Firmware::V5_4, serial));
+    let Some(yubikeys) = VirtualYubiKey::start_with(&keys) else { return };
+    let mut site = site(3_000_005);
+    site.replace("hsm = [\"yubi\"]", "hsm = [\"other\", \"yubi\"]");
+    site.append(&format!("\n[[hsm]]\n{}", section("other", 3_000_006)));
+    secrets(&site, "other", VirtualYubiKey::PIN);
+    let server = start(&site, &yubikeys);
+    server.ready().await;
+    eventually("both have their keys", PATIENCE, async || {
+        (server.jwks_of("demo").await["keys"].as_array()?.len() == 4).then_some(())
+    })
+    .await;
+    // In the first reader, and thus looked at first.
+    yubikeys.reader(0).answer_slowly(10 * PATIENCE);
+    yubikeys.reader(1).pull();
+    let load = Load::start(&server, 1);
+    eventually("it is missed", PATIENCE, async || (!is_up(&server, "other").await).then_some(())).await;
+    yubikeys.reader(1).insert();
+    eventually("it is back", PATIENCE, async || is_up(&server, "other").await.then_some(())).await;
+    drop(load);
+    yubikeys.reader(0).pull();
+    server.stop().await;
+}

@@ -1,5 +1,7 @@
 //! The connection to a YubiKey. A card does one thing at a time, so all sessions share it.
 
+use std::ffi::CString;
+
 use hallmark_core::ports::{FaultClass, HsmFault};
 use pcsc::Disposition;
 use yubikey::{Version, YubiKey, reader::Context};
@@ -17,7 +19,7 @@ pub(super) struct Card {
     /// Given away when the connection ends.
     yubikey: Option<YubiKey>,
     pub(super) wire: Wire,
-    pub(super) reader: String,
+    pub(super) reader: CString,
     pub(super) serial: u32,
     pub(super) version: Version,
     /// As it was read last over this connection.
@@ -27,16 +29,16 @@ pub(super) struct Card {
 impl Card {
     /// Connects to the YubiKey with `serial`, or to the only one, and begins a PIN session.
     pub(super) fn open(serial: Option<u32>, shared: &Shared) -> Result<Self, HsmFault> {
-        let Found { reader, serial, wire } = finding::find(serial)?;
+        let Found { reader, serial, wire } = finding::find(serial, &shared.places)?;
         let mut context = Context::open().map_err(|error| fault("SCardEstablishContext", error))?;
         let readers = context.iter().map_err(|error| fault("SCardListReaders", error))?;
         let mut same_name = readers.filter(|other| other.name() == reader.to_string_lossy());
         let yubikey = same_name.next().ok_or_else(|| gone("the reader went away"))?.open();
         let yubikey = yubikey.map_err(|error| fault("SELECT", error))?;
         let version = yubikey.version();
-        let reader = yubikey.name().to_owned();
         let mut card = Self { yubikey: Some(yubikey), wire, reader, serial, version, inventory: None };
         card.check()?;
+        shared.places.found_in(card.reader.clone());
         log_in(&shared.credentials, &mut card.wire, serial)?;
         Ok(card)
     }

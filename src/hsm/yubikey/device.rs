@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    ffi::CStr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +15,13 @@ use hallmark_core::{
 };
 
 use super::{
-    card::Card, classify::is_lost, finding, lock, management::Management, session::YubikeySession, slot::Slot,
+    card::Card,
+    classify::is_lost,
+    finding::{self, Places},
+    lock,
+    management::Management,
+    session::YubikeySession,
+    slot::Slot,
 };
 use crate::hsm::{credentials::Credentials, pin::PinSource};
 
@@ -49,6 +56,7 @@ pub(super) struct Shared {
     /// Slots that were signed with: never overwritten, whatever the configuration says.
     pub(super) used: Mutex<HashSet<Slot>>,
     seen: Mutex<Option<u32>>,
+    pub(super) places: Places,
 }
 
 impl Shared {
@@ -79,6 +87,7 @@ impl YubikeyHsm {
             management: Management::new(management_key),
             used: Mutex::default(),
             seen: Mutex::default(),
+            places: Places::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -158,9 +167,9 @@ impl Epoch {
         let Some(there) = card.as_mut() else {
             return Err(HsmFault::new(FaultClass::Session, "session", "the connection was lost"));
         };
-        let serial = there.serial;
+        let (serial, reader) = (there.serial, there.reader.clone());
         let outcome = calls(there, &self.shared).map_err(|failed| there.explain(failed));
-        let outcome = outcome.map_err(|failed| still_plugged_in(serial, failed));
+        let outcome = outcome.map_err(|failed| still_plugged_in(&reader, serial, failed));
         if outcome.as_ref().is_err_and(|fault| is_lost(fault.class)) {
             *card = None;
         }
@@ -188,9 +197,9 @@ impl Epoch {
 
 /// A YubiKey that was pulled and put back while nobody used it is lost to this connection alone: with another a retry
 /// will do, and no caller needs to notice.
-fn still_plugged_in(serial: u32, failed: HsmFault) -> HsmFault {
+fn still_plugged_in(reader: &CStr, serial: u32, failed: HsmFault) -> HsmFault {
     match failed.class {
-        FaultClass::Gone if finding::find(Some(serial)).is_ok() => HsmFault { class: FaultClass::Session, ..failed },
+        FaultClass::Gone if finding::is_in(reader, serial) => HsmFault { class: FaultClass::Session, ..failed },
         _ => failed,
     }
 }
@@ -205,7 +214,7 @@ fn facts(card: &Card) -> TokenFacts {
             manufacturer: "Yubico".to_owned(),
             firmware: card.version.to_string(),
             hardware: String::new(),
-            module: format!("PC/SC reader `{}`", card.reader),
+            module: format!("PC/SC reader `{}`", card.reader.to_string_lossy()),
         },
     }
 }

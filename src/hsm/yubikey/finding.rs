@@ -1,11 +1,17 @@
 //! Finding a YubiKey by its serial, and saying what is there where it is not.
 
-use std::ffi::{CStr, CString};
+use std::{
+    collections::HashSet,
+    ffi::{CStr, CString},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use hallmark_core::ports::{FaultClass, HsmFault};
 use pcsc::{Context, Scope};
 
-use super::{classify::pcsc_fault, wire::Wire};
+use super::{classify::pcsc_fault, lock, wire::Wire};
 
 /// A YubiKey that was looked for, with a connection to it.
 pub(super) struct Found {
@@ -14,13 +20,52 @@ pub(super) struct Found {
     pub(super) wire: Wire,
 }
 
+/// Where a YubiKey was, and which readers keep silent. One for all searches of an HSM.
+#[derive(Default)]
+pub(super) struct Places {
+    last: Mutex<Option<CString>>,
+    silent: Arc<Mutex<HashSet<CString>>>,
+}
+
+impl Places {
+    /// Asked first from now on, for as long as it takes.
+    pub(super) fn found_in(&self, reader: CString) {
+        *lock(&self.last) = Some(reader);
+    }
+
+    /// Looks into a reader in which another YubiKey may be busy for minutes: it is left alone until it has answered.
+    fn look_into_other(&self, reader: &CStr) -> InReader {
+        if !lock(&self.silent).insert(reader.to_owned()) {
+            return Err("still does not answer".to_owned());
+        }
+        let (tell, told) = mpsc::sync_channel(1);
+        let (silent, name) = (self.silent.clone(), reader.to_owned());
+        let look = move || {
+            let context = Context::establish(Scope::User).map_err(|error| no_service(error).to_string());
+            let there = context.and_then(|context| look(&context, &name));
+            lock(&silent).remove(&name);
+            // Where nobody waits any more the connection ends with it.
+            let _ = tell.send(there);
+        };
+        if let Err(error) = thread::Builder::new().name("yubikey-look".into()).spawn(look) {
+            lock(&self.silent).remove(reader);
+            return Err(format!("can't be asked: {error}"));
+        }
+        told.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("does not answer".to_owned()))
+    }
+}
+
 /// The YubiKey with `serial`, or the only one. Ends no PIN session of another.
-pub(super) fn find(serial: Option<u32>) -> Result<Found, HsmFault> {
-    let (context, readers) = readers()?;
+pub(super) fn find(serial: Option<u32>, places: &Places) -> Result<Found, HsmFault> {
+    let (context, mut readers) = readers()?;
+    let last = lock(&places.last).clone().filter(|_| serial.is_some());
+    readers.sort_by_key(|reader| Some(reader) != last.as_ref());
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for reader in readers {
         let name = reader.to_string_lossy().into_owned();
-        match look(&context, &reader) {
+        let there =
+            if last.as_ref() == Some(&reader) { look(&context, &reader) } else { places.look_into_other(&reader) };
+        match there {
             Ok(there) if serial == Some(there.0) => return Ok(Found { reader, serial: there.0, wire: there.1 }),
             Ok((other, wire)) => {
                 others.push(format!("`{name}` has the YubiKey with serial {other}"));
@@ -31,6 +76,15 @@ pub(super) fn find(serial: Option<u32>) -> Result<Found, HsmFault> {
     }
     choose(serial, found, &others)
 }
+
+/// Whether that YubiKey is in that reader. Asks no other.
+pub(super) fn is_in(reader: &CStr, serial: u32) -> bool {
+    let there = Context::establish(Scope::User).map(|context| look(&context, reader));
+    there.is_ok_and(|there| there.is_ok_and(|(found, _)| found == serial))
+}
+
+/// For a reader other than the own: a YubiKey that nobody keeps busy answers within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A YubiKey's serial and the connection to it, or what is the matter.
 type InReader = Result<(u32, Wire), String>;

@@ -24,7 +24,7 @@ pub enum PinTries {
 
 /// The YubiKey with `serial`, or the only one; the fault says what is there instead.
 pub fn look(serial: Option<u32>) -> Result<SeenYubikey, HsmFault> {
-    let mut found = finding::find(serial)?;
+    let mut found = finding::find(serial, &finding::Places::default())?;
     let [major, minor, patch] = found.wire.version()?;
     let pin = match found.wire.pin_status()? {
         PinStatus::Verified => PinTries::InUse,
