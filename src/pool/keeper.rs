@@ -36,7 +36,8 @@ impl Keeper {
             } else if !self.back_off(&mut delay) {
                 break;
             }
-            if catch_unwind(AssertUnwindSafe(|| self.bring_back(&mut delay))).is_err() {
+            let was_lost = connected.is_some();
+            if catch_unwind(AssertUnwindSafe(|| self.bring_back(&mut delay, was_lost))).is_err() {
                 // Nobody else connects; without this thread the HSM stays down for good.
                 self.shared.give_up("the thread that connects it panicked");
                 return;
@@ -53,11 +54,15 @@ impl Keeper {
         goes_on
     }
 
-    fn bring_back(&self, delay: &mut Duration) {
+    fn bring_back(&self, delay: &mut Duration, was_lost: bool) {
         let began = Instant::now();
         let mut last = String::new();
         // Since when the library could not be started anew because a call into it does not return.
         let mut kept_from_reset: Option<Instant> = None;
+        if was_lost && !self.shared.all_stuck() {
+            // What a library still holds of a token that was pulled can look well until a PIN is spent on it.
+            let _ = self.start_anew(&mut kept_from_reset);
+        }
         loop {
             match self.try_once(&mut kept_from_reset) {
                 Ok(facts) => {
@@ -91,6 +96,15 @@ impl Keeper {
             Err(fault) if fault.class == FaultClass::Pin => return Err(fault),
             Err(fault) => fault,
         };
+        match self.start_anew(kept_from_reset) {
+            Ok(()) => self.connect(),
+            Err(ResetRefused::Failed(reset)) => Err(reset),
+            Err(ResetRefused::SharedLibrary | ResetRefused::ThreadInside) => Err(fault),
+        }
+    }
+
+    /// A new start of the library, where nothing is in the way.
+    fn start_anew(&self, kept_from_reset: &mut Option<Instant>) -> Result<(), ResetRefused> {
         self.hsm.disconnect();
         let reset = self.reset();
         if reset == Err(ResetRefused::ThreadInside) {
@@ -98,11 +112,7 @@ impl Keeper {
         } else {
             *kept_from_reset = None;
         }
-        match reset {
-            Ok(()) => self.connect(),
-            Err(ResetRefused::Failed(reset)) => Err(reset),
-            Err(ResetRefused::SharedLibrary | ResetRefused::ThreadInside) => Err(fault),
-        }
+        reset
     }
 
     /// Connected is a token that also gives a session.
