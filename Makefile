@@ -33,7 +33,7 @@ check: ## Checks format, lints, dependencies, documentation and scripts
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	shellcheck scripts/*.sh .ci/run
 
-soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; about 10 minutes
+soak: ## Rotates keys while servers get killed, under a fast clock: no verifier may refuse anything; all faults, 100 crashes; about 20 minutes
 	@scripts/setup.sh test
 	HALLMARK_SOAK=full cargo test --test e2e soak::no_verifier -- --nocapture
 	HALLMARK_SOAK=full cargo test --test e2e faults::every_return_value -- --nocapture
@@ -47,7 +47,7 @@ fuzz: ## Feeds parsers with what a machine makes up, some seconds each; the firs
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh
 
-bench: ## Measures signatures beside the bare token, and ten thousand clients: about 13 minutes, on an idle machine
+bench: ## Measures signatures beside the bare token, and ten thousand clients: about 20 minutes, on an idle machine
 	@scripts/setup.sh test
 	cargo bench --bench end_to_end
 	cargo bench --bench end_to_end -- --audit --alg RS384 --alg ES256 --pairs 3
