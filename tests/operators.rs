@@ -160,6 +160,8 @@ fn from_rotation_to_destruction_by_command() {
     assert!(said.contains(&format!("revoked `{active}`")) && said.contains("in force everywhere at "), "{said}");
     let destroyed = hallmark(&dev, &["keys", "destroy", &active, "--reason", "try", "--force", "--yes", "--json"]);
     assert_eq!(json(&destroyed)["keys"][0]["state"], "destroyed");
+    let again = hallmark(&dev, &["keys", "destroy", &active, "--reason", "try", "--force", "--yes"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is destroyed already"), "{again:?}");
     let plan = json(&hallmark(&dev, &["rotation", "plan", "clinic", "--until", "1y", "--json"]));
     assert!(plan["steps"].is_array(), "{plan}");
 }

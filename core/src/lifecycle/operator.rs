@@ -121,6 +121,10 @@ pub fn destroy(policy: &KeyPolicy, records: &[KeyRecord], now: &Now, key: KeyId,
     let mut draft = Draft::new(policy, records, now);
     let place = find(&draft, key)?;
     let record = draft.record(place);
+    if record.state == KeyState::Destroyed {
+        let text = format!("key {} is destroyed already; there is nothing left to do", name(record));
+        return Err(Error::new(Reason::KeyState, text));
+    }
     if !matches!(record.state, KeyState::Retired | KeyState::Compromised) {
         return Err(wrong_state(record, "has not ended", "retire or revoke it first"));
     }

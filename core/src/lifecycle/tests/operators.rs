@@ -179,7 +179,12 @@ fn a_key_is_retired_and_destroyed_in_that_order() {
         let answer = destroy(&policy, &[key(1, &rsa(), state)], &now(), id(1), &wish(false));
         match state {
             KeyState::Retired | KeyState::Compromised => assert_eq!(done(answer), [Step::Destroy { key: id(1) }]),
-            _ => assert_eq!(refused(answer).0, Reason::KeyState, "{state}"),
+            _ => {
+                let (reason, said) = refused(answer);
+                assert_eq!(reason, Reason::KeyState, "{state}");
+                assert_eq!(said.contains("is destroyed already"), state == KeyState::Destroyed, "{state}: {said}");
+                assert_eq!(said.contains("retire or revoke it first"), state != KeyState::Destroyed, "{state}: {said}");
+            }
         }
     }
 }
