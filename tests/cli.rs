@@ -70,6 +70,20 @@ fn a_refusal_says_what_to_type_next() {
 
     let refused = as_operator(&dev, &["keys", "create", "clinic", "--reason", "again"]);
     assert!(err(&refused).contains("hint: see what is there: hallmark keys list --client clinic"), "{}", err(&refused));
+
+    let asked: [&[&str]; 5] = [
+        &["keys", "create", "nosuch", "--reason", "try"],
+        &["keys", "list", "--client", "nosuch"],
+        &["keys", "timeline", "nosuch"],
+        &["rotation", "plan", "nosuch"],
+        &["cert", "show", "nosuch"],
+    ];
+    for arguments in asked {
+        let refused = as_operator(&dev, arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {}", err(&refused));
+        assert!(err(&refused).contains("no client `nosuch`"), "{arguments:?}: {}", err(&refused));
+        assert!(err(&refused).contains("`hallmark keys list`"), "{arguments:?}: {}", err(&refused));
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
+use hallmark_proto::v1::ListKeysRequest;
 use tonic::Code;
 
-use crate::support::{HALLMARK, PATIENCE, Site, caller::for_client, eventually};
+use crate::support::{HALLMARK, PATIENCE, Refusal, Site, caller::for_client, eventually};
 
 /// EX_CONFIG of sysexits.
 const CONFIG: i32 = 78;
@@ -93,6 +94,31 @@ async fn sighup_takes_new_clients_and_policy() {
         app.sign_for("second").await.err().filter(|refusal| refusal.reason == "CLIENT_NOT_PERMITTED")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_listed_and_planned_for_while_it_has_keys() {
+    let mut site = Site::new();
+    site.add_client("second", "ES256", "https://as.example/token");
+    let server = site.start();
+    server.ready().await;
+    let ops = server.ops();
+    let list = async |client: &str| {
+        let request = ListKeysRequest { client: client.to_owned(), ..Default::default() };
+        let listed = ops.keys().list_keys(request).await;
+        listed.map(|listed| listed.into_inner().keys.len()).map_err(Refusal::from)
+    };
+    let keys = eventually("it has keys", PATIENCE, async || list("second").await.ok().filter(|keys| *keys > 0)).await;
+    let unknown = list("third").await.unwrap_err();
+    assert!(unknown.message.contains("no client `third`"), "{unknown:?}");
+
+    site.replace("name = \"second\"", "name = \"third\"")
+        .replace("\"demo\", \"second\"", "\"demo\", \"third\"")
+        .write();
+    server.reload();
+    eventually("the new client is known", PATIENCE, async || list("third").await.ok()).await;
+    assert!(list("second").await.unwrap() >= keys, "the keys of the client that is gone are still listed");
+    assert!(list("nobody").await.is_err());
 }
 
 #[tokio::test]

@@ -131,11 +131,22 @@ impl Keys {
     }
 
     /// The records of `client`, or all.
+    ///
+    /// # Errors
+    ///
+    /// Also where `client` is neither configured nor has any records.
     pub fn list(&self, caller: &Caller, client: Option<&ClientName>) -> Result<Vec<KeyRecord>, Error> {
         self.authorise(caller, Act::ListKeys.role(false))?;
         let keys = self.context.keyring.keys();
         let mut records = match client {
-            Some(client) => keys.of(client).to_vec(),
+            Some(client) => {
+                let records = keys.of(client).to_vec();
+                // A client that is gone from the configuration is there for as long as it has records.
+                if records.is_empty() && !self.context.registry.load().clients.contains_key(client) {
+                    return Err(no_such_client(client));
+                }
+                records
+            }
             None => keys.records.clone(),
         };
         // In the order of creation, whoever they belong to.
@@ -220,6 +231,11 @@ impl Keys {
 
 /// Who is behind what the server does by itself, in the audit log.
 const OWN_NAME: &str = "hallmark";
+
+pub(super) fn no_such_client(client: &ClientName) -> Error {
+    let text = format!("no client `{client}` in the configuration; `hallmark keys list` shows those that have keys");
+    Error::new(Reason::InvalidRequest, text)
+}
 
 fn no_such_key(kid: &str) -> Error {
     let shown: String = kid.chars().take(64).collect();

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Changed, Keys,
     change::{Author, Begun, check_request_id},
+    no_such_client,
     proof::not_taken_in,
     store_error,
 };
@@ -47,9 +48,7 @@ impl Keys {
         self.authorise(caller, Act::Adopt.role(false))?;
         check_request_id(&request.request_id)?;
         let registered = self.context.registry.load_full();
-        let client = registered.clients.get(&request.client).cloned().ok_or_else(|| {
-            Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
-        })?;
+        let client = registered.clients.get(&request.client).cloned().ok_or_else(|| no_such_client(&request.client))?;
         let hsm = choose_hsm(&client, request.hsm.as_ref())?;
         let text = format!("adopt {} {hsm} {:?} {:?} {:?}", client.name, request.alg, request.object, request.kid);
         let change = self.new_change(caller, client.name.clone(), &request.request_id, &request.reason, text);

@@ -10,7 +10,7 @@ use hallmark_core::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keys, no_such_key};
+use super::{Keys, no_such_client, no_such_key};
 use crate::pool::PoolKey;
 
 /// Which of a client's keys.
@@ -60,11 +60,7 @@ impl Keys {
 
     fn configured(&self, client: &ClientName) -> Result<Client, Error> {
         let registered = self.context.registry.load_full();
-        registered
-            .clients
-            .get(client)
-            .cloned()
-            .ok_or_else(|| Error::new(Reason::InvalidRequest, format!("no client `{client}` in the configuration")))
+        registered.clients.get(client).cloned().ok_or_else(|| no_such_client(client))
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Changed, Keys,
     change::{Author, Begun, check_request_id},
-    store_error,
+    no_such_client, store_error,
 };
 
 /// What an operator asks for.
@@ -32,9 +32,7 @@ impl Keys {
         self.authorise(caller, Act::Create.role(false))?;
         check_request_id(&request.request_id)?;
         let registered = self.context.registry.load_full();
-        let client = registered.clients.get(&request.client).ok_or_else(|| {
-            Error::new(Reason::InvalidRequest, format!("no client `{}` in the configuration", request.client))
-        })?;
+        let client = registered.clients.get(&request.client).ok_or_else(|| no_such_client(&request.client))?;
         let (lines, elsewhere) = self.lines_here(lines(client, request.alg)?)?;
         let who = caller.identity.to_string();
         // The change goes on where the caller hangs up: keys must not be left half made.

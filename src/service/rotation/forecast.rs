@@ -13,6 +13,7 @@ use hallmark_core::{
 use super::{
     super::{
         keyring::Reading,
+        keys::no_such_client,
         rules::{Policies, Rules},
     },
     Parts, Rotation,
@@ -36,10 +37,20 @@ pub struct Upcoming {
 
 impl Rotation {
     /// What will happen to the keys of `client`, or of all, until then.
+    ///
+    /// # Errors
+    ///
+    /// Also where `client` is neither configured nor has any records.
     pub fn plan(&self, caller: &Caller, client: Option<&ClientName>, until: Timestamp) -> Result<Vec<Upcoming>, Error> {
         let Parts { context, rules, .. } = &self.0.parts;
         context.registry.load().policy.operator(caller, Act::PlanRotation.role(false), context.clock.now())?;
         let (reading, policies) = (context.keyring.keys().clone(), rules.policies(&context.registry));
+        if let Some(client) = client
+            && !policies.has(client)
+            && !reading.clients().any(|known| known == client)
+        {
+            return Err(no_such_client(client));
+        }
         let now = rules.now(context);
         let all = policies.configured().map(|policy| &policy.client);
         let removed = reading.clients().filter(|client| !policies.has(client));
