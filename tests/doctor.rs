@@ -140,6 +140,31 @@ async fn where_all_is_right_nothing_is_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_the_workload_may_not_sign_for_ends_no_walk() {
+    let case = Case::new(|site, endpoint| {
+        site.add_client("another", "ES256", endpoint).replace("\"demo\", \"another\"", "\"demo\"");
+    })
+    .await;
+    let asked = |arguments: &[&str]| {
+        let output = case.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let said = asked(&["doctor"]);
+    let first = &said["first_broken"];
+    assert_eq!(first["of"], "client another", "{said:#}");
+    assert!(first["what"].as_str().unwrap().contains("no client `another` for this workload"), "{first:#}");
+    assert!(first["next"].as_str().unwrap().contains("`clients` of the [[workload]]"), "{first:#}");
+    let links = said["links"].as_array().unwrap();
+    let signed = |link: &&Value| link["of"] == "client demo" && link["link"] == "signature" && link["state"] == "ok";
+    assert!(links.iter().any(|link| signed(&link)), "the other client is looked at: {said:#}");
+
+    let first = &asked(&["doctor", "nobody"])["first_broken"];
+    assert_eq!(first["link"], "identity", "{first:#}");
+    assert!(first["next"].as_str().unwrap().contains("hallmark keys list --client nobody"), "{first:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slash_at_the_end_of_the_token_endpoint() {
     let case = Case::new(|site, endpoint| _ = site.replace(endpoint, &format!("{endpoint}/"))).await;
     let (about, what) = case.first_cause();

@@ -14,7 +14,7 @@ mod server;
 use std::path::PathBuf;
 
 use self::{client::Live, link::Chain, server::Asked};
-use super::{Failure, Prepared, args::DoctorArgs, diagnose::Authorities, output::Output, serve::environment};
+use super::{Prepared, args::DoctorArgs, diagnose::Authorities, output::Output, serve::environment};
 use crate::config;
 
 pub(super) fn prepare(args: DoctorArgs, connection: Option<PathBuf>, json: bool) -> Prepared {
@@ -28,7 +28,7 @@ pub(super) fn prepare(args: DoctorArgs, connection: Option<PathBuf>, json: bool)
         if let Some((path, loaded)) = loaded {
             local::walk(&mut chain, &path, loaded).await;
         }
-        walk(&mut chain, args, connection).await?;
+        walk(&mut chain, args, connection).await;
         let output = if json { Output::json(&chain.as_json()) } else { chain.as_text() };
         output.print()?;
         Ok(u8::from(chain.first_broken().is_some()))
@@ -37,17 +37,16 @@ pub(super) fn prepare(args: DoctorArgs, connection: Option<PathBuf>, json: bool)
 }
 
 /// From the server on.
-async fn walk(chain: &mut Chain, args: DoctorArgs, connection: Option<PathBuf>) -> Result<(), Failure> {
+async fn walk(chain: &mut Chain, args: DoctorArgs, connection: Option<PathBuf>) {
     let DoctorArgs { client, operator, ca, live, scope, .. } = args;
     let authorities = |hallmark: &Asked| Authorities {
         jwks: ca.clone(),
         token_endpoint: ca.clone().or_else(|| hallmark.token_endpoint_ca.clone()),
     };
-    let Some(hallmark) = server::connect(chain, connection, operator) else { return Ok(()) };
-    let Some(found) = server::walk(chain, &hallmark, client.as_deref()).await else { return Ok(()) };
+    let Some(hallmark) = server::connect(chain, connection, operator) else { return };
+    let Some(found) = server::walk(chain, &hallmark, client.as_deref()).await else { return };
     let live = live.then(|| Live { scope: scope.unwrap_or_default() });
     for client in found.clients {
-        client::walk(chain, &hallmark, client, found.keys.as_ref(), &authorities(&hallmark), live.as_ref()).await?;
+        client::walk(chain, &hallmark, client, found.keys.as_ref(), &authorities(&hallmark), live.as_ref()).await;
     }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use hallmark_core::{
 
 use super::{
     link::Chain,
-    server::{Asked, broken},
+    server::{Asked, USUAL_NEXT, broken, not_yours},
 };
 use crate::{
     cli::{
@@ -31,7 +31,7 @@ pub(super) async fn walk(
     keys: Option<&KeyList>,
     ca: &Authorities,
     live: Option<&Live>,
-) -> Result<(), Failure> {
+) {
     let (name, pem_url) = (client.name.clone(), client.public_key_url.clone());
     chain.begin(format!("client {name}"));
     if client.client_id.is_none() {
@@ -42,7 +42,11 @@ pub(super) async fn walk(
     let signed = signature(chain, hallmark, &name).await;
     let assertion = signed.as_ref().and_then(read);
     let registered = client.client_id.is_some();
-    let seen = Seen::look(&hallmark.workload, client, ca).await?;
+    let seen = match Seen::look(&hallmark.workload, client, ca).await {
+        Ok(seen) => seen,
+        // The other clients are looked at all the same.
+        Err(failure) => return unseen(chain, &failure, &name),
+    };
     let active = signed.map(|signed| signed.kid).or(active).or_else(|| diagnose::first_kid(&seen.key_set));
     let facts = seen.facts(assertion.as_ref(), active.as_deref(), None);
     for check in checks(&facts).into_iter().filter(|check| registered || check.about != About::ClientId) {
@@ -56,9 +60,13 @@ pub(super) async fn walk(
         }
     }
     if let Some(live) = live {
-        access_token(chain, hallmark, &name, live, ca).await?;
+        access_token(chain, hallmark, &name, live, ca).await;
     }
-    Ok(())
+}
+
+/// Nothing of the client can be looked at by who asks: mostly a workload that may not sign for it.
+fn unseen(chain: &mut Chain, failure: &Failure, name: &str) {
+    broken(chain, About::KeySet.as_str(), failure, &not_yours(name));
 }
 
 /// What does not concern this kind of system is no link of its chain.
@@ -122,7 +130,7 @@ async fn signature(chain: &mut Chain, hallmark: &Asked, name: &str) -> Option<Si
             None
         }
         Err(error) => {
-            broken(chain, "signature", &failure(&error, name));
+            broken(chain, "signature", &failure(&error, name), USUAL_NEXT);
             None
         }
     }
@@ -168,32 +176,25 @@ fn public_key(pem: &[u8]) -> Option<PublicKey> {
     PublicKey::from_spki(&BASE64_STANDARD.decode(body).ok()?).ok()
 }
 
-async fn access_token(
-    chain: &mut Chain,
-    hallmark: &Asked,
-    name: &str,
-    live: &Live,
-    ca: &Authorities,
-) -> Result<(), Failure> {
+async fn access_token(chain: &mut Chain, hallmark: &Asked, name: &str, live: &Live, ca: &Authorities) {
     let request = SignRequest::new(name).scope(live.scope.clone());
     let error = match hallmark.workload.token_for(request).await {
         Ok(token) => {
             let life = token.granted_for().map_or(String::new(), |life| format!(", good for {} s", life.as_secs()));
-            chain.good("access token", format!("granted{life}"));
-            return Ok(());
+            return chain.good("access token", format!("granted{life}"));
         }
         Err(error) => error,
     };
-    match diagnose::refusal(&hallmark.workload, name, &error, ca).await? {
-        Some((_, causes)) => {
+    match diagnose::refusal(&hallmark.workload, name, &error, ca).await {
+        Ok(Some((_, causes))) => {
             let said = error.refusal().and_then(|refusal| refusal.error_description.clone());
             let said = said.map(|said| format!(": {said}")).unwrap_or_default();
             chain.refused(format!("{}{said}", error.message()), causes);
         }
-        None if NOT_A_WORKLOAD.contains(&error.reason()) => chain.skipped("access token", "who asks may not sign"),
-        None => broken(chain, "access token", &failure(&error, name)),
+        Ok(None) if NOT_A_WORKLOAD.contains(&error.reason()) => chain.skipped("access token", "who asks may not sign"),
+        Ok(None) => broken(chain, "access token", &failure(&error, name), USUAL_NEXT),
+        Err(failure) => broken(chain, "access token", &failure, USUAL_NEXT),
     }
-    Ok(())
 }
 
 const NOT_A_WORKLOAD: [&str; 2] = ["WORKLOAD_UNKNOWN", "CLIENT_NOT_PERMITTED"];

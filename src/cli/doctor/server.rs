@@ -35,7 +35,7 @@ pub(super) fn connect(chain: &mut Chain, named: Option<PathBuf>, operator: Optio
         (Ok(workload), Ok(operator)) => (workload, operator),
         (Ok(one), Err(_)) | (Err(_), Ok(one)) => (one.clone(), one),
         (Err(error), Err(_)) => {
-            broken(chain, "connection", &error);
+            broken(chain, "connection", &error, USUAL_NEXT);
             return None;
         }
     };
@@ -47,7 +47,7 @@ pub(super) async fn walk(chain: &mut Chain, hallmark: &Asked, name: Option<&str>
     let signing = match is_signing(&hallmark.workload).await {
         Ok(signing) => signing,
         Err(error) => {
-            broken(chain, "connection", &failure(&error, name.unwrap_or("CLIENT")));
+            broken(chain, "connection", &failure(&error, name.unwrap_or("CLIENT")), USUAL_NEXT);
             return None;
         }
     };
@@ -94,7 +94,9 @@ async fn clients(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Opt
             None
         }
         Err(error) => {
-            broken(chain, "identity", &failure(&error, name.unwrap_or("CLIENT")));
+            let next = if error.reason() == NOT_PERMITTED { name.map(not_yours) } else { None };
+            let next = next.as_deref().unwrap_or(USUAL_NEXT);
+            broken(chain, "identity", &failure(&error, name.unwrap_or("CLIENT")), next);
             None
         }
     }
@@ -120,7 +122,7 @@ async fn keys(chain: &mut Chain, hallmark: &Asked, name: Option<&str>) -> Option
             None
         }
         Err(error) => {
-            broken(chain, "keys", &failure(&error, name.unwrap_or("CLIENT")));
+            broken(chain, "keys", &failure(&error, name.unwrap_or("CLIENT")), USUAL_NEXT);
             None
         }
     }
@@ -141,13 +143,24 @@ fn hsms(chain: &mut Chain, clients: &[OAuthClient], keys: Option<&KeyList>) {
     }
 }
 
-/// What a failed command would have said.
-pub(super) fn broken(chain: &mut Chain, name: &str, failure: &Failure) {
+/// What to type where the server knows no such client for who asks. It does not tell which of both it is.
+pub(super) fn not_yours(client: &str) -> String {
+    format!(
+        "is there such a client, and may this workload sign for it? an operator sees: hallmark keys list --client {client}; \
+         then name it in `clients` of the [[workload]] in the server's configuration"
+    )
+}
+
+/// What a failed command would have said; `usual_next` where it would have had no hint.
+pub(super) fn broken(chain: &mut Chain, name: &str, failure: &Failure, usual_next: &str) {
     let rendered = failure.render(false);
     let text = rendered.trim_end().strip_prefix("error: ").unwrap_or(&rendered);
-    chain.failed(name, text, "the server's log says more");
+    chain.failed(name, text, usual_next);
 }
 
 /// Longer than the server takes from one look at its health to the next.
 const HEALTH_LAG: Duration = Duration::from_secs(3);
 const NOT_AN_OPERATOR: &str = "NOT_AN_OPERATOR";
+const NOT_PERMITTED: &str = "CLIENT_NOT_PERMITTED";
+/// For links of the server that have no advice of their own.
+pub(super) const USUAL_NEXT: &str = "the server's log says more";
