@@ -84,7 +84,11 @@ async fn rotate(
     }
     let change = hallmark.rotate_keys(&client, alg.as_deref(), made(order, how.force)).await;
     let change = change.map_err(|error| failure(&error, &client))?;
-    told(&change, &format!("`{client}` signs with its standbys; to take it back: hallmark keys activate KID"), json)
+    told(
+        &change,
+        &format!("`{client}` signs with its standbys; to take it back: hallmark keys activate KID --reason TEXT"),
+        json,
+    )
 }
 
 async fn alter(

@@ -148,6 +148,58 @@ fn what_the_pages_show_can_be_typed() {
     assert!(seen > 80, "the pages show {seen} commands");
 }
 
+/// What hints say to type has its `--reason TEXT` where the command can't do without.
+#[test]
+fn what_hints_show_has_its_reason() {
+    let (mut seen, mut lacking) = (0, Vec::new());
+    for (path, text) in sources("src").into_iter().chain(sources("core/src")) {
+        for (at, _) in text.match_indices("hallmark ") {
+            let command = text[at..].split(['`', '"', ';', ',', '\n']).next().unwrap_or_default();
+            if wants_reason(command) {
+                seen += 1;
+                if !command.contains("--reason") {
+                    lacking.push(format!("{}: {command}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "{lacking:#?}");
+    assert!(seen > 10, "the sources show {seen} such commands");
+}
+
+/// A command that is named alone, as in "`hallmark keys adopt` takes it in", is not to be typed as it stands.
+fn wants_reason(command: &str) -> bool {
+    let mut words = command.split_whitespace().skip(1).peekable();
+    let mut cli = Cli::command();
+    while let Some(next) = words.peek().and_then(|word| cli.find_subcommand(word)).cloned() {
+        cli = next;
+        words.next();
+    }
+    let is_argument = |word: &str| word.starts_with('{') || word.chars().all(|char| char.is_ascii_uppercase());
+    // `{}{}` is put together elsewhere, with its options.
+    let typed = words.next().is_some_and(|word| is_argument(word) && !word.contains("}{"));
+    typed && cli.get_arguments().any(|argument| argument.get_id() == "reason" && argument.is_required_set())
+}
+
+/// The sources below `folder` without tests and comments, each text of several lines as one.
+fn sources(folder: impl AsRef<std::path::Path>) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+            let joined = code.map(|line| line.strip_suffix('\\').map_or(format!("{line}\n"), str::to_owned));
+            found.push((path, joined.collect()));
+        }
+    }
+    found
+}
+
 /// As a shell splits a line, as far as the pages need it: quotes, and comments at the end.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);

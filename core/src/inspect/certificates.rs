@@ -62,7 +62,8 @@ fn presence(header: &Part, context: &Context<'_>, report: &mut Report) {
     let rule = &context.profile.accepts.certificate;
     let has = |name: &str| header.get(name).is_some();
     let mut missing = |name: &str, rule: &Rule<Certificate>| {
-        let hint = "give the client's key its certificate: hallmark csr CLIENT, then hallmark cert install CLIENT FILE";
+        let hint = "give the client's key its certificate: hallmark csr CLIENT, then \
+                    hallmark cert install CLIENT FILE --reason TEXT";
         report.broken(name, format!("`{name}` is missing"), hint, Cited::of(rule));
     };
     match rule.is {

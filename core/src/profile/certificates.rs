@@ -155,7 +155,7 @@ pub(super) const UDAP_B2B: Profile = Profile {
         hands_over: &[],
         steps: &[
             "get a certificate of the community's authority, with a URI of yours among its names: `hallmark csr CLIENT`",
-            "install it: `hallmark cert install CLIENT FILE`, leaf first, then what leads to the root",
+            "install it: `hallmark cert install CLIENT FILE --reason TEXT`, leaf first, then what leads to the root",
             "register: `hallmark register CLIENT --post`; a new certificate means to register again",
         ],
         uploaded_algs: None,
@@ -174,7 +174,7 @@ pub(super) const UDAP_B2B: Profile = Profile {
         Refusal {
             says: "missing `x5c` header",
             means: "the header shows no certificate",
-            remedy: "install one, and leave `override.x5c` out: `hallmark cert install CLIENT FILE`",
+            remedy: "install one, and leave `override.x5c` out: `hallmark cert install CLIENT FILE --reason TEXT`",
         },
         Refusal {
             says: "signing cert does not match registration cert",
@@ -189,7 +189,7 @@ pub(super) const UDAP_B2B: Profile = Profile {
         Refusal {
             says: "unapproved_software_statement",
             means: "the server does not trust the authority of the certificate, or the community has not approved you",
-            remedy: "install the whole chain: `hallmark cert install CLIENT FILE`; then ask the community",
+            remedy: "install the whole chain: `hallmark cert install CLIENT FILE --reason TEXT`; then ask the community",
         },
         Refusal {
             says: "invalid_client",

@@ -107,7 +107,7 @@ pub(super) fn remarks(facts: &Facts, form: &Form) -> Vec<String> {
 }
 
 pub(super) fn no_certificate(facts: &Facts) -> String {
-    format!("no certificate yet: `hallmark csr {0}`, then `hallmark cert install {0} FILE`", facts.client)
+    format!("no certificate yet: `hallmark csr {0}`, then `hallmark cert install {0} FILE --reason TEXT`", facts.client)
 }
 
 fn certificate(facts: &Facts) -> Result<&super::CertificateFacts, String> {

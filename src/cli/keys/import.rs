@@ -176,7 +176,7 @@ impl Import {
         let installed = hallmark.install_certificate(key, material.certificates.clone(), order).await;
         let error = installed.err()?;
         Some(format!(
-            "its certificate was not installed: {}; once you have a good one: hallmark cert install {} FILE",
+            "its certificate was not installed: {}; once you have a good one: hallmark cert install {} FILE --reason TEXT",
             error.message(),
             quoted(&self.args.client)
         ))

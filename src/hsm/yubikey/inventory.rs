@@ -152,7 +152,8 @@ impl Inventory {
         let others = if others.is_empty() { String::new() } else { format!("; {}", others.join("; ")) };
         let why = format!(
             "no slot is free: {ours} of {} hold Hallmark's keys{others}\n\
-             hint: hallmark keys destroy KID for a retired key, or name slots of others in `overwrite` of the [[hsm]]",
+             hint: hallmark keys destroy KID --reason TEXT for a retired key, or name slots of others in \
+             `overwrite` of the [[hsm]]",
             self.0.len()
         );
         HsmFault::new(FaultClass::Request, "GENERATE ASYMMETRIC KEY PAIR", why)

@@ -43,7 +43,7 @@ impl Material {
         let (pkcs8, public, kind) = read(pkcs8)?;
         if let Some(whose) = known_keys::known(&public) {
             return Err(refused(format!("its private key is known to everyone: it is {whose}"))
-                .hint("have a key made in the HSM: hallmark keys create CLIENT, and register that"));
+                .hint("have a key made in the HSM: hallmark keys create CLIENT --reason TEXT, and register that"));
         }
         let certificates = chain(certificates, &public)?;
         let title = format!("the {kind} key `{}`", public.thumbprint());

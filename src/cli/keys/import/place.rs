@@ -83,7 +83,7 @@ pub(super) fn failed(hsm: &config::Hsm, fault: HsmFault) -> Failure {
     match (hint, fault.class) {
         ("", FaultClass::Request | FaultClass::Unsupported) => failure.hint(
             "some HSMs take no keys from outside, or only of some kinds: see its manual, or have a key made in it: hallmark \
-             keys create CLIENT",
+             keys create CLIENT --reason TEXT",
         ),
         ("", _) => failure.hint("see that the HSM works, then type the same command again"),
         (hint, _) => failure.hint(hint),
