@@ -80,12 +80,14 @@ impl Connection {
         Self { endpoint: Endpoint::Unix(path.into()), token_endpoint_ca: None }
     }
 
-    /// Reads a connection file. An unknown key is an error.
+    /// Reads a connection file. An unknown key is an error. No error shows what the file holds: by mistake a path may lead
+    /// to a PIN or to a token.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let fail = |text: &str| Error::connection(format!("{text} the connection file: `{}`", path.display()));
         let text = fs::read_to_string(path).map_err(|error| fail("can't read").with_source(error))?;
-        let file: File = toml::from_str(&text).map_err(|error| fail("can't use").with_source(error))?;
+        let file: File =
+            toml::from_str(&text).map_err(|error| fail("can't use").with_source(Problem::toml(&text, &error)))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         file.resolve(folder).map_err(|problem| fail("can't use").with_source(problem))
     }
@@ -121,6 +123,24 @@ enum Problem {
     Needless(&'static str),
     #[error("the endpoint is neither `https://host:port` nor `unix:/path`: `{0}`")]
     Endpoint(String),
+    #[error("line {line}: {what}")]
+    Toml { line: usize, what: String },
+}
+
+impl Problem {
+    /// What is wrong with `text`, and where. `toml`'s own message goes on with the line itself.
+    fn toml(text: &str, error: &toml::de::Error) -> Self {
+        let offset = error.span().map_or(text.len(), |span| span.start);
+        let line = 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        let what = match error.message().split_once(", expected ") {
+            // In between stands the value.
+            Some((said, expected)) if said.starts_with("invalid type") || said.starts_with("invalid value") => {
+                format!("this must be {expected}")
+            }
+            _ => error.message().trim_end().replace('\n', "; "),
+        };
+        Self::Toml { line, what }
+    }
 }
 
 impl File {
@@ -198,5 +218,30 @@ mod tests {
         told("endpoint = 'https://h:1'\nca = 'a'\ncert = 'c'\nbearer_token_file = 't'", "no meaning beside");
         told("endpoint = 'unix:/run/h.sock'\nkey = 'k.pem'", "`key` has no meaning");
         told("endpoint = 'unix:/run/h.sock'\ncerts = 'k.pem'", "unknown field `certs`");
+    }
+    #[test]
+    fn no_error_shows_what_the_file_holds() {
+        let (pin, token) = ("87654321", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl");
+        let text = |line: &str| format!("endpoint = 'https://h:1'\n{line}\n");
+        let cases = [
+            (pin.to_owned(), "line 1: "),
+            (format!("{pin}\n"), "line 1: "),
+            (format!("{token}\n"), "line 1: "),
+            (text(&format!("bearer_token = '{token}'")), "line 2: unknown field `bearer_token`"),
+            (text(&format!("bearer_token_file = {pin}")), "line 2: this must be "),
+            (text(&format!("bearer_token_file = '{token}")), "line 2: "),
+            (text(&format!("bearer_token_file = {token}")), "line 2: "),
+            (text(&format!("server_name = ['{pin}']")), "line 2: this must be "),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        for (text, expected) in cases {
+            let path = folder.path().join("pin");
+            fs::write(&path, &text).expect("the file is written");
+            let error = Connection::from_file(&path).expect_err("refused");
+            let cause = error.source().expect("a cause").to_string();
+            assert!(cause.contains(expected), "{cause}");
+            let all = format!("{error} {error:?} {cause}");
+            assert!(!all.contains(pin) && !all.contains("eyJ") && !all.contains("c2ln"), "{all}");
+        }
     }
 }
