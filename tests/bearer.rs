@@ -146,6 +146,19 @@ fn connection(site: &Site, server: &Server) -> Connection {
 }
 
 #[tokio::test]
+async fn a_token_where_no_issuer_is_configured_is_told_so() {
+    let site = Site::new();
+    let server = site.start();
+    server.ready().await;
+    let token = SigningKey::new("k1").token(POD);
+    let refusal = sign(&server.caller(None), &token).await.unwrap_err();
+    assert_eq!(refusal.reason, "NOT_AUTHENTICATED");
+    assert!(refusal.message.contains("a bearer token was shown") && refusal.message.contains("no [[issuer]]"));
+    let refusal = server.caller(None).sign(for_client("demo")).await.unwrap_err();
+    assert!(refusal.message.contains("no bearer token"), "{refusal:?}");
+}
+
+#[tokio::test]
 async fn tokens_that_count_for_nothing_and_are_written_down_nowhere() {
     let (key, stranger) = (SigningKey::new("k1"), SigningKey::new("k1"));
     let (site, server) = with_file(&key).await;

@@ -118,6 +118,13 @@ pub fn not_authenticated() -> Error {
     Error::new(Reason::NotAuthenticated, text)
 }
 
+/// The answer to whoever showed a token where none can count.
+pub(super) fn no_issuer() -> Error {
+    let text = "a bearer token was shown, and the configuration of this server has no [[issuer]]\nhint: ask an operator to \
+                add the token's [[issuer]], or connect with a client certificate from an authority in a [[trust]]";
+    Error::new(Reason::NotAuthenticated, text)
+}
+
 /// A trust bundle that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("trust bundle `{path}`: {why}\nhint: it must be a PEM file of CA certificates")]

@@ -11,7 +11,7 @@ use http::{Request, header::AUTHORIZATION};
 use hyper::{body::Incoming, service::Service};
 
 use super::Bearers;
-use crate::transport::listener::Peer;
+use crate::transport::{identity::no_issuer, listener::Peer};
 
 /// Who the token of a request says that its bearer is; among its extensions.
 #[derive(Clone, Debug)]
@@ -47,8 +47,11 @@ where
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         let bare = |peer: &Arc<Peer>| matches!(&peer.caller, Err(error) if error.reason == Reason::NotAuthenticated);
         let peer = peer.filter(bare).filter(|_| request.headers().contains_key(AUTHORIZATION));
-        let (Some(peer), Some(bearers)) = (peer, self.bearers.clone()) else {
+        let (Some(peer), Some(bearers)) = (peer.clone(), self.bearers.clone()) else {
             request.headers_mut().remove(AUTHORIZATION);
+            if peer.is_some() {
+                request.extensions_mut().insert(Bearer(Err(no_issuer())));
+            }
             return Either::Left(self.inner.call(request));
         };
         let inner = self.inner.clone();
