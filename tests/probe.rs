@@ -175,6 +175,32 @@ fn a_wrong_pin_is_tried_once() {
 }
 
 #[test]
+fn a_pin_in_place_of_its_source_is_refused_and_not_shown() {
+    let token = SoftHsm::new();
+    for (source, shown) in [(SoftHsm::PIN.to_owned(), SoftHsm::PIN), ("pin:87654321".to_owned(), "87654321")] {
+        for more in [&[][..], &["--json"]] {
+            let login = [&["--login", "--token", SoftHsm::LABEL, "--pin-source", &source], more].concat();
+            let output = run(Path::new(SoftHsm::MODULE), &token.env(), &login);
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{said}");
+            assert!(said.contains("file:PATH") && !said.contains(shown), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_pin_source_starts_from_the_working_directory() {
+    let (token, state) = (SoftHsm::new(), tempfile::tempdir().unwrap());
+    let name = token.pin_file().file_name().unwrap().to_str().unwrap().to_owned();
+    let mut command = Command::new(HALLMARK);
+    command.args(["hsm", "probe", SoftHsm::MODULE, "--login", "--token", SoftHsm::LABEL, "--pin-source"]);
+    command.arg(format!("file:{name}")).current_dir(token.pin_file().parent().unwrap());
+    let output = command.envs(token.env()).env("XDG_STATE_HOME", state.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn a_module_whose_token_is_elsewhere_is_described_up_and_down() {
     let token = SoftHsm::new();
     let mut server = P11Kit::new(&token);

@@ -50,7 +50,7 @@ impl Report {
 }
 
 pub(super) fn prepare(command: HsmCommand, json: bool) -> Result<Prepared, Failure> {
-    let HsmCommand::Probe(args) = command;
+    let HsmCommand::Probe(mut args) = command;
     if let Some(order) = &args.inside {
         let order: Inside = serde_json::from_str(order)
             .map_err(|error| Failure::new("--inside is for hallmark itself").caused_by(&error).with_exit_code(USAGE))?;
@@ -60,11 +60,21 @@ pub(super) fn prepare(command: HsmCommand, json: bool) -> Result<Prepared, Failu
         let serial = yubikey::serial(&args)?;
         return Ok(Prepared::new(async move || yubikey::run(serial, args.timeout, json).await));
     }
+    args.pin_source = args.pin_source.as_deref().map(pin_source).transpose()?;
     let variables = match &args.config {
         Some(path) => environment(&config::load(path).map_err(bad_config)?),
         None => Vec::new(),
     };
     Ok(Prepared::new(async move || run(args, json).await).with_environment(variables))
+}
+
+/// As the configuration takes it. What is refused is not shown: it may be the PIN itself.
+fn pin_source(typed: &str) -> Result<String, Failure> {
+    config::typed_pin_source(typed).ok_or_else(|| {
+        Failure::new("--pin-source is not a reference to a PIN")
+            .hint("write `file:PATH`, `credential:NAME` (systemd) or `fd:NUMBER`; a PIN never stands here")
+            .with_exit_code(USAGE)
+    })
 }
 
 async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {

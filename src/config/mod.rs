@@ -48,6 +48,7 @@ pub use devices::{Device, Hsm, Pkcs11, TokenSelector, Yubikey};
 pub use follow::{Follow, Follower, Read as FollowedStore, Source as FollowedSource, load as load_follower};
 pub use issuer::{Issuer, JwksSource};
 pub use problem::{ConfigError, Problem};
+pub use reference::typed_pin_source;
 pub use yubikey::slots_needed;
 
 use access::Access;

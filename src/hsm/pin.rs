@@ -44,10 +44,11 @@ pub struct Pin {
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     #[error(
-        "not a PIN source: `{0}`\nhint: use an absolute path, `file:/PATH`, `fd:N`, or `credential:NAME` \
+        "not a PIN source\nhint: use an absolute path, `file:/PATH`, `fd:N`, or `credential:NAME` \
          (systemd's `LoadCredential=`)"
     )]
-    Form(String),
+    /// Not shown: it may be the PIN itself.
+    Form,
     #[error("`{0}`: there is no credentials directory\nhint: add `LoadCredential=` to the systemd unit")]
     NoCredentials(PinSource),
     #[error(
@@ -79,7 +80,7 @@ impl PinSource {
     ///
     /// Paths are taken literally, also after `file:`; percent-encoding is not undone.
     pub fn parse(text: &str, credentials: Option<&Path>) -> Result<Self, PinError> {
-        let refused = || PinError::Form(text.to_owned());
+        let refused = || PinError::Form;
         if let Some(number) = text.strip_prefix("fd:") {
             let number: u32 = number.parse().map_err(|_| refused())?;
             // Opened by path, each read starts at the beginning, whatever was read from the descriptor before.

@@ -24,7 +24,7 @@ pub(in super::super) struct ProbeArgs {
     /// Logs in too, with one try of the PIN: shows the keys, and has one of each kind sign. Makes none
     #[arg(long, requires = "pin_source")]
     pub(in super::super) login: bool,
-    /// Where the PIN is: a file, `fd:N` or `credential:NAME`, as in the configuration
+    /// Where the PIN is: `file:PATH`, `fd:N` or `credential:NAME`, as in the configuration. Never the PIN itself
     #[arg(long, value_name = "SOURCE", requires = "login")]
     pub(in super::super) pin_source: Option<String>,
     /// The server's configuration: its `module_env`, and its store, which knows whether the PIN was tried before

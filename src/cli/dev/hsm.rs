@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    super::{
-        Failure,
-        args::{DevHsm, DevHsmArgs},
-        failure,
-    },
-    failed,
+use super::super::{
+    Failure,
+    args::{DevHsm, DevHsmArgs},
+    failure,
 };
+use crate::config;
 
 /// Where Linux distributions put SoftHSM.
 const MODULES: [&str; 4] = [
@@ -58,12 +56,11 @@ fn source(option: &str, text: Option<&str>) -> Result<String, Failure> {
                     hallmark dev --hsm yubikey --pin-source file:PATH --management-key-source file:PATH";
         usage(&format!("a YubiKey needs `{option}`"), hint)
     })?;
-    let path = text.strip_prefix("file:").map_or(text, |path| path.strip_prefix("//").unwrap_or(path));
-    if text.contains(':') && !text.starts_with("file:") {
-        return Ok(text.to_owned());
-    }
-    let absolute = std::path::absolute(path).map_err(|error| failed("can't read the current folder", &error))?;
-    Ok(format!("file:{}", absolute.display()))
+    // What is refused is not shown: it may be the secret itself.
+    config::typed_pin_source(text).ok_or_else(|| {
+        let hint = "write `file:PATH`, `credential:NAME` (systemd) or `fd:NUMBER`; the secret itself never stands here";
+        usage(&format!("{option} is not a reference"), hint)
+    })
 }
 
 fn find_module() -> Result<PathBuf, Failure> {

@@ -38,6 +38,7 @@ pub(super) struct Inside {
 /// What to log in with, by reference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LoginWith {
+    /// With an absolute path.
     pub(super) pin_source: String,
     pub(super) config: Option<PathBuf>,
 }
@@ -126,13 +127,6 @@ fn choose(
         several => return Err(format!("there are {} tokens; name one with --token or --slot", several.len())),
     };
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let pin = PinSource::parse(&absolute(&with.pin_source), credentials.as_deref().map(Path::new));
+    let pin = PinSource::parse(&with.pin_source, credentials.as_deref().map(Path::new));
     Ok(LoginOrder { slot, selector, pin: pin.map_err(|error| error.to_string())?, ledger: ledger? })
-}
-
-/// A path as it is typed, where it is one.
-fn absolute(source: &str) -> String {
-    let is_path = !source.contains(':');
-    let path = is_path.then(|| std::path::absolute(source).ok()).flatten();
-    path.map_or_else(|| source.to_owned(), |path| path.display().to_string())
 }

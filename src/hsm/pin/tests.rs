@@ -34,7 +34,7 @@ fn forms_of_rfc_7512_and_ours_are_taken_and_others_refused() {
     assert_eq!(path("fd:3"), Path::new("/proc/self/fd/3"));
     assert_eq!(path("credential:pin"), Path::new("/run/credentials/x/pin"));
     for bad in ["", "pin", "1234", "|cat /etc/pin", "fd:", "fd:-1", "credential:", "credential:../pin", "file:pin"] {
-        assert!(matches!(PinSource::parse(bad, credentials), Err(PinError::Form(_))), "{bad:?} was taken");
+        assert!(matches!(PinSource::parse(bad, credentials), Err(PinError::Form)), "{bad:?} was taken");
     }
     assert!(matches!(PinSource::parse("credential:pin", None), Err(PinError::NoCredentials(_))));
 }
