@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
@@ -164,14 +165,33 @@ fn a_wrong_pin_is_tried_once() {
     let wrong = token.other_pin_file("wrong", "00000000").display().to_string();
     let env = [token.env(), vec![("XDG_STATE_HOME".to_owned(), state.path().into())]].concat();
     let login = |source: &str| {
-        probe(Path::new(SoftHsm::MODULE), &env, &["--login", "--token", SoftHsm::LABEL, "--pin-source", source]).0
+        probe(Path::new(SoftHsm::MODULE), &env, &["--login", "--token", SoftHsm::LABEL, "--pin-source", source])
     };
-    let first = login(&wrong);
+    let (first, code) = login(&wrong);
+    assert_eq!(code, 1, "{first:#}");
     assert!(failures(&first).concat().contains("CKR_PIN_INCORRECT"), "{first:#}");
-    let second = login(&wrong);
+    let (second, code) = login(&wrong);
+    assert_eq!(code, 1, "{second:#}");
     assert!(failures(&second).concat().contains("was tried before and not accepted"), "{second:#}");
     assert!(!second.to_string().contains("00000000"));
-    assert!(login(&token.pin_file().display().to_string())["login"].is_object(), "another PIN is another try");
+    let (third, code) = login(&token.pin_file().display().to_string());
+    assert!(code == 0 && third["login"].is_object(), "another PIN is another try: {third:#}");
+}
+
+#[test]
+fn a_pin_that_can_not_be_read_is_said_not_to_be_tried() {
+    let (token, state) = (SoftHsm::new(), tempfile::tempdir().unwrap());
+    let open = token.other_pin_file("open", SoftHsm::PIN);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let env = [token.env(), vec![("XDG_STATE_HOME".to_owned(), state.path().into())]].concat();
+    for (source, word) in [(open, "can be read by others"), (state.path().join("none"), "can't read the PIN")] {
+        let source = source.display().to_string();
+        let login = ["--login", "--token", SoftHsm::LABEL, "--pin-source", &source];
+        let (report, code) = probe(Path::new(SoftHsm::MODULE), &env, &login);
+        let failed = &report["failures"][0];
+        assert!(code == 1 && failed["end"]["why"].as_str().is_some_and(|why| why.contains(word)), "{report:#}");
+        assert!(failed["means"].as_str().unwrap().starts_with("no PIN was tried"), "{failed:#}");
+    }
 }
 
 #[test]

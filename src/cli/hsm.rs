@@ -78,6 +78,7 @@ fn pin_source(typed: &str) -> Result<String, Failure> {
 }
 
 async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
+    let wants_login = args.login;
     let report = spawn_blocking(move || look(args)).await;
     let report = report.map_err(|error| Failure::new("the look at the module broke off").caused_by(&error))??;
     let output = if json {
@@ -86,7 +87,8 @@ async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
         Output { stdout: as_text::report(&report), stderr: String::new() }
     };
     output.print()?;
-    Ok(u8::from(!report.is_usable()).into())
+    let is_done = report.is_usable() && (report.survey.login.is_some() || !wants_login);
+    Ok(u8::from(!is_done).into())
 }
 
 fn look(args: ProbeArgs) -> Result<Report, Failure> {

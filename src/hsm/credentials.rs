@@ -6,6 +6,9 @@ use hallmark_core::ports::{FaultClass, HsmFault, PinLedger, PinLedgerRefusal, Pi
 
 use super::pin::{Pin, PinSource};
 
+/// What an [`HsmFault`] names as its function where the PIN could not be read, so that none was tried.
+pub(super) const PIN_SOURCE: &str = "pin-source";
+
 /// Where an HSM's PIN comes from, and the ledger of what was tried.
 pub(super) struct Credentials {
     pub(super) source: PinSource,
@@ -15,7 +18,7 @@ pub(super) struct Credentials {
 impl Credentials {
     /// The PIN, as its source has it now.
     pub(super) fn read(&self) -> Result<Pin, HsmFault> {
-        self.source.read().map_err(|error| refused("pin-source", error))
+        self.source.read().map_err(|error| refused(PIN_SOURCE, error))
     }
 
     /// Has `ask` try `pin` on `token`, and notes what `verdict` makes of the answer. Where the ledger says that this PIN

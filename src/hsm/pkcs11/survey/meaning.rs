@@ -24,6 +24,9 @@ fn effect(function: &str, failure: &Failure) -> &'static str {
     };
     let is_asked = failure.step.about.as_deref() == Some("with a token");
     match (function, class) {
+        ("C_Login", _) if matches!(failure.end, End::NotMade { .. }) => {
+            "no PIN was tried; nothing is signed until this is mended"
+        }
         ("dlopen", _) => "Hallmark can't load it",
         ("C_Initialize", _) => "Hallmark does not start with this module",
         ("C_GetInfo", _) => "nothing: the library's version is missing from evidence",

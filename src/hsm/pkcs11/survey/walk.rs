@@ -18,6 +18,7 @@ use super::{
     facts::{End, Event, Failure, Library, Mechanism, SlotShown, Step, TokenShown, Versions},
     raw::Raw,
 };
+use crate::hsm::credentials::PIN_SOURCE;
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,10 @@ impl Walker<'_> {
     }
 
     fn failed(&mut self, step: &Step, fault: &HsmFault) {
+        if fault.function == PIN_SOURCE {
+            let end = End::NotMade { why: fault.code.clone() };
+            return (self.tell)(Event::Failed(Failure { step: step.clone(), end }));
+        }
         // A function that was called on the way, and is not the one that the step is named after.
         let code = if fault.function.starts_with("C_") && fault.function != step.function {
             fault.to_string()
