@@ -180,7 +180,8 @@ impl Running {
         }
         self.built.context.registry.replace(settings::registered(&config));
         match self.built.keys.reload().await {
-            Ok(()) => tracing::info!("configuration taken"),
+            // A target of its own: `hallmark dev`, quiet otherwise, says this too.
+            Ok(()) => tracing::info!(target: "hallmark::app::reload", "configuration taken"),
             Err(error) => tracing::error!(%error, "configuration taken, but the keys could not be read again"),
         }
         self.built.rotation.wake();

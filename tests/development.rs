@@ -8,6 +8,7 @@ use std::{
 };
 
 use hallmark_client::{SignRequest, testing::TestHallmark};
+use rustix::process::Signal;
 
 use crate::support::{Dev, HALLMARK, PATIENCE, Process, eventually};
 
@@ -81,6 +82,21 @@ fn ephemeral_told_to_stop_leaves_nothing() {
     let mut dev = Dev::start(&["--client", "demo:ES256"]);
     assert_eq!(dev.process.stop().code(), Some(0));
     assert!(!dev.dir().exists());
+}
+
+#[tokio::test]
+async fn a_hangup_has_it_take_a_client_that_was_added() {
+    let mut dev = Dev::start(&["--client", "demo:ES256"]);
+    let config = dev.dir().join("hallmark.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("clients = [\"demo\"]", "clients = [\"demo\", \"second\"]");
+    let (_, demo) = text.split_once("[[client]]").unwrap();
+    let (demo, _) = demo.split_once("[[workload]]").unwrap();
+    let second = demo.replace("\"demo\"", "\"second\"");
+    fs::write(&config, format!("{text}\n[[client]]{second}")).unwrap();
+    dev.process.signal(Signal::HUP);
+    let workload = dev.caller("workload");
+    eventually("the new client signs", PATIENCE, async || workload.sign_for("second").await.ok()).await;
+    dev.process.wait_for_log("configuration taken");
 }
 
 /// As other people's test suites use it, two of them at once.

@@ -74,12 +74,13 @@ impl Dev {
 
     /// Makes the token where there is none, starts the server, says so, and serves until it is told to stop.
     async fn run(self) -> Result<Exit, Failure> {
-        serve::start_log(self.json, "warn")?;
+        serve::start_log(self.json, "warn,hallmark::app::reload=info")?;
         self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
         self.provision_token()?;
         self.progress("starting the server, and making keys where there are none");
         let mut signals = Signals::listen(self.args.exit_with_stdin)?;
-        let running = app::start(&self.config).await.map_err(serve::not_started)?;
+        let mut running = app::start(&self.config).await.map_err(serve::not_started)?;
+        running.reload_from(self.sandbox.config());
         let ready = tokio::select! {
             ready = running.wait_until_ready(PATIENCE) => ready,
             Told::Stop(grace) = signals.next() => return Ok(serve::exit(running.stop(grace).await)),
