@@ -1,6 +1,7 @@
 //! `hallmark audit`, on the log of a real server.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -8,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{HALLMARK, PATIENCE, Process, Site, eventually};
+use crate::support::{HALLMARK, PATIENCE, Process, Site, audit_log, eventually};
 
 pub(super) fn audit(arguments: &[&str], paths: &[&Path]) -> Output {
     Command::new(HALLMARK).arg("audit").args(arguments).args(paths).current_dir("/").output().unwrap()
@@ -177,6 +178,16 @@ async fn the_last_records_are_shown_and_those_that_come() {
     assert!(shown.await.unwrap(), "what is signed is shown");
     let shown = text(&audit(&["tail", "-n", "2", "--kind", "start"], &[&dir]));
     assert!(shown.lines().count() == 1 && shown.contains(" test 1 start"), "{shown}");
+    let unknown = audit(&["tail", "--kind", "assertoin"], &[&dir]);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(unknown.status.code() == Some(64) && said.contains("assertion") && said.contains("refused"), "{said}");
     server.stop().await;
+    // Whatever a log holds can be asked for.
+    let records = audit_log::read(&dir, "test");
+    let kinds = records.iter().flat_map(|record| [&record["event"], &record["kind"]]).filter_map(Value::as_str);
+    for kind in kinds.collect::<BTreeSet<_>>() {
+        let shown = text(&audit(&["tail", "--kind", kind], &[&dir]));
+        assert!(!shown.is_empty(), "{kind}");
+    }
     assert!(audit(&["tail"], &[Path::new("/nonexistent")]).status.code() == Some(1));
 }

@@ -62,6 +62,29 @@ pub(in crate::cli) struct TailArgs {
     pub(in crate::cli) filter: FilterArgs,
 }
 
+/// What `--kind` takes: kinds of signatures ([`hallmark_core::assertion::SigningInput::kind`]), and events
+/// ([`hallmark_core::audit::Event`]). Checkpoints are both.
+pub(in crate::cli) const KINDS: [&str; 18] = [
+    "assertion",
+    "software-statement",
+    "certificate-request",
+    "certificate",
+    "possession",
+    "evidence",
+    "probe",
+    "checkpoint",
+    "start",
+    "sign-intent",
+    "sign-outcome",
+    "key-intent",
+    "key-outcome",
+    "refused",
+    "refused-more",
+    "torn-tail",
+    "file-abandoned",
+    "rotated",
+];
+
 /// Which records.
 #[derive(Clone, Debug, Default, Args)]
 pub(in crate::cli) struct FilterArgs {
@@ -72,7 +95,7 @@ pub(in crate::cli) struct FilterArgs {
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) workload: Option<String>,
     /// Of this kind of signature, such as `assertion`, or of event, such as `refused`
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
     pub(in crate::cli) kind: Option<String>,
 }
 
