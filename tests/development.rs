@@ -30,9 +30,9 @@ fn folder_with_free_ports(parent: &Path) -> PathBuf {
 }
 
 /// Runs it until it has said what to try; gives that too.
-fn run(parent: &Path, folder: &Path) -> (Process, Vec<String>) {
+fn run(parent: &Path, folder: &Path, more: &[&str]) -> (Process, Vec<String>) {
     let process = Process::start("dev", parent, HALLMARK, |command| {
-        command.args(["dev", "--exit-with-stdin", "--dir"]).arg(folder);
+        command.args(["dev", "--exit-with-stdin", "--dir"]).arg(folder).args(more);
     });
     let mut commands = Vec::new();
     loop {
@@ -51,8 +51,9 @@ fn what_it_prints_works_when_pasted_and_a_second_run_reuses_all() {
     let parent = tempfile::tempdir().unwrap();
     let folder = folder_with_free_ports(parent.path());
     let mut keys = Vec::new();
-    for _ in 0..2 {
-        let (mut process, commands) = run(parent.path(), &folder);
+    // As it was made, or with nothing said.
+    for more in [&["--client", "demo:ES256"][..], &[]] {
+        let (mut process, commands) = run(parent.path(), &folder, more);
         assert!(commands.len() >= 2, "{commands:?}");
         for command in &commands {
             let output = Command::new("sh").args(["-c", command]).current_dir("/").output().unwrap();
@@ -64,8 +65,32 @@ fn what_it_prints_works_when_pasted_and_a_second_run_reuses_all() {
         assert_eq!(process.stop().code(), Some(0));
     }
     assert_eq!(keys[0], keys[1], "the second run has the keys of the first");
+    for other in [["--client", "demo:RS384"], ["--client", "other:ES256"], ["--token-endpoint", "https://as.example/"]]
+    {
+        let refused = Command::new(HALLMARK).args(["dev", "--dir"]).arg(&folder).args(other).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(64) && said.contains("is there already"), "{said}");
+    }
     let pin = fs::metadata(folder.join("pin")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&pin.permissions()) & 0o777, 0o600);
+}
+
+#[test]
+fn options_that_are_wrong_leave_nothing_behind() {
+    let parent = tempfile::tempdir().unwrap();
+    let mine = parent.path().join("mine");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("notes"), "").unwrap();
+    for wrong in ["c:RS348", "not a name:RS384"] {
+        for folder in ["new", "mine"] {
+            let mut command = Command::new(HALLMARK);
+            let output = command.current_dir(parent.path()).args(["dev", "--dir", folder, "--client", wrong]).output();
+            let output = output.unwrap();
+            assert_eq!(output.status.code(), Some(64), "{wrong}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert!(!parent.path().join("new").exists(), "{wrong}");
+        assert!(!mine.join("hallmark.toml").exists() && mine.join("notes").exists(), "{wrong}");
+    }
 }
 
 #[test]

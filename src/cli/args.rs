@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
+use hallmark_core::key::Alg;
 
 mod audit;
 mod certificates;
@@ -170,6 +171,7 @@ impl FromStr for DevClient {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some((name, alg)) if !name.is_empty() && !alg.is_empty() => {
+                alg.parse::<Alg>().map_err(|error| error.to_string())?;
                 Ok(Self { name: name.to_owned(), alg: alg.to_owned() })
             }
             _ => Err("it is not `NAME:ALG`, such as `clinic:RS384`".to_owned()),

@@ -1,9 +1,11 @@
 //! `hallmark dev`: a server with a SoftHSM token of its own, or on a YubiKey, in one command.
 
+mod again;
 mod hsm;
 mod sandbox;
 
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
     time::Duration,
@@ -15,7 +17,7 @@ use serde_json::json;
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
     Exit, Failure, Prepared,
-    args::{DevArgs, DevClient, DevHsm},
+    args::{DevArgs, DevClient},
     failure,
     serve::{self, Signals, Told},
 };
@@ -62,13 +64,12 @@ impl Dev {
         };
         let sandbox = Sandbox::new(dir);
         let fresh = !sandbox.exists();
-        if fresh {
-            create(&sandbox, &args)?;
-        } else if !args.clients.is_empty() || args.token_endpoint.is_some() || args.hsm.hsm != DevHsm::Softhsm {
+        let config =
+            if fresh { made(&sandbox, &args)? } else { config::load(&sandbox.config()).map_err(serve::bad_config)? };
+        if !fresh && !again::has_all(&config, &args)? {
             let text = format!("`{}` is there already, with its own clients and HSM", sandbox.config().display());
             return Err(Failure::new(text).hint("edit that file, or use another --dir").with_exit_code(failure::USAGE));
         }
-        let config = config::load(&sandbox.config()).map_err(serve::bad_config)?;
         Ok(Self { sandbox, config, fresh, args, json, _remove: temporary })
     }
 
@@ -111,7 +112,7 @@ impl Dev {
         let module = module.map_err(|error| failed("can't load SoftHSM", &error))?;
         let serial = provision_token(&module, TOKEN_LABEL, &so_pin, &pin);
         let serial = serial.map_err(|error| failed("can't make a SoftHSM token", &error))?;
-        std::fs::write(marker, serial + "\n").map_err(io)
+        fs::write(marker, serial + "\n").map_err(io)
     }
 
     fn announce(&self, running: &Running) -> Result<(), Failure> {
@@ -190,6 +191,20 @@ impl Dev {
     fn path(&self, name: &str) -> PathBuf {
         self.sandbox.file(name)
     }
+}
+
+/// The configuration of a new folder. Where the options make none that is good, no folder stays.
+fn made(sandbox: &Sandbox, args: &DevArgs) -> Result<Config, Failure> {
+    let was_there = sandbox.dir().exists();
+    create(sandbox, args)?;
+    config::load(&sandbox.config()).map_err(|error| {
+        let removed = if was_there { fs::remove_file(sandbox.config()) } else { fs::remove_dir_all(sandbox.dir()) };
+        let hint = match removed {
+            Ok(()) => "mend the options; nothing was kept of what they made".to_owned(),
+            Err(error) => format!("mend the options, and remove `{}`: {error}", sandbox.dir().display()),
+        };
+        serve::bad_config(error).hint(hint).with_exit_code(failure::USAGE)
+    })
 }
 
 fn create(sandbox: &Sandbox, args: &DevArgs) -> Result<(), Failure> {

@@ -81,6 +81,7 @@ fn what_misses_a_part_is_wrong_usage() {
         "",
         "serve",
         "dev --client clinic",
+        "dev --client clinic:RS348",
         "dev --ephemeral --dir x",
         "sign a --lifetime 5",
         "rotation plan --until soon",

@@ -50,7 +50,7 @@ impl Hsm {
 }
 
 /// A reference that means the same from the configuration's folder.
-fn source(option: &str, text: Option<&str>) -> Result<String, Failure> {
+pub(super) fn source(option: &str, text: Option<&str>) -> Result<String, Failure> {
     let text = text.ok_or_else(|| {
         let hint = "write it to a file of mode 0600, and name that: \
                     hallmark dev --hsm yubikey --pin-source file:PATH --management-key-source file:PATH";
