@@ -118,6 +118,13 @@ fn one_of_several_tokens_can_be_looked_at_and_none_is_logged_in_to_by_guess() {
     let slots: Vec<_> = report["slots"].as_array().unwrap().iter().filter(looked_at).collect();
     assert!(slots.len() == 1 && slots[0]["token"]["label"] == "second", "{report:#}");
 
+    for (more, what) in [(["--token", "nope"], "no such token: `nope`"), (["--slot", "99"], "no such slot: 99")] {
+        let output = run(module, &token.env(), &more);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(what) && said.contains("token `second`, serial `"), "{said}");
+    }
+
     let (report, _) = probe(module, &token.env(), &[]);
     let sections: toml::Table = report["sections"].as_str().unwrap().parse().unwrap();
     let names: Vec<_> = sections["hsm"].as_array().unwrap().iter().map(|hsm| hsm["name"].as_str().unwrap()).collect();

@@ -40,6 +40,8 @@ struct Report {
     said: Vec<String>,
     /// Why the file was not even loaded, and what to do.
     refused: Option<(String, String)>,
+    /// That the slot or token that was named is not there, and what is.
+    missing: Option<(String, String)>,
 }
 
 impl Report {
@@ -99,6 +101,7 @@ fn look(args: ProbeArgs) -> Result<Report, Failure> {
         verdicts: Vec::new(),
         said: Vec::new(),
         refused: survey::refuse_to_load(&module).err(),
+        missing: None,
     };
     if report.refused.is_some() {
         return Ok(report);
@@ -116,6 +119,30 @@ fn look(args: ProbeArgs) -> Result<Report, Failure> {
         let survey = &report.survey;
         let token = |slot| survey.found_slots().find(|(id, _)| *id == slot).and_then(|(_, found)| found.token.as_ref());
         report.verdicts.retain(|verdict| only.wants(verdict.slot, token(verdict.slot)));
+        report.missing = missing(&only, survey);
     }
     Ok(report)
+}
+
+/// Says that what was named is not there, where the module has told all that it has.
+fn missing(only: &Only, survey: &Survey) -> Option<(String, String)> {
+    let is_there = survey.found_slots().any(|(slot, found)| match only {
+        Only::Slot(wanted) => *wanted == slot,
+        Only::Token(_) => only.wants(slot, found.token.as_ref()),
+    });
+    if is_there || !survey.complete || !survey.failures.is_empty() || survey.slots.as_ref()?.is_empty() {
+        return None;
+    }
+    let what = match only {
+        Only::Slot(wanted) => format!("no such slot: {wanted}"),
+        Only::Token(wanted) => format!("no such token: `{wanted}`"),
+    };
+    let there = survey.found_slots().map(|(slot, found)| match &found.token {
+        Some(token) if token.has("TOKEN_INITIALIZED") => {
+            format!("  slot {slot}, token `{}`, serial `{}`\n", token.label, token.serial)
+        }
+        Some(_) => format!("  slot {slot}, a token that is not initialised\n"),
+        None => format!("  slot {slot}, no token\n"),
+    });
+    Some((what, there.collect()))
 }

@@ -6,7 +6,7 @@ use super::{Report, paste};
 use crate::hsm::pkcs11::survey::{Failure, TokenVerdict, Way, meaning};
 
 pub(super) fn report(report: &Report) -> Value {
-    let Report { module, survey, verdicts, said, refused } = report;
+    let Report { module, survey, verdicts, said, refused, missing } = report;
     let slots: Vec<_> = survey
         .found_slots()
         .map(|(slot, found)| {
@@ -27,6 +27,7 @@ pub(super) fn report(report: &Report) -> Value {
         "usable": report.is_usable(),
         "complete": survey.complete,
         "not_loaded": refused.as_ref().map(|(why, hint)| json!({ "why": why, "hint": hint })),
+        "missing": missing.as_ref().map(|(what, _)| what),
         "library": survey.library,
         "slots": survey.slots.is_some().then_some(slots),
         "login": survey.login,

@@ -9,7 +9,7 @@ use crate::hsm::pkcs11::survey::{
 };
 
 pub(super) fn report(report: &Report) -> String {
-    let Report { module, survey, verdicts, said, refused } = report;
+    let Report { module, survey, verdicts, said, refused, missing } = report;
     let mut text = format!("module  {}\n", module.display());
     if let Some((why, hint)) = refused {
         text += &format!("✗ {why}\nhint: {hint}\n");
@@ -26,8 +26,12 @@ pub(super) fn report(report: &Report) -> String {
     }
     match survey.slots.as_ref().map(|slots| slots.len()) {
         Some(0) => text += "\nno slots: is the HSM plugged in, its service up, and the module told where it is?\n",
+        Some(_) if missing.is_some() => {}
         Some(_) if verdicts.is_empty() => text += "\nno token was found that could be looked at\n",
         _ => {}
+    }
+    if let Some((what, there)) = missing {
+        text += &format!("\n✗ {what}; there are\n{there}");
     }
     text += &survey.login.as_ref().map(of_login).unwrap_or_default();
     text += &failures(&survey.failures);
