@@ -152,6 +152,10 @@ fn from_rotation_to_destruction_by_command() {
         keys.next().map(|key| key["kid"].as_str().unwrap().to_owned())
     };
     let active = of("active").unwrap();
+    let early = hallmark(&dev, &["keys", "rotate", "clinic", "--reason", "try"]);
+    let said = String::from_utf8_lossy(&early.stderr);
+    assert!(!early.status.success(), "{said}");
+    assert!(said.contains("must be served for another ") && said.contains("hint: repeat the command once"), "{said}");
     let change = json(&hallmark(&dev, &["keys", "rotate", "clinic", "--reason", "try", "--force", "--yes", "--json"]));
     assert_eq!(change["state"], "applied");
     assert_eq!(of("deactivated").as_deref(), Some(active.as_str()));

@@ -59,8 +59,8 @@ fn of_keys(reason: &str, client: &str) -> Option<String> {
         "KEY_NOT_FOUND" => "see what is there: hallmark keys list".to_owned(),
         "KEY_STATE" => format!("see how it stands, and what comes next: hallmark keys timeline {client}"),
         "GATE_SHUT" => format!(
-            "wait, and see until when: hallmark rotation plan {client}; in an emergency an operator with role `destroy` \
-             goes past it with --force"
+            "repeat the command once nothing of that is in the way (hallmark keys timeline {client} shows how the keys stand); in an \
+             emergency an operator with role `destroy` goes past it with --force"
         ),
         "KEY_CHANGED" => "look again, then repeat the command: hallmark keys list".to_owned(),
         "KEY_ABSENT" => {

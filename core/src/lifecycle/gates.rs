@@ -79,10 +79,10 @@ impl fmt::Display for Gate {
             Self::NotGenerated => "the key does not exist yet",
             Self::NotPublished => "the key is not published",
             Self::Lead { left } => {
-                return write!(f, "verifiers may not know the key yet: it must be served for another {}", Span(*left));
+                return write!(f, "verifiers may not know the key yet: it must be served for another {}", Left(*left));
             }
             Self::Keep { left } => {
-                return write!(f, "assertions under the key may still be on their way for another {}", Span(*left));
+                return write!(f, "assertions under the key may still be on their way for another {}", Left(*left));
             }
             Self::Clock => "the wall clock departed from the monotonic clock",
             Self::Hsm => "the HSM does not answer",
@@ -107,6 +107,31 @@ impl fmt::Display for Span {
         let (size, unit) =
             units.into_iter().find(|(size, _)| secs > 0 && secs.is_multiple_of(*size)).unwrap_or((1, 's'));
         write!(f, "{}{unit}", secs / size)
+    }
+}
+
+/// A time that is left, in its largest units; rounded up, so that nobody who waits so long comes too early.
+struct Left(Duration);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u128, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+        let secs = self.0.as_millis().div_ceil(1000);
+        // Who waits for a week asks for no minutes, who waits for an hour for no seconds.
+        let finest = match secs {
+            604_801.. => 3600,
+            3601.. => 60,
+            _ => 1,
+        };
+        let mut rest = secs.next_multiple_of(finest);
+        let mut parts = Vec::new();
+        for (size, unit) in UNITS {
+            if rest >= size {
+                parts.push(format!("{}{unit}", rest / size));
+            }
+            rest %= size;
+        }
+        if parts.is_empty() { f.write_str("0s") } else { f.write_str(&parts.join(" ")) }
     }
 }
 

@@ -162,7 +162,10 @@ fn each_gate_keeps_a_key_from_signing_and_says_so() {
 fn gates_speak_in_units_that_people_use() {
     let text = |left| Gate::Keep { left }.to_string();
     assert!(text(secs(86_400)).ends_with("another 1d") && text(secs(7200)).ends_with("another 2h"));
-    assert!(text(secs(180)).ends_with("another 3m") && text(secs(181)).ends_with("another 181s"));
+    assert!(text(secs(180)).ends_with("another 3m") && text(secs(181)).ends_with("another 3m 1s"));
+    assert!(text(secs(86_340)).ends_with("another 23h 59m") && text(secs(86_101)).ends_with("another 23h 56m"));
+    assert!(text(secs(86_401)).ends_with("another 1d 1m") && text(secs(86_399)).ends_with("another 1d"), "rounded up");
+    assert!(text(secs(3599)).ends_with("another 59m 59s") && text(secs(604_801)).ends_with("another 7d 1h"));
     assert!(text(ZERO).ends_with("another 0s"));
     assert!(text(Duration::from_millis(1)).ends_with("another 1s"), "never zero while something is left");
 }
