@@ -321,6 +321,22 @@ async fn a_thread_left_in_a_lost_library_needs_a_new_process() {
     drop(hanging);
 }
 
+/// What a library still holds of a token that was pulled may look well until a login to it fails.
+#[tokio::test]
+async fn a_lost_token_is_logged_in_to_through_a_library_that_was_started_anew() {
+    let rig = Rig::new(1).await;
+    let key = rig.key(1).await;
+    let calls = || (rig.token.calls(Call::Reset), rig.token.calls(Call::Connect));
+    let (resets, connects) = calls();
+    assert_eq!(resets, 0, "a first start is no loss");
+    rig.token.fail_next(Call::List, 1, FaultClass::Gone);
+    rig.pool.list().await.unwrap_err();
+    tokio::time::timeout(PATIENCE, rig.watcher.down.notified()).await.expect("it is missed");
+    rig.back_up().await;
+    rig.sign(&key).await.unwrap();
+    assert_eq!(calls(), (1, connects + 1), "no login before the new start, and one after it");
+}
+
 #[tokio::test]
 async fn a_connection_that_never_returns_needs_a_new_process() {
     let rig = Rig::with(1, |settings| settings.give_up_after = Duration::from_millis(50)).await;
