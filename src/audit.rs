@@ -56,6 +56,8 @@ pub struct AuditOptions {
     pub capacity: usize,
     /// Refusals that are recorded one by one in each second; the rest becomes one record with their number.
     pub refusals_per_second: u32,
+    /// How many signatures are made at once: while no more are under way, a sync waits for no others.
+    pub sessions: usize,
     /// How long a sync may wait for others to share it, where others are to be expected; zero: never.
     pub gather: Duration,
     /// A write with its sync that takes longer makes the log unhealthy, until it returns.
@@ -77,8 +79,9 @@ impl AuditOptions {
             // About 8 MiB of events, and a second of signatures at full speed.
             capacity: 16_384,
             refusals_per_second: 10,
-            // About what ten RSA signatures take. Without it, callers served one by one sync one by one.
-            gather: Duration::from_millis(3),
+            sessions: 1,
+            // About what thirty RSA signatures take on two cores. Without it, callers served one by one sync one by one.
+            gather: Duration::from_millis(10),
             // Far beyond any disk that works; callers gave up at their deadlines.
             hung_after: Duration::from_secs(10),
             max_file: 256 << 20,

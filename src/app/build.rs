@@ -263,6 +263,7 @@ fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<AuditLog, Start
     let mut options = AuditOptions::new(clock.clone());
     options.runtime = Some(Handle::current());
     options.max_file = config.audit.max_file;
+    options.sessions = config.hsms.iter().map(|hsm| hsm.workers).sum();
     if let Some(delay) = testing(config, |testing| testing.audit_sync_delay) {
         options.disk = Box::new(disk::SlowDisk::new(options.disk, delay));
     }

@@ -1,12 +1,15 @@
 //! How long a sync waits for company.
 //!
 //! A sync costs the machine about 100 µs of processor time, however many it serves, and on a fast disk it is over before
-//! the next signature is there. So the writer waits a moment for more: for half of those that are under way, for whoever
-//! waits here gives the HSM nothing to do; and for no more than experience says that come in time.
+//! the next signature is there. So the writer waits a moment for more, as long as others queue for the HSM: then it has
+//! enough to do, and nobody's turn comes later. It waits for half of those that are under way, for whoever waits here gives
+//! the HSM nothing to do; and for no more than experience says that come in time.
 
 /// Decides for each sync how many it should serve. Pure: the queue waits, and says how it went.
 #[derive(Debug)]
 pub(super) struct Gather {
+    /// How many signatures are made at once, by all HSMs together.
+    sessions: usize,
     /// What was reached lately, and a little more.
     target: usize,
     /// Syncs to come without waiting.
@@ -15,15 +18,15 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new() -> Self {
-        Self { target: PAIR, skip: 0, met: 0 }
+    pub(super) fn new(sessions: usize) -> Self {
+        Self { sessions, target: PAIR, skip: 0, met: 0 }
     }
 
     /// For how many the next sync should wait; `None`: it should start. `waiters` wait for it already, and `under_way`
     /// may come to wait.
     pub(super) fn wanted(&mut self, waiters: usize, under_way: usize) -> Option<usize> {
         let wanted = self.target.min((waiters + under_way).div_ceil(2));
-        if waiters >= wanted {
+        if waiters >= wanted || under_way <= self.sessions {
             return None;
         }
         if self.skip > 0 {
@@ -54,17 +57,19 @@ impl Gather {
 const PAIR: usize = 2;
 /// Targets met before a larger one is tried.
 const GROW_AFTER: u32 = 8;
-/// Where nobody came, the next tries are spared as many callers.
-const LONE_SYNCS: u32 = 100;
+/// Where nobody came, the next tries are spared as many callers: fewer than one in a hundred waits in vain.
+const LONE_SYNCS: u32 = 300;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SESSIONS: usize = 2;
+
     /// Syncs of `callers`, of whom at most `in_time` come while the writer waits: how many waits ended early and late,
     /// and the mean size of a sync.
     fn simulate(callers: usize, in_time: usize, syncs: usize) -> (usize, usize, f64) {
-        let (mut gather, mut early, mut late, mut served) = (Gather::new(), 0, 0, 0);
+        let (mut gather, mut early, mut late, mut served) = (Gather::new(SESSIONS), 0, 0, 0);
         for _ in 0..syncs {
             let size = match gather.wanted(1, callers - 1) {
                 None => 1,
@@ -92,7 +97,14 @@ mod tests {
     #[test]
     fn whoever_waits_beside_a_slow_hsm_hardly_ever_waits_for_it() {
         let (_, late, _) = simulate(8, 1, 10_000);
-        assert!(late <= 100, "{late}");
+        assert!(late <= 50, "{late}");
+    }
+
+    #[test]
+    fn nobody_waits_where_nobody_queues_for_the_hsm() {
+        let mut gather = Gather::new(8);
+        assert_eq!(gather.wanted(1, 8), None, "all of them are being signed");
+        assert_eq!(gather.wanted(1, 9), Some(2));
     }
 
     #[test]
@@ -111,6 +123,6 @@ mod tests {
 
     #[test]
     fn a_crowd_is_not_kept_waiting() {
-        assert_eq!(Gather::new().wanted(PAIR, 62), None);
+        assert_eq!(Gather::new(SESSIONS).wanted(PAIR, 62), None);
     }
 }

@@ -85,7 +85,7 @@ impl Queue {
             waiting: Waiting::default(),
             under_way: 0,
             writer: WriterIs::Working,
-            gather: Gather::new(),
+            gather: Gather::new(options.sessions),
             refusals: Refusals::new(options.refusals_per_second),
             stopped: None,
             closing: false,
