@@ -38,11 +38,11 @@ pub(crate) struct BareArgs {
     threads: Option<usize>,
 }
 
-/// The key to sign with, and how long its messages are.
+/// The keys to sign with, in turn, and how long their messages are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) alg: Alg,
-    pub(crate) cka_id: Vec<u8>,
+    pub(crate) cka_ids: Vec<Vec<u8>>,
     pub(crate) message_len: usize,
 }
 
@@ -130,12 +130,14 @@ fn open_sessions(module: &Path, pin: &str, count: usize) -> Result<Vec<Session>,
 }
 
 fn measure(sessions: &mut [Session], task: &Task, window: Window) -> Result<Reached, Box<dyn Error>> {
-    let key = find(sessions.first().ok_or("no session")?, &task.cka_id)?;
+    let session = sessions.first().ok_or("no session")?;
+    let keys = task.cka_ids.iter().map(|cka_id| find(session, cka_id)).collect::<Result<Vec<_>, _>>()?;
+    let keys = keys.as_slice();
     let start = Instant::now();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let loops: Vec<_> = sessions
             .iter_mut()
-            .map(|session| scope.spawn(move || sign_for(session, key, task, start, window)))
+            .map(|session| scope.spawn(move || sign_for(session, keys, task, start, window)))
             .collect();
         loops.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?).collect()
     });
@@ -152,7 +154,7 @@ fn measure(sessions: &mut [Session], task: &Task, window: Window) -> Result<Reac
 /// Signs until the window closes; counts what falls into it.
 fn sign_for(
     session: &Session,
-    key: ObjectHandle,
+    keys: &[ObjectHandle],
     task: &Task,
     start: Instant,
     window: Window,
@@ -163,7 +165,7 @@ fn sign_for(
     let (mut signatures, mut made) = (0_u64, 0_u64);
     let mut before = None;
     let cpu = || cpu::of_this_thread().map_err(|error| error.to_string());
-    loop {
+    for key in keys.iter().cycle() {
         let now = Instant::now();
         if now >= closes {
             break;
@@ -174,8 +176,8 @@ fn sign_for(
         made += 1;
         message[..8].copy_from_slice(&made.to_le_bytes());
         let signed = match hash {
-            Some(hash) => session.sign(&mechanism, key, digest::digest(hash, &message).as_ref()),
-            None => session.sign(&mechanism, key, &message),
+            Some(hash) => session.sign(&mechanism, *key, digest::digest(hash, &message).as_ref()),
+            None => session.sign(&mechanism, *key, &message),
         };
         signed.map_err(|error| error.to_string())?;
         signatures += u64::from(before.is_some());

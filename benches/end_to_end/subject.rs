@@ -89,7 +89,7 @@ impl Running<'_> {
     pub(crate) fn task(&self, alg: Alg) -> Result<Task, Box<dyn Error>> {
         let ActiveKey { key, assertion } = self.key(alg)?;
         let message_len = assertion.rfind('.').ok_or("not a JWS")?;
-        Ok(Task { alg, cka_id: key.cka_id.clone(), message_len })
+        Ok(Task { alg, cka_ids: vec![key.cka_id.clone()], message_len })
     }
 
     pub(crate) fn measure(&self, alg: Alg, mode: Mode, window: Window) -> Result<Served, Box<dyn Error>> {

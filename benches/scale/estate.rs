@@ -1,6 +1,7 @@
 //! Clients with three keys each: configuration, store, token, and the server that has them.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt::{self, Write},
     fs,
@@ -20,10 +21,12 @@ use hallmark_core::{
 use uuid::Uuid;
 
 use crate::{
-    SIGNING, copy, cpu,
+    SIGNING,
+    bare::Bare,
+    copy, cpu,
     load::Callers,
     pairs::Pair,
-    sandbox::{HSM, Sandbox, Server, TRUST_DOMAIN, get},
+    sandbox::{HSM, Sandbox, Server, TRUST_DOMAIN, WORKERS, get},
     sweeps::{self, Sweeps},
 };
 
@@ -102,9 +105,14 @@ impl Running<'_> {
         &self.estate.clients[..SIGNING.min(self.estate.clients.len())]
     }
 
-    /// A key set as it is sent, header and all.
-    pub(crate) fn answer(&self) -> Result<String, Box<dyn Error>> {
-        Ok(get(self.server.jwks(), "/clients/client-00000/jwks.json")?)
+    /// The key sets by path, as they are sent, header and all.
+    pub(crate) fn answers(&self) -> Result<HashMap<String, String>, Box<dyn Error>> {
+        self.paths().into_iter().map(|path| Ok((path.clone(), get(self.server.jwks(), &path)?))).collect()
+    }
+
+    /// The token alone, as the server has it.
+    pub(crate) fn bare(&self) -> Result<Bare, Box<dyn Error>> {
+        Bare::start(&self.estate.sandbox, WORKERS)
     }
 
     pub(crate) fn resident(&self) -> Result<u64, Box<dyn Error>> {

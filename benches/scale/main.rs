@@ -1,8 +1,9 @@
 //! What ten thousand clients cost: `make bench`, or `cargo bench --bench scale -- --help`.
 //!
 //! One server has 10,000 clients with three keys each, of which the token has the objects of a hundred clients; another one has a
-//! single client. They run side by side and are measured in turn, together with a server of a fixed body on the same
-//! HTTP stack ([`plain`]), so that what else the machine does meets all. `docs/performance.md` has the figures.
+//! single client. They run side by side and are measured in turn, together with a server of static files on the same HTTP
+//! stack ([`plain`]) and with the bare token, so that what else the machine does meets all. `docs/performance.md` has the
+//! figures.
 
 mod estate;
 mod fetch;
@@ -12,6 +13,8 @@ mod report;
 mod sweeps;
 
 // Shared with the other benchmark, which uses more of them.
+#[path = "../end_to_end/bare.rs"]
+mod bare;
 #[path = "../end_to_end/cpu.rs"]
 mod cpu;
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
@@ -32,13 +35,16 @@ use std::{
 
 use clap::Parser;
 
+use hallmark_core::key::Alg;
+
 use self::{
+    bare::{BareArgs, Task},
     estate::{Estate, Running},
     fetch::Fetchers,
-    load::{Callers, Mode, Served},
+    load::{Callers, Mode},
     pairs::{Pair, PairsArgs},
     plain::{Plain, PlainArgs},
-    report::Figures,
+    report::{Fetched, Figures, Signed},
     timing::Window,
 };
 
@@ -71,6 +77,8 @@ struct Args {
     pairs: PairsArgs,
     #[command(flatten)]
     plain: PlainArgs,
+    #[command(flatten)]
+    bare: BareArgs,
 }
 
 /// Clients whose objects are on the token.
@@ -81,6 +89,7 @@ fn main() -> ExitCode {
     let outcome = match &args {
         args if args.pairs.is_child() => args.pairs.serve(),
         args if args.plain.is_child() => args.plain.serve(),
+        args if args.bare.is_child() => args.bare.serve(),
         args => args.run(),
     };
     match outcome {
@@ -106,7 +115,8 @@ impl Args {
         (figures.idle, figures.idle_of_one) = (many.resident()?, one.resident()?);
         figures.absent = many.absent_keys()?;
         if !self.no_load {
-            self.load(&many, &one, &mut figures)?;
+            self.fetch(&many, &one, &mut figures)?;
+            self.sign(&many, &one, &pairs, &mut figures)?;
         }
         figures.sweeps = many.sweeps(if self.quick { 1 } else { 5 })?;
         (figures.after_load, figures.after_load_of_one) = (many.resident()?, one.resident()?);
@@ -132,27 +142,54 @@ impl Args {
         }
     }
 
-    fn load(&self, many: &Running<'_>, one: &Running<'_>, figures: &mut Figures) -> Result<(), Box<dyn Error>> {
-        let plain = Plain::start(&many.answer()?)?;
+    fn fetch(&self, many: &Running<'_>, one: &Running<'_>, figures: &mut Figures) -> Result<(), Box<dyn Error>> {
+        let plain = Plain::start(&many.answers()?)?;
         let fetchers = Fetchers::new()?;
-        let path = one.paths();
+        let (all, single) = (many.paths(), one.paths());
+        let of = |running: &Running<'_>| (running.server.pid(), running.server.jwks());
+        let files = (plain.pid(), plain.addr());
         for round in 1..=self.rounds() {
-            let many = fetchers.measure(many.server.pid(), many.server.jwks(), &many.paths(), self.window())?;
-            let one = fetchers.measure(one.server.pid(), one.server.jwks(), &path, self.window())?;
-            let plain = fetchers.measure(plain.pid(), plain.addr(), &path, self.window())?;
-            let show = |served: &Served| format!("{:.0}/s", served.per_second);
-            eprintln!("==> JWKS, round {round}: {} beside {} and {}", show(&many), show(&one), show(&plain));
-            figures.fetched.push([many, one, plain]);
+            let measure = |(pid, from), paths: &[String]| fetchers.measure(pid, from, paths, self.window());
+            let fetched = Fetched {
+                many: measure(of(many), &all)?,
+                files: measure(files, &all)?,
+                one: measure(of(one), &single)?,
+                file: measure(files, &single)?,
+            };
+            eprintln!("==> JWKS, round {round}: {fetched}");
+            figures.fetched.push(fetched);
         }
+        Ok(())
+    }
+
+    fn sign(
+        &self,
+        many: &Running<'_>,
+        one: &Running<'_>,
+        pairs: &[Pair],
+        figures: &mut Figures,
+    ) -> Result<(), Box<dyn Error>> {
         let callers = (Callers::connect(&many.server)?, Callers::connect(&one.server)?);
+        let assertion = callers.1.sign_once(&one.signing()[0])?;
+        let message_len = assertion.rfind('.').ok_or("not a JWS")?;
+        let cka_ids: Vec<_> = pairs.iter().step_by(estate::KEYS).map(|pair| pair.cka_id.clone()).collect();
+        let in_turn = Task { alg: Alg::ES256, cka_ids, message_len };
+        let alone = Task { cka_ids: in_turn.cka_ids[..1].to_vec(), ..in_turn.clone() };
+        let mut bare = many.bare()?;
         for round in 1..=self.rounds() {
-            let sign = |callers: &Callers, running: &Running<'_>| {
-                let served = callers.measure_clients(&running.server, running.signing(), Mode::Unary64, self.window());
+            let sign = |callers: &Callers, running: &Running<'_>, clients: &[String]| {
+                let served = callers.measure_clients(&running.server, clients, Mode::Unary64, self.window());
                 served.map_err(|error| format!("{error}; the server said:\n{}", running.log()))
             };
-            let (many, one) = (sign(&callers.0, many)?, sign(&callers.1, one)?);
-            eprintln!("==> signatures, round {round}: {:.0}/s beside {:.0}/s", many.per_second, one.per_second);
-            figures.signed.push([many, one]);
+            let signed = Signed {
+                of_many: sign(&callers.0, many, one.signing())?,
+                of_one: sign(&callers.1, one, one.signing())?,
+                in_turn: sign(&callers.0, many, many.signing())?,
+                bare_in_turn: bare.measure(&in_turn, self.window())?,
+                bare_alone: bare.measure(&alone, self.window())?,
+            };
+            eprintln!("==> signatures, round {round}: {signed}");
+            figures.signed.push(signed);
         }
         Ok(())
     }
