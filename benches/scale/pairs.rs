@@ -24,12 +24,12 @@ use crate::{
 /// The arguments of the child.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PairsArgs {
-    #[arg(long, hide = true, requires = "module", requires = "pin")]
+    #[arg(long, hide = true, requires = "module", requires = "pairs_pin")]
     make_pairs: Option<usize>,
     #[arg(long, hide = true)]
     module: Option<PathBuf>,
     #[arg(long, hide = true)]
-    pin: Option<PathBuf>,
+    pairs_pin: Option<PathBuf>,
 }
 
 /// A pair on the token.
@@ -45,7 +45,7 @@ impl Pair {
     pub(crate) fn make(sandbox: &Sandbox, count: usize) -> Result<Vec<Self>, Box<dyn Error>> {
         let mut child = this_program()?;
         child.arg("--make-pairs").arg(count.to_string()).arg("--module").arg(sandbox.module());
-        child.arg("--pin").arg(sandbox.pin()).env("SOFTHSM2_CONF", sandbox.softhsm_conf());
+        child.arg("--pairs-pin").arg(sandbox.pin()).env("SOFTHSM2_CONF", sandbox.softhsm_conf());
         let made = child.output()?;
         if made.status.success() {
             Ok(serde_json::from_slice(&made.stdout)?)
@@ -68,8 +68,8 @@ impl PairsArgs {
 
     /// The child's life: makes the pairs, and prints them.
     pub(crate) fn serve(&self) -> Result<(), Box<dyn Error>> {
-        let (Some(count), Some(module), Some(pin)) = (self.make_pairs, &self.module, &self.pin) else {
-            return Err("--make-pairs needs --module and --pin".into());
+        let (Some(count), Some(module), Some(pin)) = (self.make_pairs, &self.module, &self.pairs_pin) else {
+            return Err("--make-pairs needs --module and --pairs-pin".into());
         };
         let pin = PinSource::parse(&format!("file:{}", pin.display()), None)?;
         let (module, selector) = (Modules::default().load(module)?, TokenSelector::Label(HSM.to_owned()));

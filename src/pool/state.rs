@@ -67,6 +67,9 @@ struct Inner {
     idle: usize,
 }
 
+/// Most HSMs are connected a moment after the start.
+const CONNECTING: Duration = Duration::from_millis(100);
+
 enum Phase {
     Down(Error),
     Up,
@@ -81,7 +84,7 @@ impl Shared {
             observer,
             inner: Mutex::new(Inner {
                 queue: Queue::default(),
-                phase: Phase::Down(reaction::unavailable(Duration::from_secs(1)).with_detail("not connected yet")),
+                phase: Phase::Down(reaction::unavailable(CONNECTING).with_detail("not connected yet")),
                 epoch: 0,
                 facts: None,
                 service_time: Duration::ZERO,

@@ -152,7 +152,6 @@ impl Rotation {
         automatic.all(|client| client.key_lines().iter().all(|(line, _)| keys.has_lived(line)))
     }
 
-    /// Something changed. Several in a row are one.
     /// Until it is known of each HSM whether it answers. All first keys of a client sign at once if they are published as
     /// one: an HSM that takes a moment longer than its siblings must not be left out for a day.
     async fn first_tries(&self) {
@@ -160,6 +159,7 @@ impl Rotation {
         let _ = tokio::time::timeout(CONNECTING, join_all(tries)).await;
     }
 
+    /// Something changed. Several in a row are one.
     async fn woken(&self) {
         self.0.parts.rules.wake.notified().await;
         tokio::time::sleep(BREATH).await;
