@@ -34,6 +34,8 @@ pub(crate) struct Sandbox {
     files: TempDir,
     /// Where the audit log is, as the configuration has it.
     audit: PathBuf,
+    /// The URL of the key store; else SQLite, beside the rest.
+    store: Option<String>,
 }
 
 /// A server that runs.
@@ -56,7 +58,7 @@ impl Sandbox {
     pub(crate) fn new(clients: &str) -> Result<Self, Box<dyn Error>> {
         let token = tempfile::Builder::new().prefix("hallmark-bench-").tempdir_in("/dev/shm")?;
         let files = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let sandbox = Self { token, files, audit: "audit".into() };
+        let sandbox = Self { token, files, audit: "audit".into(), store: None };
         sandbox.make_token()?;
         sandbox.certificates()?;
         fs::write(sandbox.file("clients.toml"), clients)?;
@@ -67,6 +69,18 @@ impl Sandbox {
     pub(crate) fn audit_in_memory(mut self) -> Self {
         self.audit = self.token.path().join("audit");
         self
+    }
+
+    /// With its keys in that database.
+    pub(crate) fn store_at(mut self, url: Option<String>) -> Self {
+        self.store = url;
+        self
+    }
+
+    /// The URL of the key store.
+    pub(crate) fn store(&self) -> io::Result<String> {
+        let sqlite = || Ok(format!("sqlite://{}/keys.db", fs::canonicalize(self.files.path())?.display()));
+        self.store.clone().map_or_else(sqlite, Ok)
     }
 
     /// Starts the server, and waits until it signs.
@@ -161,8 +175,7 @@ impl Sandbox {
 
     fn config(&self, addresses: Addresses, sync_delay: Option<Duration>) -> io::Result<String> {
         let Addresses { grpc, jwks, metrics } = addresses;
-        let files = fs::canonicalize(self.files.path())?;
-        let (files, conf) = (files.display(), self.softhsm_conf());
+        let (store, conf) = (self.store()?, self.softhsm_conf());
         let conf = conf.display();
         let testing =
             sync_delay.map(|delay| format!("[unsafe_testing]\naudit_sync_delay = \"{}ms\"\n", delay.as_millis()));
@@ -177,7 +190,7 @@ listen = "{jwks}"
 [metrics]
 listen = "{metrics}"
 [store]
-url = "sqlite://{files}/keys.db"
+url = "{store}"
 [audit]
 dir = "{audit}"
 [[trust]]

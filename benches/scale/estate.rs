@@ -11,10 +11,10 @@ use std::{
 };
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use hallmark::store::SqliteStore;
+use hallmark::store::{PostgresOptions, PostgresStore, SqliteStore, Store};
 use hallmark_core::{
     key::{Alg, HsmName, KeyId, KeyLine, KeyRecord, KeyState, KeyTimes, PublicPart},
-    ports::KeyStore,
+    ports::StoreError,
     public_key::{Curve, PublicKey},
     time::Timestamp,
 };
@@ -56,10 +56,17 @@ pub(crate) struct Start {
 }
 
 impl Estate {
-    /// So many clients, the first of which have `pairs`, on a copy of `token`.
-    pub(crate) fn new(token: &Path, clients: usize, pairs: &[Pair], counted: usize) -> Result<Self, Box<dyn Error>> {
+    /// So many clients, the first of which have `pairs`, on a copy of `token`; `store` is the URL of an empty database,
+    /// where SQLite will not do.
+    pub(crate) fn new(
+        token: &Path,
+        store: Option<String>,
+        clients: usize,
+        pairs: &[Pair],
+        counted: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let clients: Vec<_> = (0..clients).map(|n| format!("client-{n:05}")).collect();
-        let sandbox = Sandbox::new(&workload(&clients))?;
+        let sandbox = Sandbox::new(&workload(&clients))?.store_at(store);
         // With its own token beside it the label would be there twice.
         fs::remove_dir_all(sandbox.token())?;
         copy(token, sandbox.token())?;
@@ -220,14 +227,25 @@ fn public() -> Result<PublicPart, Box<dyn Error>> {
 }
 
 fn fill(sandbox: &Sandbox, records: &[KeyRecord]) -> Result<(), Box<dyn Error>> {
-    let url = format!("sqlite://{}", std::path::absolute(sandbox.file("keys.db"))?.display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = SqliteStore::open(&url).await?;
-        store.apply(records, &[]).await?;
+        let store = open(sandbox.store()?).await?;
+        // A database may take no longer for a call than a server would wait.
+        for some in records.chunks(1000) {
+            store.apply(some, &[]).await?;
+        }
         store.close().await;
         Ok(())
     })
+}
+
+async fn open(url: String) -> Result<Box<dyn Store>, StoreError> {
+    if url.starts_with("sqlite:") {
+        return Ok(Box::new(SqliteStore::open(&url).await?));
+    }
+    let lease = Duration::from_secs(60);
+    let options = PostgresOptions { url, password_file: None, instance: "filler".to_owned(), lease };
+    Ok(Box::new(PostgresStore::open(options).await?))
 }
 
 const HOUR: i64 = 3_600_000;

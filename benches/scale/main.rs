@@ -36,6 +36,7 @@ use std::{
 use clap::Parser;
 
 use hallmark_core::key::Alg;
+use hallmark_testkit::postgres::Postgres;
 
 use self::{
     bare::{BareArgs, Task},
@@ -64,6 +65,9 @@ struct Args {
     /// rotation every 90 days and a day of keeping it is one in 90
     #[arg(long, value_name = "N", default_value_t = 10)]
     counted: usize,
+    /// Keys in a PostgreSQL of the benchmark's own, instead of SQLite
+    #[arg(long)]
+    postgres: bool,
     /// Only start, sweep and memory
     #[arg(long)]
     no_load: bool,
@@ -107,8 +111,10 @@ impl Args {
         let sandbox = sandbox::Sandbox::new("")?;
         let pairs = Pair::make(&sandbox, SIGNING.min(self.clients) * estate::KEYS)?;
         eprintln!("==> {} key pairs on the token", pairs.len());
-        let many = Estate::new(sandbox.token(), self.clients, &pairs, self.counted)?;
-        let one = Estate::new(sandbox.token(), 1, &pairs[..estate::KEYS], 1)?;
+        let postgres = if self.postgres { Some(Postgres::own().ok_or("no PostgreSQL")?) } else { None };
+        let store = || postgres.as_ref().map(Postgres::database);
+        let many = Estate::new(sandbox.token(), store(), self.clients, &pairs, self.counted)?;
+        let one = Estate::new(sandbox.token(), store(), 1, &pairs[..estate::KEYS], 1)?;
         let mut figures = Figures::default();
         let many = self.start(&many, &mut figures.starts)?;
         let one = self.start(&one, &mut figures.starts_of_one)?;
