@@ -338,6 +338,24 @@ async fn a_lost_token_is_logged_in_to_through_a_library_that_was_started_anew() 
 }
 
 #[tokio::test]
+async fn who_comes_before_the_hsm_is_connected_comes_back_soon() {
+    let mut hanging = None;
+    let rig = Rig::down(
+        1,
+        |_| (),
+        |token| {
+            hanging = Some(token.hang(Call::Connect));
+            FakeHsm::new(token)
+        },
+    );
+    let spec = KeySpec { alg: Alg::ES256, rsa_bits: 0 };
+    let error = rig.pool.generate(vec![1], "key-1".into(), spec).await.unwrap_err();
+    assert_eq!(error.reason, Reason::HsmUnavailable);
+    assert_eq!(error.retry_after, Some(Duration::from_millis(100)), "{error}");
+    drop(hanging);
+}
+
+#[tokio::test]
 async fn a_connection_that_never_returns_needs_a_new_process() {
     let rig = Rig::with(1, |settings| settings.give_up_after = Duration::from_millis(50)).await;
     let hanging = rig.token.hang(Call::Connect);
