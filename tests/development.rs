@@ -76,6 +76,25 @@ fn what_it_prints_works_when_pasted_and_a_second_run_reuses_all() {
 }
 
 #[test]
+fn it_can_be_stopped_before_it_is_ready_after_a_hangup_too() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = folder_with_free_ports(parent.path());
+    let (mut first, _) = run(parent.path(), &folder, &[]);
+    first.stop();
+    // Without its token it does not get ready.
+    fs::rename(folder.join("tokens"), folder.join("tokens.away")).unwrap();
+    fs::create_dir(folder.join("tokens")).unwrap();
+    let mut process = Process::start("dev", parent.path(), HALLMARK, |command| {
+        command.args(["dev", "--dir"]).arg(&folder);
+    });
+    process.wait_for_log("starting the server");
+    process.signal(Signal::HUP);
+    process.wait_for_log("as soon as the server is ready");
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
 fn options_that_are_wrong_leave_nothing_behind() {
     let parent = tempfile::tempdir().unwrap();
     let mine = parent.path().join("mine");

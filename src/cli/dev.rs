@@ -78,17 +78,34 @@ impl Dev {
         serve::start_log(self.json, "warn,hallmark::app::reload=info")?;
         self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
         self.provision_token()?;
-        self.progress("starting the server, and making keys where there are none");
         let mut signals = Signals::listen(self.args.exit_with_stdin)?;
+        self.progress("starting the server, and making keys where there are none");
         let mut running = app::start(&self.config).await.map_err(serve::not_started)?;
         running.reload_from(self.sandbox.config());
+        let mut changed = false;
         let ready = tokio::select! {
             ready = running.wait_until_ready(PATIENCE) => ready,
-            Told::Stop(grace) = signals.next() => return Ok(serve::exit(running.stop(grace).await)),
+            grace = self.told_to_stop(&mut signals, &mut changed) => return Ok(serve::exit(running.stop(grace).await)),
         };
         ready.map_err(|why| Failure::new("the server did not get ready").because(why))?;
+        if changed {
+            running.reload().await;
+        }
         self.announce(&running)?;
         Ok(serve::until_stopped(running, signals).await)
+    }
+
+    /// Until then, notes in `changed` whether the configuration is to be read again.
+    async fn told_to_stop(&self, signals: &mut Signals, changed: &mut bool) -> Duration {
+        loop {
+            match signals.next().await {
+                Told::Stop(grace) => return grace,
+                Told::Reload => {
+                    self.progress("reading the configuration again as soon as the server is ready");
+                    *changed = true;
+                }
+            }
+        }
     }
 
     fn progress(&self, what: &str) {
