@@ -16,7 +16,7 @@ use reqwest::{Certificate, Client, Url, redirect::Policy, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::{
-    answer::{HttpAnswer, Limits, Status, Unreached, Unseen},
+    answer::{HttpAnswer, Limits, Obstacle, Status, Unreached, Unseen},
     place::{is_exposed, origin, same_origin},
     seen::{Seen, SeenKey, kids_of},
 };

@@ -129,6 +129,7 @@ async fn where_all_is_right_nothing_is_broken() {
         "JWKS URL",
         "kid",
         "same key",
+        "authorization server",
         "clock",
         "audience",
         "access token",
@@ -191,6 +192,21 @@ async fn a_key_set_that_can_not_be_reached() {
     let (about, what) = case.first_cause();
     assert!(about == "JWKS URL" && what.contains("can't be fetched"), "{about}: {what}");
     assert_eq!(case.first_broken(&[]), (about, what));
+}
+
+/// It is seen without an assertion, where nobody asked for an access token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_refuses_connections() {
+    // An address of this test's own: nobody else takes the port.
+    let free = TcpListener::bind("127.0.0.79:0").unwrap().local_addr().unwrap();
+    let case = Case::new(|site, endpoint| _ = site.replace(endpoint, &format!("http://{free}/oauth2/token"))).await;
+    let (link, what) = case.first_broken(&[]);
+    assert_eq!(link, "authorization server", "{what}");
+    assert!(what.starts_with(&format!("`http://{free}` can't be reached from here: Connection refused")), "{what}");
+    let (_, said) = case.doctor(&[]);
+    let next = said["first_broken"]["next"].as_str().unwrap();
+    assert!(next.contains(&format!("curl -v http://{free}")) && next.contains("`token_endpoint`"), "{next}");
+    assert!(said["links"].as_array().unwrap().iter().all(|link| link["link"] != "access token"), "{said:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

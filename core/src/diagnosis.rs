@@ -16,6 +16,7 @@ use crate::{
 mod audience;
 mod certificate;
 mod clock;
+mod contact;
 mod key_set;
 mod registration;
 mod rules;
@@ -23,6 +24,7 @@ mod text;
 mod words;
 
 pub use certificate::is_key;
+pub use contact::Contact;
 pub use key_set::doubts;
 pub use text::printable;
 
@@ -38,6 +40,8 @@ pub struct Facts<'a> {
     /// Of the key that signs.
     pub kid: Option<&'a str>,
     pub key_set: &'a KeySet,
+    /// Whether the authorization server's host answers at all.
+    pub contact: &'a Contact,
     /// What the authorization server says of itself.
     pub discovery: Option<&'a Discovery>,
     /// The authorization server's clock: the `Date` of its answer.
@@ -150,6 +154,8 @@ pub enum About {
     SameKey,
     FirstRsaKey,
     Certificate,
+    /// Whether the authorization server can be reached.
+    Contact,
     Clock,
     Audience,
     Answer,
@@ -181,7 +187,7 @@ pub fn causes(facts: &Facts<'_>) -> Vec<Cause> {
 
 type CheckOf = fn(&Facts<'_>) -> Outcome;
 
-const CHECKS: [(About, CheckOf); 10] = [
+const CHECKS: [(About, CheckOf); 11] = [
     (About::ClientId, registration::client_id),
     (About::Algorithm, registration::algorithm),
     (About::Rules, rules::rules),
@@ -190,13 +196,15 @@ const CHECKS: [(About, CheckOf); 10] = [
     (About::SameKey, key_set::same_key),
     (About::FirstRsaKey, key_set::first_rsa_key),
     (About::Certificate, certificate::certificate),
+    (About::Contact, contact::contact),
     (About::Clock, clock::clock),
     (About::Audience, audience::audience),
 ];
 
 /// What is likelier where several things are wrong in the same way: what no other fault could bring about comes first.
 fn rank(about: About) -> usize {
-    const LIKELIEST: [About; 12] = [
+    const LIKELIEST: [About; 13] = [
+        About::Contact,
         About::KeySet,
         About::Kid,
         About::SameKey,
@@ -274,6 +282,7 @@ impl About {
             Self::SameKey => "same key",
             Self::FirstRsaKey => "first RSA key",
             Self::Certificate => "certificate",
+            Self::Contact => "authorization server",
             Self::Clock => "clock",
             Self::Audience => "audience",
             Self::Answer => "answer",

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::SystemTime};
 
 use hallmark_client::{Client, Error, OAuthClient, Sent};
 use hallmark_core::{
-    diagnosis::{Answer, Assertion, Cause, Facts, KeySet, Registered, causes},
+    diagnosis::{Answer, Assertion, Cause, Contact, Facts, KeySet, Registered, causes},
     discovery::Discovery,
     profile::Profile,
     time::Timestamp,
@@ -17,8 +17,12 @@ use crate::verifier::Verifier;
 
 mod outside;
 mod report;
+mod unreached;
 
-pub(super) use self::report::{as_json, as_text, body};
+pub(super) use self::{
+    report::{as_json, as_text, body},
+    unreached::{Unanswered, place, unanswered},
+};
 
 /// Whom verifiers' certificates must be from, where that is not left to the system.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,7 @@ pub(super) struct Seen {
     client: OAuthClient,
     profile: &'static Profile,
     pub(super) key_set: KeySet,
+    contact: Contact,
     pub(super) discovery: Option<Discovery>,
     server_time: Option<Timestamp>,
     our_time: Timestamp,
@@ -46,8 +51,8 @@ impl Seen {
             futures_util::join!(outside::key_set(hallmark, &jwks, &client), outside::meet(&server, &client));
         let profile = Profile::find(&client.profile).or_else(|| Profile::find(Profile::DEFAULT));
         let profile = profile.ok_or_else(|| Failure::new("there is no profile"))?;
-        let outside::Met { discovery, server_time, our_time } = met;
-        Ok(Self { client, profile, key_set: key_set?, discovery, server_time, our_time })
+        let outside::Met { contact, discovery, server_time, our_time } = met;
+        Ok(Self { client, profile, key_set: key_set?, contact, discovery, server_time, our_time })
     }
 
     /// For the pure part.
@@ -65,6 +70,7 @@ impl Seen {
             assertion,
             kid,
             key_set: &self.key_set,
+            contact: &self.contact,
             discovery: self.discovery.as_ref(),
             server_time: self.server_time,
             our_time: self.our_time,

@@ -13,10 +13,12 @@ use self::report::{Asked, Report};
 use super::{
     Failure,
     args::DiscoverArgs,
+    diagnose::{place, unanswered},
     failure::USAGE,
     output::{Output, printable},
+    urls::refuse_userinfo,
 };
-use crate::verifier::{Limits, Verifier};
+use crate::verifier::{Limits, Unreached, Unseen, Verifier};
 
 mod report;
 mod section;
@@ -36,6 +38,7 @@ pub(super) async fn run(args: DiscoverArgs, json: bool) -> Result<u8, Failure> {
 
 /// The URL without what leads from it to a document, and without the slash at its end: what is asked for is put after it.
 fn base(url: &str) -> Result<&str, Failure> {
+    refuse_userinfo("the URL", url)?;
     let schemed = ["https://", "http://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
     if !schemed || !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains(['?', '#']) {
         let failure = Failure::new(format!("not a base URL: `{}`", printable(url))).with_exit_code(USAGE);
@@ -70,29 +73,42 @@ pub(super) async fn documents(verifier: &Verifier, base: &str) -> Vec<Document> 
 
 /// The first place that has the document, or what the last one answered.
 async fn ask(verifier: &Verifier, kind: Kind, base: &str) -> Asked {
-    let mut asked = Asked { kind, url: String::new(), outcome: String::new(), document: None };
+    let (mut asked, mut answered) = (Asked::of(kind), false);
     for url in kind.urls(base) {
         let outcome = read(verifier, kind, &url).await;
         asked.url = url;
         match outcome {
             Ok(document) => {
-                asked.document = Some(document);
-                asked.outcome.clear();
-                return asked;
+                return Asked { document: Some(document), outcome: String::new(), unreached: None, ..asked };
             }
-            Err(why) => asked.outcome = why,
+            Err(Lacking { why, unreached }) => {
+                answered |= unreached.is_none();
+                (asked.outcome, asked.unreached) = (why, unreached.filter(|_| !answered));
+            }
         }
     }
     asked
 }
 
-async fn read(verifier: &Verifier, kind: Kind, url: &str) -> Result<Document, String> {
-    let answer = verifier.ask_within(url, LIMITS).await.map_err(|error| printable(&error.to_string()))?;
+/// Why there is no document at one place.
+struct Lacking {
+    why: String,
+    /// Where that is because nothing answered.
+    unreached: Option<Unreached>,
+}
+
+async fn read(verifier: &Verifier, kind: Kind, url: &str) -> Result<Document, Lacking> {
+    let lacking = |why: String| Lacking { why, unreached: None };
+    let answer = verifier.ask_within(url, LIMITS).await.map_err(|error| {
+        let why = printable(&error.to_string());
+        let unreached = if let Unseen::Failed(unreached) = error { Some(unreached) } else { None };
+        Lacking { why, unreached }
+    })?;
     if answer.status != 200 {
-        return Err(format!("answers {}", answer.status));
+        return Err(lacking(format!("answers {}", answer.status)));
     }
-    let body = answer.body.ok_or_else(|| format!("is larger than {} bytes", LIMITS.bytes))?;
-    kind.read(&body).map_err(|error| printable(&error.to_string()))
+    let body = answer.body.ok_or_else(|| lacking(format!("is larger than {} bytes", LIMITS.bytes)))?;
+    kind.read(&body).map_err(|error| lacking(printable(&error.to_string())))
 }
 
 /// A CapabilityStatement can have some megabytes. Redirects within the host are followed: several servers send

@@ -17,7 +17,7 @@ use hallmark_core::{
 };
 use x509_cert::{Certificate, der::Encode};
 
-use super::{Failure, USAGE, args::InspectArgs, output};
+use super::{Failure, USAGE, args::InspectArgs, output, urls::refuse_userinfo};
 use crate::verifier::Verifier;
 
 mod render;
@@ -111,6 +111,7 @@ async fn keys(place: &str, ca: Option<&Path>) -> Result<(Option<KeySet>, Vec<Fin
         let document = File::open(place).and_then(|file| limited(file, LARGEST_JWKS)).map_err(fail)?;
         return Ok((Some(KeySet::parse(&document).map_err(too_large)?), Vec::new()));
     }
+    refuse_userinfo("the URL of `--jwks`", place)?;
     let verifier = Verifier::new(ca).map_err(|error| Failure::new("can't fetch URLs").caused_by(&error))?;
     match verifier.fetch(place).await {
         Ok(seen) => {

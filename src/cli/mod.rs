@@ -33,6 +33,7 @@ mod rotation;
 mod serve;
 mod sign;
 mod token;
+mod urls;
 
 use std::{future::Future, path::PathBuf, pin::Pin};
 

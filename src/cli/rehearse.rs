@@ -17,10 +17,12 @@ use super::{
     args::RehearseArgs,
     connect::{As, connect, failure},
     output::Output,
+    urls::refuse_userinfo,
 };
 
 pub(super) async fn run(args: RehearseArgs, connection: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
     let RehearseArgs { client, url, ca, dry_run } = args;
+    url.iter().try_for_each(|url| refuse_userinfo("the URL", url))?;
     let hallmark = connect(connection, As::Operator)?;
     let keys = hallmark.list_keys(Some(&client)).await.map_err(|error| failure(&error, &client))?;
     let url = match url {

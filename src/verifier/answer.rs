@@ -58,6 +58,8 @@ pub struct Unreached {
     pub without_url: String,
     /// Nothing came in time.
     pub timed_out: bool,
+    /// There was no connection to ask over: no such name, nobody listens there, or TLS failed.
+    pub unconnected: bool,
 }
 
 /// An HTTP status: its number, and what that means.
@@ -76,6 +78,43 @@ impl HttpAnswer {
     }
 }
 
+/// What kept a connection or an answer away, as far as that can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// TLS, or the certificate.
+    Tls,
+    /// The name is not known.
+    Name,
+    /// Nothing came in time.
+    Time,
+    /// Anything else: mostly nobody listens there.
+    Other,
+}
+
+impl Unreached {
+    /// By what the libraries say, for they do not sort it.
+    pub fn obstacle(&self) -> Obstacle {
+        let lower = self.without_url.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+        if says(&["certificate", "tls", "invalidcontenttype"]) {
+            Obstacle::Tls
+        } else if says(&["dns", "lookup"]) {
+            Obstacle::Name
+        } else if self.timed_out {
+            Obstacle::Time
+        } else {
+            Obstacle::Other
+        }
+    }
+
+    /// What went wrong in the end: the innermost cause, which says more than all that wrap it.
+    pub fn innermost(&self) -> &str {
+        let shells = ["client error (Connect): ", "tcp connect error: ", "dns error: "];
+        let inner = shells.iter().filter_map(|shell| self.without_url.split_once(shell)).map(|(_, inner)| inner);
+        inner.min_by_key(|inner| inner.len()).unwrap_or(&self.without_url)
+    }
+}
+
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -84,8 +123,8 @@ impl fmt::Display for Unreached {
 
 impl From<reqwest::Error> for Unreached {
     fn from(error: reqwest::Error) -> Self {
-        let (why, timed_out) = (with_causes(&error), error.is_timeout());
-        Self { why, without_url: with_causes(&error.without_url()), timed_out }
+        let (why, timed_out, unconnected) = (with_causes(&error), error.is_timeout(), error.is_connect());
+        Self { why, without_url: with_causes(&error.without_url()), timed_out, unconnected }
     }
 }
 

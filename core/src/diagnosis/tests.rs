@@ -19,6 +19,7 @@ struct World {
     header: Value,
     claims: Value,
     keys: KeySet,
+    contact: Contact,
     discovery: Discovery,
     server_time: Timestamp,
     answer: Option<Answer>,
@@ -39,6 +40,7 @@ impl World {
                 ours: set.clone(),
                 outside: Outside::Keys { keys: set, doubts: Vec::new() },
             },
+            contact: Contact::Answered { at: "https://as.example".to_owned() },
             discovery: Discovery { url: ENDPOINT.to_owned(), documents: vec![(Kind::OpenId, document)] },
             server_time: Timestamp::from_secs(NOW),
             answer: Some(Answer { status: 401, body: r#"{"error": "invalid_client"}"#.to_owned() }),
@@ -55,6 +57,7 @@ impl World {
             assertion: Some(&assertion),
             kid: assertion.header.get("kid").and_then(Value::as_str).or(Some("a")),
             key_set: &self.keys,
+            contact: &self.contact,
             discovery: Some(&self.discovery),
             server_time: Some(self.server_time),
             our_time: Timestamp::from_secs(NOW),
@@ -220,6 +223,32 @@ fn known_words_are_told_before_what_may_be() {
     let text = Answer { status: 404, body: "<html>no such page</html>".to_owned() };
     let first = World { answer: Some(text), ..World::new() }.causes().remove(0);
     assert_eq!(first.what, "there is no token endpoint at that URL");
+}
+
+#[test]
+fn a_server_that_can_not_be_reached_is_a_broken_link() {
+    let nothing = |unconnected| Contact::Nothing {
+        unconnected,
+        what: "`https://as.example` can't be reached".to_owned(),
+        next: "curl -v https://as.example".to_owned(),
+    };
+    let outcome = |world: World| {
+        let checks = world.with(checks);
+        checks.into_iter().find(|check| check.about == About::Contact).unwrap().outcome
+    };
+    let asked = |unconnected| World { contact: nothing(unconnected), answer: None, ..World::new() };
+    for (unconnected, certainty) in [(true, Certainty::Found), (false, Certainty::Likely)] {
+        match outcome(asked(unconnected)) {
+            Outcome::Bad(cause) => {
+                assert_eq!(cause.certainty, certainty, "a server that is slow with documents breaks no chain");
+                assert!(cause.what.contains("can't be reached") && cause.next.contains("curl"), "{cause:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Where a token request was answered, that it can't be seen from here explains no refusal.
+    let refused = World { contact: nothing(true), ..World::new() };
+    assert!(matches!(outcome(refused), Outcome::Good(_)));
 }
 
 /// A server that complains of the scope has taken the assertion.

@@ -5,21 +5,22 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hallmark_client::{Client, OAuthClient};
 use hallmark_core::{
-    diagnosis::{KeySet, Members, Outside, printable},
+    diagnosis::{Contact, KeySet, Members, Outside, printable},
     discovery::{Discovery, Document, Kind},
     time::Timestamp,
 };
 use serde_json::Value;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::timestamp;
+use super::{timestamp, unreached::contact};
 use crate::{
     cli::{Failure, connect::failure, output::now},
-    verifier::{HttpAnswer, Limits, Unseen, Verifier},
+    verifier::{HttpAnswer, Limits, Obstacle, Unseen, Verifier},
 };
 
 /// What the authorization server's host says.
 pub(super) struct Met {
+    pub(super) contact: Contact,
     pub(super) discovery: Option<Discovery>,
     pub(super) server_time: Option<Timestamp>,
     pub(super) our_time: Timestamp,
@@ -52,14 +53,16 @@ pub(super) async fn meet(verifier: &Verifier, client: &OAuthClient) -> Met {
     let mut asked = std::collections::BTreeSet::new();
     places.retain(|(_, url)| asked.insert(url.clone()));
     let answers = join_all(
-        places.iter().map(|(kind, url)| async move { (*kind, verifier.ask_within(url, LIMITS).await.ok(), now()) }),
+        places.iter().map(|(kind, url)| async move { (*kind, verifier.ask_within(url, LIMITS).await, now()) }),
     )
     .await;
-    let time =
-        answers.iter().find_map(|(_, answer, at)| Some((http_date(answer.as_ref()?.header("date")?)?, timestamp(*at))));
+    let contact = contact(&client.token_endpoint, answers.iter().map(|(_, answer, _)| answer.as_ref()));
+    let answers: Vec<_> = answers.into_iter().filter_map(|(kind, answer, at)| Some((kind, answer.ok()?, at))).collect();
+    let time = answers.iter().find_map(|(_, answer, at)| Some((http_date(answer.header("date")?)?, timestamp(*at))));
     let documents: Vec<_> =
-        answers.iter().filter_map(|(kind, answer, _)| Some((*kind, document(*kind, answer.as_ref()?)?))).collect();
+        answers.iter().filter_map(|(kind, answer, _)| Some((*kind, document(*kind, answer)?))).collect();
     Met {
+        contact,
         discovery: (!documents.is_empty()).then(|| Discovery { url: client.token_endpoint.clone(), documents }),
         server_time: time.map(|(theirs, _)| theirs),
         our_time: time.map_or_else(|| timestamp(now()), |(_, ours)| ours),
@@ -83,6 +86,8 @@ fn bases(token_endpoint: &str, issuer: Option<&str>) -> Vec<String> {
         url.match_indices('/').filter(|(at, _)| *at >= origin).map(|(at, _)| url[..at].to_owned()).collect();
     // Paths below a site's root are few; where they are many, the middle ones are no issuers.
     bases.reverse();
+    // Without a path the site's root is all there is to ask.
+    bases.extend((bases.is_empty() && url.contains("://")).then(|| url.to_owned()));
     if bases.len() > MOST_BASES {
         bases.drain(MOST_BASES - 1..bases.len() - 1);
     }
@@ -140,19 +145,19 @@ fn is_private(address: &std::net::IpAddr) -> bool {
     }
 }
 
-/// By what the libraries say, for they do not sort it.
+/// What to do about it.
 fn next(error: &Unseen, client: &str) -> String {
     match error {
         Unseen::Failed(unreached) => {
-            let lower = unreached.without_url.to_lowercase();
-            let hint = if lower.contains("certificate") || lower.contains("tls") {
-                "its certificate must be for this name, valid, and from an authority that verifiers trust; --ca FILE for one of your own"
-            } else if lower.contains("dns") || lower.contains("lookup") {
-                "does the name exist outside of your network? try: getent hosts NAME"
-            } else if unreached.timed_out {
-                "nothing answered in time: a firewall, or an address that is reachable from inside only"
-            } else {
-                "is the JWKS listener, or the proxy before it, up? try: curl -v URL"
+            let hint = match unreached.obstacle() {
+                Obstacle::Tls => {
+                    "its certificate must be for this name, valid, and from an authority that verifiers trust; --ca FILE for one of your own"
+                }
+                Obstacle::Name => "does the name exist outside of your network? try: getent hosts NAME",
+                Obstacle::Time => {
+                    "nothing answered in time: a firewall, or an address that is reachable from inside only"
+                }
+                Obstacle::Other => "is the JWKS listener, or the proxy before it, up? try: curl -v URL",
             };
             hint.to_owned()
         }
@@ -183,7 +188,7 @@ mod tests {
         let expected = ["a/b/c/d/e", "a/b/c/d", "a/b/c", "", "i"]
             .map(|path| format!("https://as.example/{path}").trim_end_matches('/').to_owned());
         assert_eq!(long, expected);
-        assert_eq!(bases("https://as.example", Some("https://other.example")), [""; 0]);
+        assert_eq!(bases("https://as.example", Some("https://other.example")), ["https://as.example"]);
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use hallmark_core::{
 };
 use serde_json::{Value, json};
 
-use super::{Output, printable, section::sections};
+use super::{Output, place, printable, section::sections, unanswered};
+use crate::{cli::diagnose::Unanswered, verifier::Unreached};
 
 /// One document that was asked for.
 #[derive(Clone, Debug)]
@@ -17,7 +18,15 @@ pub(super) struct Asked {
     pub(super) url: String,
     /// Why there is none.
     pub(super) outcome: String,
+    /// The same where nothing answered, at any place of this document.
+    pub(super) unreached: Option<Unreached>,
     pub(super) document: Option<Document>,
+}
+
+impl Asked {
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { kind, url: String::new(), outcome: String::new(), unreached: None, document: None }
+    }
 }
 
 pub(super) struct Report {
@@ -52,6 +61,9 @@ impl Report {
 
     /// The section on standard output, so that it can be appended to a file; the rest beside it.
     pub(super) fn as_text(&self) -> Output {
+        if let Some(Unanswered { what, next, .. }) = self.unanswered() {
+            return Output { stdout: String::new(), stderr: format!("{what}\nhint: {next}\n") };
+        }
         let mut stderr = String::new();
         for asked in &self.asked {
             match &asked.document {
@@ -79,6 +91,7 @@ impl Report {
         let guess = |guess: &Guess| json!({ "profile": guess.profile.name, "why": guess.why });
         json!({
             "url": self.discovery.url,
+            "unreached": self.unanswered().map(|unanswered| unanswered.what),
             "documents": documents,
             "token_endpoint": self.discovery.token_endpoint().map(|(_, url)| url),
             "issuer": self.discovery.issuer().map(|(_, url)| url),
@@ -88,6 +101,12 @@ impl Report {
             "refused": self.refused,
             "section": (!self.sections.is_empty()).then_some(&self.sections),
         })
+    }
+
+    /// Where no question for a document had any answer.
+    fn unanswered(&self) -> Option<Unanswered> {
+        let kept_away: Option<Vec<_>> = self.asked.iter().map(|asked| asked.unreached.as_ref()).collect();
+        unanswered(&place(&self.discovery.url), &kept_away?)
     }
 
     fn remarks(&self) -> Vec<String> {

@@ -26,6 +26,7 @@ fn report(documents: &[(Kind, &str)]) -> Report {
                 kind,
                 url: kind.urls("https://ehr.example").pop().unwrap(),
                 outcome: "answers 404".to_owned(),
+                unreached: None,
                 document: body.map(|body| kind.read(body.as_bytes()).unwrap()),
             }
         })
@@ -54,6 +55,38 @@ fn without_a_token_endpoint_it_is_said_what_to_do() {
     let Output { stdout, stderr } = report(&[]).as_text();
     assert_eq!(stdout, "");
     insta::assert_snapshot!(stderr);
+}
+
+/// A server that is away is no server without documents.
+#[tokio::test]
+async fn where_nothing_answers_that_is_all_there_is_to_say() {
+    // An address of this test's own: nobody else takes the port.
+    let free = std::net::TcpListener::bind("127.0.0.78:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/fhir/r4");
+    let verifier = Verifier::new(None).unwrap();
+    let asked = join_all(Kind::ALL.map(|kind| ask(&verifier, kind, &url))).await;
+    let report = Report::new(asked.clone(), Discovery { url: url.clone(), documents: Vec::new() }, None, None);
+    let Output { stdout, stderr } = report.as_text();
+    let said = format!("`http://{free}` can't be reached from here: Connection refused (os error 111)");
+    let hint = format!(
+        "hint: is it up, is the port right, and does a firewall let this machine through? try: curl -v http://{free}"
+    );
+    assert_eq!((stdout.as_str(), stderr), ("", format!("{said}\n{hint}\n")));
+    assert_eq!(report.as_json()["unreached"], said);
+    // One answer makes it another story.
+    let mut asked = asked;
+    asked[0] = Asked { outcome: "answers 404".to_owned(), ..Asked::of(Kind::Smart) };
+    let report = Report::new(asked, Discovery { url, documents: Vec::new() }, None, None);
+    assert!(report.as_text().stderr.contains("no document names a token endpoint"), "{}", report.as_text().stderr);
+    assert_eq!(report.as_json()["unreached"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_password_is_not_repeated() {
+    for url in ["https://me:s3cret@e.example/fhir", "ftp://me:s3cret@e.example", "https://me:s3cret@e.example/?x"] {
+        let failure = base(url).unwrap_err();
+        assert!(failure.exit_code() == USAGE && !failure.render(false).contains("s3cret"), "{}", failure.render(false));
+    }
 }
 
 #[test]

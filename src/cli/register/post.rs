@@ -22,6 +22,7 @@ use crate::{
         consent::{Consent, ask, quoted},
         failure::USAGE,
         output::Output,
+        urls::refuse_userinfo,
     },
     verifier::{Limits, Verifier, is_exposed},
 };
@@ -30,6 +31,7 @@ use crate::{
 pub(super) fn consent(args: &RegisterArgs) -> Result<Consent, Failure> {
     let mut command = format!("hallmark register {} --post", quoted(&args.client));
     if let Some(url) = &args.url {
+        refuse_userinfo("`--url`", url)?;
         command += &format!(" --url {}", quoted(url));
     }
     Consent::find(args.yes, &command)
