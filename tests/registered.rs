@@ -147,6 +147,14 @@ async fn the_configuration_wins_over_what_was_recorded() {
     assert_eq!((known.client_id.as_str(), known.recorded_client_id.as_str()), ("written", "given-1"));
     let raised = async || (server.metric(alarm).await > 0.5).then_some(());
     eventually("two different client_ids are an alarm", PATIENCE, raised).await;
+    let refused = hallmark(&site, &server, &["register", "demo", "--client-id", "third"]);
+    let said = err(&refused);
+    assert!(!refused.status.success() && said.contains("signs as `written`, which the configuration fixes"), "{said}");
+    assert!(said.contains("`given-1` is what is recorded") && said.contains("`client_id` in its [[client]]"), "{said}");
+    assert!(
+        said.contains("hint: if it is meant") && said.contains("hallmark register demo --client-id third --force"),
+        "{said}"
+    );
     let recorded = hallmark(&site, &server, &["register", "demo", "--client-id", "written"]);
     assert!(recorded.status.success(), "{}", err(&recorded));
     let over = async || (server.metric(alarm).await < 0.5).then_some(());

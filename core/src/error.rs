@@ -180,7 +180,7 @@ reasons! {
     NoActiveKey = "NO_ACTIVE_KEY", CallOperator;
     /// The authorization server looks for a certificate, and the key has none that is valid now.
     NoCertificate = "NO_CERTIFICATE", CallOperator;
-    /// The key is not ready for that step: the message says what must pass first. Or another `client_id` is recorded, and may be in use.
+    /// The key is not ready for that step: the message says what must pass first. Or another `client_id` is recorded: the message says whether it is in use, or one in the configuration.
     GateShut = "GATE_SHUT", CallOperator;
     /// The HSM refused the PIN, or it would be dangerous to try it.
     PinRefused = "PIN_REFUSED", CallOperator;

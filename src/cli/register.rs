@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use hallmark_client::{ChangeState, Client, KeyChange, Order, Recorded, Registration};
+use hallmark_client::{ChangeState, Client, Error, KeyChange, OAuthClient, Order, Recorded, Registration};
 use hallmark_core::registration::{Wishes, application};
 use serde_json::json;
 
@@ -51,9 +51,33 @@ async fn agreed(hallmark: &Client, args: &RegisterArgs, client_id: &str) -> Resu
         return Ok(());
     }
     let known = hallmark.oauth_client(&args.client).await.map_err(|error| failure(&error, &args.client))?;
-    let before = known.recorded_client_id.as_deref().unwrap_or("nothing");
-    let told = format!("`{}` is recorded as `{before}`; from now on: `{client_id}`\n", known.name);
-    ask(&printable_lines(&told))
+    let before = known.recorded_client_id.as_deref();
+    ask(&printable_lines(&consequence(&known.name, before, fixed(&known), client_id)))
+}
+
+/// What becomes of what is recorded, and of what is signed, where `client_id` is recorded.
+fn consequence(name: &str, before: Option<&str>, fixed: Option<&str>, client_id: &str) -> String {
+    let before = before.unwrap_or("nothing");
+    let told = format!("`{name}` is recorded as `{before}`; from now on: `{client_id}`\n");
+    match fixed {
+        Some(fixed) => told + &format!("it goes on signing as `{fixed}`, which the server's configuration fixes\n"),
+        None => told,
+    }
+}
+
+/// The `client_id` that the server's configuration has, where that is another than the recorded one.
+fn fixed(known: &OAuthClient) -> Option<&str> {
+    known.client_id.as_deref().filter(|in_force| known.recorded_client_id.as_deref() != Some(*in_force))
+}
+
+/// A refusal to record, with the command that goes through.
+fn not_recorded(error: &Error, client: &str, client_id: &str) -> Failure {
+    let failure = failure(error, client);
+    if error.reason() != "GATE_SHUT" {
+        return failure;
+    }
+    let command = format!("hallmark register {} --client-id {} --force", quoted(client), quoted(client_id));
+    failure.hint(format!("if it is meant, with the role `destroy`: {command}"))
 }
 
 fn order(args: &RegisterArgs, reason: String) -> Order {
@@ -70,7 +94,8 @@ async fn record(hallmark: &Client, args: &RegisterArgs, client_id: &str, json: b
     let registration = Registration { client, client_id: client_id.to_owned(), registration_uri: None };
     let reason = args.reason.clone().unwrap_or_else(|| "registered by hand".to_owned());
     let recorded = hallmark.record_registration(registration, order(args, reason)).await;
-    let Recorded { client: now, advice, change, .. } = recorded.map_err(|error| failure(&error, &args.client))?;
+    let Recorded { client: now, advice, change, .. } =
+        recorded.map_err(|error| not_recorded(&error, &args.client, client_id))?;
     if json {
         let change = change.as_ref().map(change_as_json);
         let shown = json!({ "client": now.name, "client_id": now.client_id, "advice": advice, "change": change });
@@ -85,5 +110,18 @@ fn outcome(change: Option<&KeyChange>, done: &str, advice: &[String]) -> String 
     match change {
         Some(change) if change.state != ChangeState::Applied => change_as_text(change, done, now()).stderr,
         _ => advice.iter().fold(format!("{done}\n"), |text, advice| format!("{text}{advice}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_configuration_fixes_is_told_apart_from_what_is_recorded() {
+        let told = consequence("clinic", Some("recorded"), None, "new");
+        assert_eq!(told, "`clinic` is recorded as `recorded`; from now on: `new`\n");
+        let told = consequence("clinic", None, Some("written"), "new");
+        assert!(told.ends_with("it goes on signing as `written`, which the server's configuration fixes\n"), "{told}");
     }
 }

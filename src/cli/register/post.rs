@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Failure,
     answer::{Answer, Keeper},
-    change_as_json, endpoint, order, outcome, printable, printable_lines,
+    change_as_json, endpoint, fixed, order, outcome, printable, printable_lines,
 };
 use crate::{
     cli::{
@@ -132,9 +132,17 @@ async fn check_replaced(hallmark: &Client, args: &RegisterArgs) -> Result<(), Fa
         return Ok(());
     }
     let known = hallmark.oauth_client(&args.client).await.map_err(|error| failure(&error, &args.client))?;
-    let Some(id) = known.recorded_client_id else { return Ok(()) };
-    let text =
-        format!("nothing is sent: `{}` is recorded as `{id}`, and would sign as another client at once", known.name);
+    let Some(id) = &known.recorded_client_id else { return Ok(()) };
+    let text = match fixed(&known) {
+        Some(fixed) => format!(
+            "nothing is sent: `{}` is recorded as `{id}`, which would be replaced, and signs as `{fixed}`, which the server's \
+             configuration fixes",
+            known.name
+        ),
+        None => {
+            format!("nothing is sent: `{}` is recorded as `{id}`, and would sign as another client at once", known.name)
+        }
+    };
     Err(Failure::new(text).hint("if it is to: --again --force, with role `destroy`").with_exit_code(USAGE))
 }
 

@@ -160,15 +160,19 @@ impl Keys {
         let Some(before) = before.filter(|before| *before != request.client_id && !request.force) else {
             return Ok(());
         };
-        // What the configuration has is what it signs with already.
-        if self.configured_client_id(&request.client).as_deref() == Some(request.client_id.as_str()) {
-            return Ok(());
-        }
-        let text = format!(
-            "`{}` is recorded as `{}`, and would sign as another client at once; `--force` goes through",
-            request.client,
-            shortened(before)
-        );
+        let (client, before) = (&request.client, shortened(before));
+        let text = match self.configured_client_id(client) {
+            // What the configuration has is what it signs with already.
+            Some(configured) if configured == request.client_id => return Ok(()),
+            Some(configured) => format!(
+                "`{client}` signs as `{}`, which the configuration fixes, and would go on doing so; `{before}` is what is \
+                 recorded: correct `client_id` in its [[client]] or take it out; `--force` replaces what is recorded alone",
+                shortened(&configured)
+            ),
+            None => format!(
+                "`{client}` is recorded as `{before}`, and would sign as another client at once; `--force` goes through"
+            ),
+        };
         Err(Error::new(Reason::GateShut, text))
     }
 
