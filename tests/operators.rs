@@ -53,7 +53,14 @@ async fn a_forced_rotation_signs_with_the_standby_at_once() {
     assert_eq!(refused.reason, "GATE_SHUT", "{refused:?}");
     assert_eq!(server.app().sign_for("demo").await.unwrap().kid, before);
 
-    rotated(&ops, rotate("r2", true)).await.unwrap();
+    let change = rotated(&ops, rotate("r2", true)).await.unwrap();
+    // The first key was itself published a moment ago: without `--force` the way back is shut, too.
+    let back = [
+        format!("hallmark keys activate {before} --reason TEXT --force"),
+        format!("--reason TEXT --force -- {before}"),
+    ];
+    let says = |advice: &String| advice.contains("to take it back") && back.iter().any(|back| advice.contains(back));
+    assert!(change.advice.iter().any(says), "{change:?}");
     assert_eq!(server.app().sign_for("demo").await.unwrap().kid, standby);
     let served = server.jwks_of("demo").await;
     assert_eq!(served["keys"][0]["kid"], standby.as_str(), "the key that signs comes first");

@@ -84,11 +84,8 @@ async fn rotate(
     }
     let change = hallmark.rotate_keys(&client, alg.as_deref(), made(order, how.force)).await;
     let change = change.map_err(|error| failure(&error, &client))?;
-    told(
-        &change,
-        &format!("`{client}` signs with its standbys; to take it back: hallmark keys activate KID --reason TEXT"),
-        json,
-    )
+    // How to take it back the server says, for each key: it knows which gates that would meet.
+    told(&change, &format!("`{client}` signs with its standbys"), json)
 }
 
 async fn alter(

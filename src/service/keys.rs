@@ -11,7 +11,7 @@
 //! - `registration`: what registering a client gave;
 //! - `birth`: from a reserved record to a key; `proof`: a key from elsewhere signs once;
 //! - `choice`: which of a client's keys is meant;
-//! - `change`: records and audits every change.
+//! - `change`: records and audits every change; `way_back`: how a rotation is taken back.
 
 mod acts;
 mod adopt;
@@ -34,6 +34,7 @@ mod registration;
 mod revoke;
 mod signing;
 mod statement;
+mod way_back;
 
 use std::{
     sync::{Arc, Mutex as StdMutex, PoisonError},

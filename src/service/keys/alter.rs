@@ -17,7 +17,7 @@ use super::{
     Alteration, Changed, Keys,
     approval::Wanted,
     change::{Author, Begun, check_request_id},
-    no_such_key, store_error,
+    no_such_key, store_error, way_back,
 };
 
 /// What an operator asks for.
@@ -269,6 +269,10 @@ impl Keys {
         };
         if matches!(what, Alteration::Revoke { .. }) {
             changed.advice = revocation_advice(&policy, &changed.keys);
+        }
+        if matches!(what, Alteration::Rotate { .. }) {
+            let (records, now) = (self.records_of(&changed.change.client), self.rules.now(&self.context));
+            changed.advice = way_back::advice(&policy, &records, &now, &changed.keys);
         }
         changed
     }
