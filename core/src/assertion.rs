@@ -158,19 +158,31 @@ pub fn token_request(client: &Client, scope: Option<&str>, assertion: &str) -> T
     }
 }
 
-impl SigningInput {
-    /// What the audit log calls it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Assertion(_) => "assertion",
-            Self::SoftwareStatement(_) => "software-statement",
-            Self::CertificateRequest(_) => "certificate-request",
-            Self::Certificate(_) => "certificate",
-            Self::Possession(_) => "possession",
-            Self::Evidence(_) => "evidence",
-            Self::Checkpoint(_) => "checkpoint",
-            Self::Probe(_) => "probe",
+/// The names, and which input has which, from one table: the compiler refuses one that lacks a kind.
+macro_rules! kinds {
+    ($($kind:ident => $name:literal,)+) => {
+        /// What [`Self::kind`] can be, each once.
+        pub const KINDS: &[&str] = &[$($name),+];
+
+        /// What the audit log calls it.
+        pub fn kind(&self) -> &'static str {
+            match self {
+                $(Self::$kind(_) => $name,)+
+            }
         }
+    };
+}
+
+impl SigningInput {
+    kinds! {
+        Assertion => "assertion",
+        SoftwareStatement => "software-statement",
+        CertificateRequest => "certificate-request",
+        Certificate => "certificate",
+        Possession => "possession",
+        Evidence => "evidence",
+        Checkpoint => "checkpoint",
+        Probe => "probe",
     }
 
     /// The only kind of key that it may be signed with.

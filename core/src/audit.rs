@@ -71,6 +71,37 @@ pub enum Event<'a> {
     },
 }
 
+/// The names, and which event has which, from one table: the compiler refuses an event that is not in it.
+macro_rules! names {
+    ($($event:ident => $name:literal,)+) => {
+        /// What `event` of a record can be, each once.
+        pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+        /// The member `event` of its record.
+        pub fn name(&self) -> &'static str {
+            match self {
+                $(Self::$event { .. } => $name,)+
+            }
+        }
+    };
+}
+
+impl Event<'_> {
+    names! {
+        Start => "start",
+        SignIntent => "sign-intent",
+        SignOutcome => "sign-outcome",
+        KeyIntent => "key-intent",
+        KeyOutcome => "key-outcome",
+        Refused => "refused",
+        RefusedMore => "refused-more",
+        TornTail => "torn-tail",
+        FileAbandoned => "file-abandoned",
+        Rotated => "rotated",
+        Checkpoint => "checkpoint",
+    }
+}
+
 /// One signature that is about to be made.
 #[derive(Clone, Debug, Serialize)]
 pub struct Signing<'a> {
@@ -269,6 +300,33 @@ mod tests {
         assert_eq!(second["prev"], hash(lines[0].as_bytes()));
         assert_eq!(second["instance"], "a\"b");
         assert_eq!(second["event"], "refused-more");
+    }
+
+    /// Who asks for one kind of record must find what was written, and programs go by the name.
+    #[test]
+    fn every_event_is_written_under_its_name() {
+        let (file, why) = ("f", "w");
+        let signing =
+            Signing { request: "r", who: "w", client: "c", kid: "k", alg: "a", kind: "assertion", audience: "x" };
+        let key = KeyEvent { change: "c", who: "w", action: "a", subject: "s", reason: "r" };
+        let ended =
+            Event::SignOutcome { request: "r", outcome: Outcome::Done, reason: None, jti: None, iat: None, exp: None };
+        let events = [
+            Event::Start { version: "1" },
+            Event::SignIntent(signing),
+            ended,
+            Event::KeyIntent(key.clone()),
+            Event::KeyOutcome { key, outcome: Outcome::Done },
+            Event::Refused { request: "r", who: "w", client: "c", reason: "x" },
+            Event::RefusedMore { count: 1 },
+            Event::TornTail { file, bytes: 1 },
+            Event::FileAbandoned { file, after: 1, cause: "c" },
+            Event::Rotated { file, after: 1 },
+            Event::Checkpoint { hsm: "h", why, overdue: None, jws: "j" },
+        ];
+        let written = |event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
+        assert_eq!(events.iter().map(written).collect::<Vec<_>>(), Event::NAMES);
+        assert!(events.iter().all(|event| event.name() == written(event)));
     }
 
     #[test]

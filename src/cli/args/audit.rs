@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use hallmark_core::{assertion::SigningInput, audit::Event};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AuditCommand {
@@ -62,28 +63,11 @@ pub(in crate::cli) struct TailArgs {
     pub(in crate::cli) filter: FilterArgs,
 }
 
-/// What `--kind` takes: kinds of signatures ([`hallmark_core::assertion::SigningInput::kind`]), and events
-/// ([`hallmark_core::audit::Event`]). Checkpoints are both.
-pub(in crate::cli) const KINDS: [&str; 18] = [
-    "assertion",
-    "software-statement",
-    "certificate-request",
-    "certificate",
-    "possession",
-    "evidence",
-    "probe",
-    "checkpoint",
-    "start",
-    "sign-intent",
-    "sign-outcome",
-    "key-intent",
-    "key-outcome",
-    "refused",
-    "refused-more",
-    "torn-tail",
-    "file-abandoned",
-    "rotated",
-];
+/// What `--kind` takes: kinds of signatures, and events. Checkpoints are both.
+fn kinds() -> PossibleValuesParser {
+    let events = Event::NAMES.iter().filter(|name| !SigningInput::KINDS.contains(name));
+    PossibleValuesParser::new(SigningInput::KINDS.iter().chain(events).copied())
+}
 
 /// Which records.
 #[derive(Clone, Debug, Default, Args)]
@@ -95,7 +79,7 @@ pub(in crate::cli) struct FilterArgs {
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) workload: Option<String>,
     /// Of this kind of signature, such as `assertion`, or of event, such as `refused`
-    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
     pub(in crate::cli) kind: Option<String>,
 }
 
@@ -133,4 +117,19 @@ pub(in crate::cli) struct CustodyKeysArgs {
     /// The server's configuration
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) config: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::builder::TypedValueParser;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_and_every_event_can_be_asked_for_and_each_is_listed_once() {
+        let listed: Vec<_> = kinds().possible_values().unwrap().map(|value| value.get_name().to_owned()).collect();
+        for name in SigningInput::KINDS.iter().chain(Event::NAMES) {
+            assert_eq!(listed.iter().filter(|listed| listed == name).count(), 1, "{name}: {listed:?}");
+        }
+    }
 }
