@@ -14,11 +14,12 @@ use super::{
     Failure,
     args::{AuditCommand, CustodyKeysArgs, PlacesArgs},
     custody_keys,
+    input::unreadable,
     output::{self, Output},
 };
 use crate::{
     app::{self, CustodyKey},
-    audit::reading::{self, ChainFiles},
+    audit::reading::{self, ChainFiles, ReadError},
     config::{self, Config},
 };
 
@@ -83,13 +84,31 @@ fn chains(args: &PlacesArgs) -> Result<Vec<ChainFiles>, Failure> {
         let failure = Failure::new("it is not said where the log is");
         return Err(failure.hint("name its folder, or give `--config FILE`").with_exit_code(super::USAGE));
     }
-    let found = reading::find(&places).map_err(|error| Failure::new("can't read the audit log").caused_by(&error))?;
+    let found = reading::find(&places).map_err(|error| unread(&error))?;
     if found.is_empty() {
         let shown: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
         let failure = Failure::new(format!("no audit log there: {}", shown.join(", ")));
-        return Err(failure.hint("it is the folder of `[audit] dir`; its files end in `-00000001.jsonl` and so on"));
+        return Err(failure.hint(IT_IS));
     }
     Ok(found)
+}
+
+/// A log that can't be read, and what to type next.
+fn unread(error: &ReadError) -> Failure {
+    let what = "can't read the audit log".to_owned();
+    match error {
+        ReadError::Io { path, cause } => {
+            let failure = unreadable(format!("{what}: `{}`", path.display()), path, cause);
+            match cause.kind() {
+                std::io::ErrorKind::NotFound => failure.hint(format!("is the path right? {IT_IS}")),
+                _ => failure,
+            }
+        }
+        ReadError::Name(_) => Failure::new(what).caused_by(error).hint(IT_IS),
+        ReadError::Twice(..) => {
+            Failure::new(what).caused_by(error).hint("name one of the two, or a folder with one of them")
+        }
+    }
 }
 
 /// The keys that were given, and those of the store.
@@ -111,4 +130,27 @@ async fn trusted(files: &[std::path::PathBuf], config: Option<&Path>) -> Result<
 fn shown_time(time: Timestamp) -> String {
     let millis = u64::try_from(time.millis()).unwrap_or(0);
     output::time(UNIX_EPOCH + std::time::Duration::from_millis(millis))
+}
+
+/// Where a log is.
+const IT_IS: &str = "it is the folder of `[audit] dir`; its files end in `-00000001.jsonl` and so on";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_not_there_comes_with_where_to_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("notes.txt");
+        std::fs::write(&other, "x").unwrap();
+        for place in
+            [folder.path().join("none"), folder.path().join("a-00000001.jsonl"), other, folder.path().to_owned()]
+        {
+            let args = PlacesArgs { places: vec![place.clone()], config: None };
+            let said = chains(&args).unwrap_err().render(false);
+            assert!(said.contains(&place.display().to_string()), "{said}");
+            assert!(said.contains("hint: ") && said.contains("the folder of `[audit] dir`"), "{said}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ use super::{
 pub(super) fn run(command: EvidenceCommand, json: bool) -> Result<u8, Failure> {
     let EvidenceCommand::Verify(args) = command;
     let VerifyArgs { file, custody_key, roots, nonce, require } = args;
-    let text = String::from_utf8_lossy(&input::read(&file, LONGEST)?).into_owned();
+    let text = String::from_utf8_lossy(&read(&file)?).into_owned();
     let trust = Trust {
         custody_keys: custody_key.as_deref().map(custody_keys::read).transpose()?.unwrap_or_default(),
         roots: roots_of(roots.as_deref())?,
@@ -47,6 +47,19 @@ pub(super) fn run(command: EvidenceCommand, json: bool) -> Result<u8, Failure> {
     let holds = report.holds() && short.is_none();
     let output = if json { as_json(&report, holds) } else { as_text(&report, short) };
     output.print().map(|_| u8::from(!holds))
+}
+
+/// What is no file yet is mostly evidence that nobody has asked for.
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let missing = file.as_os_str() != "-" && !file.exists();
+    input::read(file, LONGEST).map_err(|failure| match missing {
+        true => {
+            let out = super::consent::quoted(&file.display().to_string());
+            failure
+                .hint(format!("is the path right? an operator has it written: hallmark keys evidence KID --out {out}"))
+        }
+        false => failure,
+    })
 }
 
 /// `hallmark keys evidence`.
@@ -180,3 +193,18 @@ fn timestamp(time: SystemTime) -> Timestamp {
 
 /// More is no evidence.
 const LONGEST: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_comes_with_the_command_that_writes_it() {
+        let said = read(Path::new("no such.jws")).unwrap_err().render(false);
+        assert!(said.contains("No such file"), "{said}");
+        assert!(
+            said.contains("hint: is the path right?") && said.contains("keys evidence KID --out 'no such.jws'"),
+            "{said}"
+        );
+    }
+}
