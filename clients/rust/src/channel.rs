@@ -22,6 +22,8 @@ use crate::{Connection, Endpoint, Error};
 #[derive(Debug)]
 pub(crate) struct Channels {
     endpoint: Endpoint,
+    /// For messages.
+    address: String,
     current: Mutex<Current>,
 }
 
@@ -61,7 +63,13 @@ impl Channels {
     pub(crate) fn new(connection: &Connection) -> Result<Self, Error> {
         let endpoint = connection.endpoint.clone();
         let (channel, files) = build(&endpoint)?;
-        Ok(Self { endpoint, current: Mutex::new(Current { channel, files, checked: Instant::now() }) })
+        let address = shown(&endpoint);
+        Ok(Self { endpoint, address, current: Mutex::new(Current { channel, files, checked: Instant::now() }) })
+    }
+
+    /// Where Hallmark is to be, for messages: nothing secret is in it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Looks at the files, at most once in [`CHECK_EVERY`]. Where they changed into something that can't be used (one
@@ -128,6 +136,18 @@ fn build(endpoint: &Endpoint) -> Result<(Channel, Vec<Stamp>), Error> {
     Ok((target.connect_lazy(), files))
 }
 
+/// Without what may stand before an `@`: a connection needs no password, and no message shows one.
+fn shown(endpoint: &Endpoint) -> String {
+    let url = match endpoint {
+        Endpoint::Unix(path) => return format!("unix:{}", path.display()),
+        Endpoint::Tls { url, .. } | Endpoint::Bearer { url, .. } => url,
+    };
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => url.clone(),
+    }
+}
+
 fn authority(ca: &PathBuf) -> Result<String, Error> {
     let authority = String::from_utf8(read(ca)?).unwrap_or_default();
     if !authority.contains("-----BEGIN CERTIFICATE-----") {
@@ -168,4 +188,19 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
     Error::connection(format!("can't read a file of the connection: `{}`", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_a_password() {
+        let of = |url: &str| {
+            shown(&Endpoint::Bearer { url: url.into(), ca: "a".into(), token_file: "t".into(), server_name: None })
+        };
+        assert_eq!(of("https://hallmark.internal:7443"), "https://hallmark.internal:7443");
+        assert_eq!(of("https://me:s3c@ret@hallmark.internal:7443"), "https://hallmark.internal:7443");
+        assert_eq!(shown(&Endpoint::Unix("/run/h@me.sock".into())), "unix:/run/h@me.sock");
+    }
 }

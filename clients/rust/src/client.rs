@@ -78,8 +78,8 @@ impl Client {
         loop {
             let error = match timeout_at(deadline, attempt(self.inner.channels.get())).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Error::from(status),
-                Err(_) => Error::deadline("hallmark did not answer in time"),
+                Ok(Err(status)) => Error::calling(status, self.inner.channels.address()),
+                Err(_) => Error::deadline("hallmark did not answer in time").at(self.inner.channels.address()),
             };
             if error.remedy() == Remedy::AskPermission {
                 self.inner.channels.doubt();

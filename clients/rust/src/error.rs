@@ -154,6 +154,19 @@ impl Error {
         self
     }
 
+    /// Of a call to Hallmark at `address`, which those that no server sent name.
+    pub(crate) fn calling(status: Status, address: &str) -> Self {
+        let on_the_way = status.source().is_some();
+        let error = Self::from(status);
+        if on_the_way { error.at(address) } else { error }
+    }
+
+    /// Says where it was to be.
+    pub(crate) fn at(mut self, address: &str) -> Self {
+        self.0.message += &format!(": `{address}`");
+        self
+    }
+
     /// A refused item of a stream.
     pub(crate) fn from_item(status: &tonic_types::Status) -> Self {
         let (info, retry) = (status.get_details_error_info(), status.get_details_retry_info());

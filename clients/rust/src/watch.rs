@@ -76,8 +76,9 @@ impl Client {
         let mut client = JwksServiceClient::new(self.inner.channels.get());
         let watch = client.watch_jwks(UnboundedReceiverStream::new(said));
         let answered = timeout(self.inner.options.timeout, watch).await;
-        let updates = answered.map_err(|_| Error::deadline("hallmark did not answer in time"))?;
-        let updates = updates.map_err(Error::from).inspect_err(|error| {
+        let address = self.inner.channels.address();
+        let updates = answered.map_err(|_| Error::deadline("hallmark did not answer in time").at(address))?;
+        let updates = updates.map_err(|status| Error::calling(status, address)).inspect_err(|error| {
             if error.remedy() == Remedy::AskPermission {
                 self.inner.channels.doubt();
             }

@@ -59,6 +59,7 @@ async fn a_server_that_is_down_is_waited_for_or_told_at_once() {
     let hasty = Client::connect_with(Connection::unix(&path), impatient()).expect("a client");
     let error = hasty.sign_assertion(SignRequest::new("clinic")).await.expect_err("nobody there");
     assert_eq!((error.reason(), error.remedy()), (reason::UNREACHABLE, Remedy::RetryLater));
+    assert_eq!(error.message(), format!("hallmark can't be reached: `unix:{}`", path.display()));
     let patient = Client::connect(Connection::unix(&path)).expect("a client");
     let waiting = tokio::spawn(async move { patient.sign_assertion(SignRequest::new("clinic")).await });
     let fake = FakeHallmark::default();
