@@ -308,3 +308,11 @@ fn a_key_of_another_purpose_or_client_is_left_alone() {
     let none = KeyPolicy { lines: vec![], ..policy(&[]) };
     assert_eq!(swept(&none, &[custody, foreign], &Now::at(Timestamp::from_millis(i64::MAX))), []);
 }
+
+#[test]
+fn a_span_has_the_largest_unit_that_is_exact() {
+    let shown = |ms| gates::Span(Duration::from_millis(ms)).to_string();
+    let hour = 3_600_000;
+    let spans = [0, 1, 1000, 1001, 60_000, 61_000, hour, 25 * hour, 48 * hour].map(shown);
+    assert_eq!(spans, ["0s", "1s", "1s", "2s", "1m", "61s", "1h", "25h", "2d"]);
+}

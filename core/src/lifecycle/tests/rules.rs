@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::{
     client::Provision,
     error::Reason,
-    key::{Alg, KeyLine, KeyRecord, KeyState},
+    key::{Alg, KeyLine, KeyRecord, KeyState, Origin},
     lifecycle::{Bootstrap, Change, KeyPolicy, Now, SWAP_QUIET, Step, apply, bootstrap, establish, may_follow, sweep},
     profile::Binding,
 };
@@ -213,6 +213,19 @@ fn standbys_do_not_pile_up() {
     assert_eq!(due, [to(1, KeyState::Deactivated), to(3, KeyState::Active)], "the failed one is standby for now");
     let due = swept(&policy, &[active, failed, young], &at(ROTATE));
     assert_eq!(due, [to(1, KeyState::Deactivated), to(2, KeyState::Active)], "and signs where nothing else can");
+}
+
+#[test]
+fn what_an_operator_brought_comes_next() {
+    let records = |brought: u8| {
+        let origin = |n| if n == brought { Origin::Imported } else { Origin::Generated };
+        let standbys = [2, 3].map(|n| KeyRecord { origin: origin(n), ..key(n, &rsa(), KeyState::PreActive) });
+        [key(1, &rsa(), KeyState::Active)].into_iter().chain(standbys).collect::<Vec<_>>()
+    };
+    for brought in [2, 3] {
+        let due = swept(&policy(&[rsa()]), &records(brought), &at(ROTATE));
+        assert!(due.contains(&to(brought, KeyState::Active)), "{brought}: {due:?}");
+    }
 }
 
 #[test]
