@@ -258,7 +258,8 @@ mod tests {
             drop(hangs);
         });
         chores.spawn(async { told.send(()).unwrap() });
-        assert!(!ended(&mut chores, Duration::from_millis(50)).await);
+        let left = ended(&mut chores, Duration::from_millis(50));
+        assert!(!tokio::time::timeout(Duration::from_secs(20), left).await.expect("it is not waited for"));
         ended_by_itself.await.unwrap();
         assert!(ended(&mut chores, Duration::from_secs(20)).await, "it was not cut off");
         assert_eq!(Arc::strong_count(&held), 1);

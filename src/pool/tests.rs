@@ -13,7 +13,7 @@ use hallmark_core::{
     client::Custody,
     error::{Error, Reason},
     key::{Alg, HsmName, KeyId, KeyRecord, KeySpec, KeyState, PublicPart, Purpose},
-    ports::{Clock, FaultClass, HsmFault},
+    ports::{Clock, FaultClass, HsmFault, HsmSession},
     time::Timestamp,
 };
 use hallmark_testkit::{
@@ -23,7 +23,10 @@ use hallmark_testkit::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Observer, Pool, PoolKey, Settings, Signed};
+use super::{
+    Observer, Pool, PoolKey, Settings, Signed,
+    job::{Job, TaskJob},
+};
 
 /// Long enough for a loaded machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -228,6 +231,20 @@ async fn a_deadline_that_has_passed_never_reaches_the_token() {
     let refused = rig.pool.sign(key, probe(), Instant::now()).await.unwrap_err();
     assert_eq!(refused.reason, Reason::DeadlineExceeded);
     assert_eq!(rig.token.calls(Call::Sign), 0);
+}
+
+/// Its caller was told so by its own clock, or is about to be.
+#[tokio::test]
+async fn a_task_whose_time_is_over_is_not_begun() {
+    let rig = Rig::new(1).await;
+    let begun = Arc::new(AtomicUsize::new(0));
+    for (patience, times) in [(Duration::ZERO, 0), (PATIENCE, 1)] {
+        let ((reply, answer), counted) = (tokio::sync::oneshot::channel(), begun.clone());
+        let run = move |_: &mut dyn HsmSession| Ok(counted.fetch_add(1, Ordering::SeqCst));
+        rig.pool.shared.submit(Job::Task(TaskJob::new(run, reply, Instant::now() + patience)));
+        assert_eq!(answer.await.unwrap().is_ok(), times == 1);
+        assert_eq!(begun.load(Ordering::SeqCst), times);
+    }
 }
 
 /// A key that was to be destroyed is not, once it was said that this took too long.

@@ -156,7 +156,10 @@ fn has_news(head: &Head) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hallmark_core::audit::checkpoint::{CustodyKeys, Statement};
+    use hallmark_core::{
+        audit::checkpoint::{CustodyKeys, Statement},
+        ports::AuditSink,
+    };
     use hallmark_testkit::fake_hsm::Call;
 
     use super::*;
@@ -256,8 +259,11 @@ mod tests {
             }
         };
         tokio::time::timeout(PATIENCE, under_way).await.expect("the first one waits for the disk");
+        // There is news, so that a last one is to be made.
+        rig.audit.append(EncodedEvent::new(rig.context.clock.now(), &Event::Start { version: "1" })).unwrap();
         end.cancel();
         tokio::time::timeout(PATIENCE, running).await.expect("it waits for no disk").unwrap();
+        assert_eq!(rig.audit.all("checkpoint", "why"), ["start", "end"], "both waited");
     }
 
     #[tokio::test]

@@ -78,6 +78,9 @@ mod tests {
         for state in KeyState::ALL {
             assert_eq!(leaves(&record(state), generic(), 1), state == KeyState::Deactivated, "{state}");
         }
+        let mut edited = record(KeyState::Deactivated);
+        edited.times.compromised = Some(AT);
+        assert!(!leaves(&edited, generic(), 1), "a key that was ever revoked, whatever became of its state");
     }
 
     #[test]

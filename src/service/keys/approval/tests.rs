@@ -102,6 +102,13 @@ fn rotate(request_id: &str) -> AlterRequest {
     AlterRequest { request_id: request_id.into(), reason: "drill".into(), what, force: true }
 }
 
+/// What registering the client anew gave.
+fn register(request_id: &str, client_id: &str) -> RegistrationRequest {
+    let (request_id, client_id) = (request_id.into(), client_id.into());
+    let (client, reason) = ("c".parse().unwrap(), "registered anew".into());
+    RegistrationRequest { request_id, reason, client, client_id, registration_uri: None, force: true }
+}
+
 const DESTROYER: &str = "dns:d.example";
 const APPROVER: &str = "dns:e.example";
 
@@ -151,4 +158,17 @@ async fn what_nobody_agreed_to_is_not_done_however_late_others_came() {
     two.approvals.release.notify_one();
     assert_eq!(approving.await.unwrap().unwrap_err().reason, Reason::ChangeOutdated);
     assert_eq!((two.active(), two.state(&id).await), (between, ChangeState::Failed));
+}
+
+#[tokio::test]
+async fn a_registration_that_nobody_agreed_to_is_not_recorded_however_late_others_came() {
+    let two = Two::new().await;
+    let proposed = two.guarded.record_registration(&caller(DESTROYER), register("r2", "second")).await.unwrap().change;
+    assert_eq!(proposed.state, ChangeState::AwaitingApproval);
+    let approving = two.held_approval(&proposed.id).await;
+    two.rig.keys.record_registration(&caller(DESTROYER), register("r3", "third")).await.unwrap();
+    two.approvals.release.notify_one();
+    assert_eq!(approving.await.unwrap().unwrap_err().reason, Reason::ChangeOutdated);
+    let client_id = two.guarded.registration(&proposed.client).unwrap().client_id;
+    assert_eq!((client_id.as_str(), two.state(&proposed.id).await), ("third", ChangeState::Failed));
 }
