@@ -172,3 +172,13 @@ async fn a_registration_that_nobody_agreed_to_is_not_recorded_however_late_other
     let client_id = two.guarded.registration(&proposed.client).unwrap().client_id;
     assert_eq!((client_id.as_str(), two.state(&proposed.id).await), ("third", ChangeState::Failed));
 }
+
+#[tokio::test]
+async fn who_proposed_it_approves_nothing_with_another_credential_either() {
+    let two = Two::new().await;
+    let id = two.proposed().await;
+    let credential = Credential::Certificate { key: "renewed".into() };
+    let renewed = Caller { credential, ..caller(DESTROYER) };
+    assert_eq!(two.guarded.approve(&renewed, &id, "mine").await.unwrap_err().reason, Reason::SameOperator);
+    assert_eq!(two.state(&id).await, ChangeState::AwaitingApproval);
+}

@@ -35,6 +35,34 @@ async fn until_refused(metrics: &Metrics, cause: &str, count: u64) {
 }
 
 #[tokio::test]
+async fn one_too_many_is_closed_at_once_and_a_place_comes_back() {
+    let metrics = Metrics::new();
+    let mut listener = plain(&metrics).await;
+    listener.limits.connections = 2;
+    let server = whoami(listener);
+    let mut first = TcpStream::connect(server.addr).await.unwrap();
+    let mut second = TcpStream::connect(server.addr).await.unwrap();
+    for stream in [&mut first, &mut second] {
+        exchange(stream, "GET", "/", "").await.unwrap();
+    }
+    closed(&mut TcpStream::connect(server.addr).await.unwrap()).await;
+    assert_eq!(refused(&metrics, "limit"), 1);
+
+    drop(first);
+    let again = async {
+        loop {
+            let mut stream = TcpStream::connect(server.addr).await.unwrap();
+            if exchange(&mut stream, "GET", "/", "").await.is_ok() {
+                break;
+            }
+        }
+    };
+    timeout(LATE, again).await.unwrap();
+    exchange(&mut second, "GET", "/", "").await.unwrap();
+    assert_eq!(count(&metrics, r#"hallmark_connections_accepted_total{listener="test"}"#), 3);
+}
+
+#[tokio::test]
 async fn one_address_does_not_get_all_connections() {
     let metrics = Metrics::new();
     let mut listener = plain(&metrics).await;
