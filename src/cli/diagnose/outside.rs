@@ -12,7 +12,10 @@ use hallmark_core::{
 use serde_json::Value;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{timestamp, unreached::contact};
+use super::{
+    timestamp,
+    unreached::{contact, proxy},
+};
 use crate::{
     cli::{Failure, connect::failure, output::now},
     verifier::{HttpAnswer, Limits, Obstacle, Unseen, Verifier},
@@ -56,7 +59,8 @@ pub(super) async fn meet(verifier: &Verifier, client: &OAuthClient) -> Met {
         places.iter().map(|(kind, url)| async move { (*kind, verifier.ask_within(url, LIMITS).await, now()) }),
     )
     .await;
-    let contact = contact(&client.token_endpoint, answers.iter().map(|(_, answer, _)| answer.as_ref()));
+    let asked = answers.iter().map(|(_, answer, _)| answer.as_ref());
+    let contact = contact(&client.token_endpoint, asked, proxy());
     let answers: Vec<_> = answers.into_iter().filter_map(|(kind, answer, at)| Some((kind, answer.ok()?, at))).collect();
     let time = answers.iter().find_map(|(_, answer, at)| Some((http_date(answer.header("date")?)?, timestamp(*at))));
     let documents: Vec<_> =

@@ -4,10 +4,18 @@ use hallmark_core::diagnosis::{Contact, printable};
 
 use crate::verifier::{HttpAnswer, Obstacle, Unreached, Unseen, origin};
 
-/// From what became of all questions to the host of `token_endpoint`. One answer is enough, whatever it says.
+/// The variable that names a proxy for HTTPS, if one does.
+pub(super) fn proxy() -> Option<&'static str> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find(is_set)
+}
+
+/// From what became of all questions to the host of `token_endpoint`. One answer is enough, whatever it says. The questions
+/// went past `proxy`: where services go through one, this says little of them.
 pub(super) fn contact<'a>(
     token_endpoint: &str,
     asked: impl IntoIterator<Item = Result<&'a HttpAnswer, &'a Unseen>>,
+    proxy: Option<&str>,
 ) -> Contact {
     let at = place(token_endpoint);
     let mut kept_away = Vec::new();
@@ -20,7 +28,10 @@ pub(super) fn contact<'a>(
     }
     match unanswered(&at, &kept_away) {
         Some(Unanswered { unconnected, what, next }) => {
-            Contact::Nothing { unconnected, what, next: format!("{next}; see `token_endpoint` in its [[client]]") }
+            let past =
+                proxy.map(|name| format!("this went past the proxy in {name}: through it, --live tells; else: "));
+            let next = format!("{}{next}; see `token_endpoint` in its [[client]]", past.unwrap_or_default());
+            Contact::Nothing { unconnected: unconnected && proxy.is_none(), what, next }
         }
         None => Contact::NotAsked("the token endpoint has no place to ask for a document".to_owned()),
     }
@@ -83,8 +94,8 @@ mod tests {
             HttpAnswer { status: 404, headers: Vec::new(), body: None },
         );
         let at = "https://as.example:8443".to_owned();
-        assert_eq!(contact(ENDPOINT, [Err(&refused), Ok(&answer)]), Contact::Answered { at });
-        assert!(matches!(contact(ENDPOINT, []), Contact::NotAsked(_)));
+        assert_eq!(contact(ENDPOINT, [Err(&refused), Ok(&answer)], None), Contact::Answered { at });
+        assert!(matches!(contact(ENDPOINT, [], None), Contact::NotAsked(_)));
     }
 
     #[test]
@@ -107,14 +118,18 @@ mod tests {
             ),
         ] {
             let error = failed(text, true);
-            let Contact::Nothing { unconnected, what, next: typed } = contact(ENDPOINT, [Err(&error), Err(&error)])
+            let Contact::Nothing { unconnected, what, next: typed } =
+                contact(ENDPOINT, [Err(&error), Err(&error)], None)
             else {
                 panic!("{text}")
             };
             assert!(unconnected && what.ends_with(said) && typed.contains(next), "{what}: {typed}");
         }
         let (refused, late) = (failed("connection refused", true), failed("operation timed out", false));
-        let mixed = contact(ENDPOINT, [Err(&refused), Err(&late)]);
+        let proxied = contact(ENDPOINT, [Err(&refused)], Some("HTTPS_PROXY"));
+        let Contact::Nothing { unconnected: false, next, .. } = proxied else { panic!("{proxied:?}") };
+        assert!(next.contains("proxy in HTTPS_PROXY"), "{next}");
+        let mixed = contact(ENDPOINT, [Err(&refused), Err(&late)], None);
         assert!(matches!(mixed, Contact::Nothing { unconnected: false, .. }), "{mixed:?}");
     }
 
