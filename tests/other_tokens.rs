@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use hallmark_proto::v1::SignAssertionRequest;
+use hallmark_proto::v1::{ListKeysRequest, SignAssertionRequest};
 use hallmark_testkit::tpm::Tpm;
 use tonic::Code;
 
@@ -77,6 +77,24 @@ async fn signs_with_rsa(tpm: &Tpm) {
         let read = tokio::task::spawn_blocking(read).await.unwrap();
         assert_eq!(read["header"]["alg"], alg, "{read}");
     }
+    server.stop().await;
+}
+
+/// Behind the resource manager as it comes, the library has room for 27 objects that are in use, and each new key takes
+/// two until the library is started anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tpms_library_that_is_full_makes_keys_again_by_itself() {
+    let Some(tpm) = Tpm::start() else { return };
+    let mut site = site(&tpm);
+    for number in 1..=12 {
+        site.add_client(&format!("more-{number}"), "ES256", "https://as.example/token");
+    }
+    let server = site.start();
+    eventually("each of the thirteen clients has two keys", PATIENCE, async || {
+        let listed = server.ops().keys().list_keys(ListKeysRequest::default()).await.unwrap().into_inner();
+        (listed.keys.iter().filter(|key| !key.kid.is_empty()).count() == 1 + 26).then_some(())
+    })
+    .await;
     server.stop().await;
 }
 

@@ -35,6 +35,11 @@ pub trait Subject: Sync {
     /// Takes away all keys, for a token with room for few. Called after each case, when nobody is connected.
     fn clear(&self) {}
 
+    /// How many keys may come and go while nobody starts the library anew. A lower number is a declared gap.
+    fn changes(&self) -> usize {
+        40
+    }
+
     /// A connected instance, and a session of it that can import. `None` is a declared gap.
     fn importer(&self) -> Option<(Box<dyn Hsm>, Box<dyn ImportSession>)>;
 
@@ -91,7 +96,9 @@ const CASES: &[(&str, Case)] = &[
     ("keys survive sessions and connections", sessions::keys_survive),
     ("a session of before is stale", sessions::old_sessions_are_stale),
     ("sessions work side by side", sessions::concurrent_sessions),
+    ("sessions come and go side by side", sessions::sessions_come_and_go),
     ("pairs can be asked for side by side", sessions::concurrent_generation),
+    ("makes and destroys keys while others search", sessions::searches_beside_changes),
     ("comes back from a lost session", sessions::lost_session),
     ("comes back from a lost login", sessions::lost_login),
     ("finds a key again whose objects were made anew", sessions::stale_handle),

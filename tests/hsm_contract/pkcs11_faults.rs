@@ -125,6 +125,27 @@ fn a_library_that_opens_no_read_only_sessions_is_signed_with() {
     });
 }
 
+#[test]
+fn a_pair_that_was_made_and_denied_leaves_nothing() {
+    let test = "hsm_contract::pkcs11_faults::a_pair_that_was_made_and_denied_leaves_nothing";
+    let prepare = || {
+        let (kept, env) = fault_module();
+        kept.1.set("C_GenerateKeyPair return-after CKR_DEVICE_ERROR times=1");
+        (kept, env)
+    };
+    in_child(test, prepare, || {
+        let hsm = SoftHsm::from_env();
+        let module = Modules::default().load(&FaultModule::library()).unwrap();
+        let token = token(&module, label(SoftHsm::LABEL), &hsm.pin_file(), &Arc::default());
+        token.connect().unwrap();
+        let new = NewKey { cka_id: b"1", label: "one", spec: KeySpec { alg: Alg::ES256, rsa_bits: 0 } };
+        let mut session = token.open().unwrap();
+        assert_eq!(session.generate(&new).unwrap_err().code, "CKR_DEVICE_ERROR");
+        assert_eq!(session.list(), Ok(Vec::new()));
+        session.generate(&new).unwrap();
+    });
+}
+
 /// The keeper of the absent one asks for a new start of the library with every try; no worker of the other feels it.
 #[test]
 fn a_token_signs_on_while_another_of_its_library_is_absent() {

@@ -43,18 +43,18 @@ pub(super) struct Pair {
 }
 
 impl Bindings {
-    /// The private object of `key`, whose custody suffices.
-    pub(super) fn private(&self, session: &Session, key: &KeyRef<'_>) -> Result<ObjectHandle, HsmFault> {
-        let known = {
-            let bindings = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            match bindings.get(key.cka_id) {
-                Some(Binding { pair, custody: Some(custody) }) if pair.is(key) && *custody <= key.custody => {
-                    return Ok(pair.private);
-                }
-                other => other.cloned(),
-            }
-        };
-        let pair = match known {
+    /// The private object of `key`, where it was found before and its custody suffices.
+    pub(super) fn known(&self, key: &KeyRef<'_>) -> Option<ObjectHandle> {
+        let bindings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Binding { pair, custody } = bindings.get(key.cka_id)?;
+        let suffices = custody.is_some_and(|custody| custody <= key.custody);
+        (pair.is(key) && suffices).then_some(pair.private)
+    }
+
+    /// Finds the private object of `key`, whose custody suffices.
+    pub(super) fn search(&self, session: &Session, key: &KeyRef<'_>) -> Result<ObjectHandle, HsmFault> {
+        let listed = self.0.read().unwrap_or_else(PoisonError::into_inner).get(key.cka_id).cloned();
+        let pair = match listed {
             Some(Binding { pair, .. }) if pair.is(key) => pair,
             _ => locate(session, key)?,
         };

@@ -14,10 +14,31 @@ use hallmark_core::{
 
 use super::{binding::hex, classify::fault, objects};
 
+/// How it went in one epoch.
+#[derive(Default)]
+pub(super) struct Making {
+    has_made: bool,
+    failed_in_a_row: u32,
+}
+
+impl Making {
+    /// A library that made keys and then makes none, twice and without a reason that it could name, counts as gone: the one
+    /// of TPMs keeps something of each key until it is started anew. Where that does not help, it is not asked for again.
+    pub(super) fn judge<T>(&mut self, outcome: Result<T, HsmFault>) -> Result<T, HsmFault> {
+        match &outcome {
+            Ok(_) => *self = Self { has_made: true, failed_in_a_row: 0 },
+            Err(fault) if fault.class == FaultClass::Unspecific => self.failed_in_a_row += 1,
+            Err(_) => {}
+        }
+        let is_used_up = self.has_made && self.failed_in_a_row >= 2;
+        outcome.map_err(|fault| if is_used_up { HsmFault { class: FaultClass::Gone, ..fault } } else { fault })
+    }
+}
+
 /// Makes a pair through a read-write session. The caller sees to it that nobody else does at the same time.
 pub(super) fn pair(session: &Session, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
     refuse_to_overwrite(session, new)?;
-    let (public, private) = generate(session, new)?;
+    let (public, private) = generate(session, new).inspect_err(|_| remove_halves(session, new))?;
     read_back(session, new, public).inspect_err(|_| {
         // Nobody has seen its public key, so nobody needs it, and its CKA_ID is free for another try.
         for object in [private, public] {
@@ -56,6 +77,18 @@ fn generate(session: &Session, new: &NewKey<'_>) -> Result<(ObjectHandle, Object
         }
     }
     Err(refused.unwrap_or_else(|| HsmFault::new(FaultClass::Unsupported, "C_GenerateKeyPair", new.spec.alg)))
+}
+
+/// What a token made before it failed. The `CKA_ID` was free before, so nothing else has it.
+fn remove_halves(session: &Session, new: &NewKey<'_>) {
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        // A token that does not answer any more is asked again by the next look, which tells of what is there.
+        for object in objects::find(session, class, Some(new.cka_id)).unwrap_or_default() {
+            if let Err(error) = session.destroy_object(object) {
+                tracing::warn!(label = new.label, %error, "a part of a key pair that was not made is still on the token");
+            }
+        }
+    }
 }
 
 fn read_back(session: &Session, new: &NewKey<'_>, public: ObjectHandle) -> Result<PublicKey, HsmFault> {
@@ -120,4 +153,24 @@ fn concerns_template(rv: RvError) -> bool {
             | RvError::DomainParamsInvalid
             | RvError::CurveNotSupported
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_makes_no_more_keys_counts_as_gone_once() {
+        let failed = |class| Err::<(), _>(HsmFault::new(class, "C_GenerateKeyPair", "CKR_GENERAL_ERROR"));
+        let class = |outcome: Result<(), HsmFault>| outcome.map_err(|fault| fault.class);
+        let unspecific = || failed(FaultClass::Unspecific);
+        let mut making = Making::default();
+        for _ in 0..3 {
+            assert_eq!(class(making.judge(unspecific())), Err(FaultClass::Unspecific), "a new start would not help");
+        }
+        assert_eq!(class(making.judge(Ok(()))), Ok(()));
+        assert_eq!(class(making.judge(unspecific())), Err(FaultClass::Unspecific), "tried again on a new session");
+        assert_eq!(class(making.judge(failed(FaultClass::Request))), Err(FaultClass::Request));
+        assert_eq!(class(making.judge(unspecific())), Err(FaultClass::Gone));
+    }
 }

@@ -70,6 +70,7 @@ impl Life {
             && self.latest.now() <= self.number + 1
         {
             // It failed where the session is gone, which is what was asked for.
+            let _turn = inside.turns().session();
             let _ = session.close();
         }
     }

@@ -10,6 +10,7 @@ use hallmark_core::ports::{FaultClass, HsmFault, PinVerdict};
 
 use super::{
     classify::{class, fault, is_unreadable},
+    module::Inside,
     objects,
 };
 use crate::hsm::{
@@ -20,7 +21,7 @@ use crate::hsm::{
 /// Logs the application in at `token`. Tries the PIN only if neither the token nor the ledger warns of it.
 pub(super) fn log_in(
     credentials: &Credentials,
-    context: &Pkcs11,
+    inside: &Inside<'_>,
     slot: Slot,
     token: &str,
     session: &Session,
@@ -29,9 +30,12 @@ pub(super) fn log_in(
     if objects::is_logged_in(session)? == Some(true) {
         return Ok(());
     }
-    heed_flags(context, slot)?;
+    heed_flags(inside.context(), slot)?;
     let pin = credentials.read()?;
-    let ask = || session.login_with_raw(UserType::User, &pin.secret);
+    let ask = || {
+        let _turn = inside.turns().session();
+        session.login_with_raw(UserType::User, &pin.secret)
+    };
     let (answer, verdict) = credentials.try_once((token, "C_Login"), &pin, ask, verdict)?;
     match answer {
         Err(error) if verdict == PinVerdict::Refused => Err(not_accepted(&credentials.source, fault(error))),

@@ -9,6 +9,7 @@
 //! - `import`: putting keys there that were made elsewhere;
 //! - `finding`, `login`, `mechanisms`: which slot; the PIN's one try; what the token can do;
 //! - `question`: whether the device answers, before a PIN is spent on it;
+//! - `turns`: what threads may not do at once;
 //! - `look`: whether a token is there, for those who only want to know;
 //! - [`survey`]: all that a module shows, for those who have not met it yet;
 //! - `objects`, `classify`: attributes; return values.
@@ -25,6 +26,7 @@ mod look;
 mod mechanisms;
 mod objects;
 mod question;
+mod turns;
 
 pub mod module;
 pub mod provision;

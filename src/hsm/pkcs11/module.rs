@@ -17,7 +17,7 @@ use cryptoki::{
 };
 use hallmark_core::ports::{FaultClass, HsmFault, ResetRefused};
 
-use super::{classify::fault, lock};
+use super::{classify::fault, lock, turns::Turns};
 
 /// The libraries that this process has loaded. Owned by `app`; two tokens of one library must share one registry.
 #[derive(Debug, Default)]
@@ -62,8 +62,7 @@ pub struct Module {
     /// Whether `C_Initialize` was ours; what others in this process started is not ours to end.
     owned: bool,
     gate: Gate,
-    /// Generation and initialisation of tokens, one at a time: soft tokens crash on concurrent ones.
-    making: Mutex<()>,
+    turns: Turns,
     tokens_in_use: Mutex<usize>,
 }
 
@@ -79,8 +78,8 @@ impl Module {
             Ok(owned) => owned,
             Err(fault) => return Err(ModuleError::Initialise { path, fault }),
         };
-        let (gate, making, tokens_in_use) = Default::default();
-        Ok(Self { path, context, owned, gate, making, tokens_in_use })
+        let (gate, turns, tokens_in_use) = Default::default();
+        Ok(Self { path, context, owned, gate, turns, tokens_in_use })
     }
 
     /// The library's path, canonical.
@@ -100,8 +99,8 @@ impl Module {
         Some(Inside { module: self, generation })
     }
 
-    pub(super) fn making(&self) -> &Mutex<()> {
-        &self.making
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Counts a token as in use until the answer is dropped.
@@ -169,6 +168,10 @@ pub(super) struct Inside<'a> {
 impl Inside<'_> {
     pub(super) fn context(&self) -> &Pkcs11 {
         &self.module.context
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.module.turns
     }
 }
 

@@ -8,7 +8,7 @@ use cryptoki::{
 use hallmark_core::ports::{FaultClass, HsmFault};
 use secrecy::SecretString;
 
-use super::{Module, classify::fault, lock, objects::unpadded};
+use super::{Module, classify::fault, objects::unpadded};
 
 /// Makes sure that `module` has a token `label` with a user PIN (`C_InitToken`, `C_InitPIN`); answers with its serial.
 ///
@@ -23,7 +23,7 @@ pub fn provision_token(
     if label.len() > 32 {
         return Err(refused(format!("a token's label has at most 32 bytes: `{label}`\nhint: choose a shorter one")));
     }
-    let _one = lock(module.making());
+    let _turn = module.turns().change();
     let inside = module.enter()?;
     let context = inside.context();
     let (slot, info) = match token(context, label)? {

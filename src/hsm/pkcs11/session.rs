@@ -22,7 +22,7 @@ use super::{
     lock,
     mechanisms::Recipe,
     module::Inside,
-    objects::{self, Named},
+    objects,
     token::Epoch,
 };
 
@@ -58,25 +58,33 @@ impl Pkcs11Session {
 impl HsmSession for Pkcs11Session {
     fn list(&mut self) -> Result<Vec<HsmObject>, HsmFault> {
         self.call(|_, epoch, session| {
-            let all = |class| -> Result<Vec<Named>, HsmFault> {
-                objects::find(session, class, None)?.into_iter().map(|handle| objects::name(session, handle)).collect()
-            };
             let mut listing = Listing::default();
-            for object in all(ObjectClass::PUBLIC_KEY)? {
-                let key = objects::public_key(session, &object)?;
-                listing.add_public(object, key);
+            for handle in epoch.looking(|| objects::find(session, ObjectClass::PUBLIC_KEY, None))? {
+                let read = || {
+                    let object = objects::name(session, handle)?;
+                    let key = objects::public_key(session, &object)?;
+                    Ok((object, key))
+                };
+                if let Some((object, key)) = unless_gone(epoch.looking(read))? {
+                    listing.add_public(object, key);
+                }
             }
-            all(ObjectClass::PRIVATE_KEY)?.into_iter().for_each(|object| listing.add_private(object));
+            for handle in epoch.looking(|| objects::find(session, ObjectClass::PRIVATE_KEY, None))? {
+                if let Some(object) = unless_gone(epoch.looking(|| objects::name(session, handle)))? {
+                    listing.add_private(object);
+                }
+            }
             Ok(listing.finish(&epoch.bindings))
         })
     }
 
     fn generate(&mut self, new: &NewKey<'_>) -> Result<PublicKey, HsmFault> {
         self.call(|inside, epoch, _| {
-            let _one = lock(epoch.life.module.making());
+            let _turn = inside.turns().change();
             let session = epoch.open_rw(inside)?;
             let session = session.get()?;
-            generate::pair(session, new).map_err(|e| for_others(session, e))
+            let made = generate::pair(session, new).map_err(|e| for_others(session, e));
+            lock(&epoch.making).judge(made)
         })
     }
 
@@ -86,7 +94,10 @@ impl HsmSession for Pkcs11Session {
         }
         self.call(|inside, epoch, session| {
             let recipe = epoch.recipe(inside, alg)?;
-            let private = epoch.bindings.private(session, key)?;
+            let private = match epoch.bindings.known(key) {
+                Some(private) => private,
+                None => epoch.looking(|| epoch.bindings.search(session, key))?,
+            };
             sign_by(epoch, recipe, session, private, (alg, message)).map_err(|e| {
                 match e.class {
                     FaultClass::Login if objects::wants_pin_each_time(session, private) => return wants_a_person(key),
@@ -104,6 +115,7 @@ impl HsmSession for Pkcs11Session {
 
     fn destroy(&mut self, key: &KeyRef<'_>) -> Result<(), HsmFault> {
         self.call(|inside, epoch, session| {
+            let _turn = inside.turns().change();
             let remains = binding::remains(session, key)?;
             epoch.bindings.evict(key.cka_id);
             let writer = epoch.open_rw(inside)?;
@@ -115,8 +127,8 @@ impl HsmSession for Pkcs11Session {
     }
 
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
-        self.call(|_, _, session| {
-            let private = binding::locate(session, key)?.private;
+        self.call(|_, epoch, session| {
+            let private = epoch.looking(|| binding::locate(session, key))?.private;
             // A first signature may succeed all the same, as long as the login is fresh.
             if objects::wants_pin_each_time(session, private) {
                 return Err(wants_a_person(key));
@@ -135,10 +147,18 @@ impl ImportSession for Pkcs11Session {
         self.call(|inside, epoch, _| {
             let recipe = epoch.recipe(inside, key.alg)?;
             let known = inside.context().get_mechanism_list(epoch.slot()).map_err(fault)?;
-            let _one = lock(epoch.life.module.making());
+            let _turn = inside.turns().change();
             let session = epoch.open_rw(inside)?;
             import::pair(session.get()?, &known, recipe, key)
         })
+    }
+}
+
+/// `None` for an object that somebody destroyed since it was found.
+fn unless_gone<T>(read: Result<T, HsmFault>) -> Result<Option<T>, HsmFault> {
+    match read {
+        Err(fault) if fault.class == FaultClass::Handle => Ok(None),
+        other => other.map(Some),
     }
 }
 

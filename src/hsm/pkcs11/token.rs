@@ -20,6 +20,7 @@ use super::{
     binding::Bindings,
     classify::fault,
     finding,
+    generate::Making,
     life::{Epochs, Life, OpenSession},
     lock, login,
     mechanisms::{Mechanisms, Recipe},
@@ -71,6 +72,7 @@ pub(super) struct Epoch {
     pub(super) life: Life,
     mechanisms: RwLock<Mechanisms>,
     pub(super) bindings: Bindings,
+    pub(super) making: Mutex<Making>,
     slot: Slot,
     /// Whether the token opens sessions that may not write: those are all that signing takes.
     read_only: bool,
@@ -126,10 +128,11 @@ impl Pkcs11Token {
             about: about(inside.context(), &self.module, found.info.as_ref()),
         };
         let life = self.epochs.begin(&self.module, inside);
-        let (keeper, read_only) = first_session(inside.context(), found.slot)?;
+        let (keeper, read_only) = first_session(inside, found.slot)?;
         let epoch = Epoch {
             mechanisms: RwLock::new(mechanisms),
             bindings: Bindings::default(),
+            making: Mutex::default(),
             slot: found.slot,
             read_only,
             serial: found.serial,
@@ -192,6 +195,12 @@ impl Epoch {
         self.slot
     }
 
+    /// Reads of objects that nobody may change meanwhile.
+    pub(super) fn looking<T>(&self, reads: impl FnOnce() -> Result<T, HsmFault>) -> Result<T, HsmFault> {
+        let _turn = self.life.module.turns().look();
+        reads()
+    }
+
     /// How the token signs with `alg`. A list that lacks it is asked for again: it may have been told too early.
     pub(super) fn recipe(&self, inside: &Inside<'_>, alg: Alg) -> Result<Recipe, HsmFault> {
         let known = || self.mechanisms.read().unwrap_or_else(PoisonError::into_inner).recipe(alg);
@@ -216,12 +225,14 @@ impl Epoch {
         if !self.read_only {
             return self.open_rw(inside);
         }
+        let _turn = inside.turns().session();
         let session = inside.context().open_ro_session_no_drop(self.slot).map_err(fault)?;
         Ok(OpenSession::new(&self.life, session))
     }
 
     /// A session that may change the token; closed as soon as it is dropped.
     pub(super) fn open_rw(&self, inside: &Inside<'_>) -> Result<OpenSession, HsmFault> {
+        let _turn = inside.turns().session();
         let session = inside.context().open_rw_session_no_drop(self.slot).map_err(fault)?;
         Ok(OpenSession::new(&self.life, session))
     }
@@ -249,7 +260,7 @@ impl Epoch {
         if self.has_rng {
             question::ask(keeper.get()?)?;
         }
-        login::log_in(credentials, inside.context(), self.slot, &self.serial, keeper.get()?)?;
+        login::log_in(credentials, inside, self.slot, &self.serial, keeper.get()?)?;
         // A token gives its private objects new handles when it is logged in anew.
         self.bindings.clear();
         self.logged_in.store(true, Ordering::Release);
@@ -259,7 +270,9 @@ impl Epoch {
 
 /// The first session of an epoch, and whether it is a read-only one: AWS CloudHSM's library opens none of those, and says
 /// no more than `CKR_FUNCTION_FAILED`.
-fn first_session(context: &Pkcs11, slot: Slot) -> Result<(Session, bool), HsmFault> {
+fn first_session(inside: &Inside<'_>, slot: Slot) -> Result<(Session, bool), HsmFault> {
+    let context = inside.context();
+    let _turn = inside.turns().session();
     match context.open_ro_session_no_drop(slot) {
         Ok(session) => Ok((session, true)),
         Err(refused @ Error::Pkcs11(RvError::FunctionFailed | RvError::FunctionNotSupported, _)) => {

@@ -1,13 +1,17 @@
 //! What a backend must do with sessions and logins: have many, lose them, and get them back.
 
 use std::{
-    sync::{Arc, Barrier},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use hallmark_core::{
     key::Alg,
-    ports::{FaultClass, ResetRefused},
+    ports::{FaultClass, HsmFault, ResetRefused},
 };
 
 use super::{
@@ -62,6 +66,22 @@ pub(super) fn concurrent_sessions(subject: &dyn Subject) {
     });
 }
 
+/// The library of a TPM gives two threads one session, where nobody sees to it that it is asked by one at a time.
+pub(super) fn sessions_come_and_go(subject: &dyn Subject) {
+    let hsm = connected(subject);
+    let at_once = Barrier::new(4);
+    let opened_and_used = |_| {
+        at_once.wait();
+        hsm.open().and_then(|mut session| session.list()).map(drop)
+    };
+    let come_and_go = || (0..100).map(opened_and_used).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        for thread in [(); 4].map(|()| scope.spawn(come_and_go)) {
+            thread.join().unwrap().into_iter().for_each(|used| assert_eq!(used, Ok(())));
+        }
+    });
+}
+
 pub(super) fn concurrent_generation(subject: &dyn Subject) {
     let hsm = connected(subject);
     let start = Barrier::new(3);
@@ -76,6 +96,36 @@ pub(super) fn concurrent_generation(subject: &dyn Subject) {
             });
         }
     });
+}
+
+/// Soft tokens show others an object while it is being written, and have it spoilt by who looks.
+pub(super) fn searches_beside_changes(subject: &dyn Subject) {
+    let hsm = connected(subject);
+    let mut changer = hsm.open().unwrap();
+    let before = changer.list().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let searchers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let mut session = hsm.open()?;
+                while !is_over.load(Ordering::Relaxed) {
+                    session.list()?;
+                }
+                Ok::<_, HsmFault>(())
+            })
+        });
+        let changed = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..subject.changes() {
+                let key = Key::generate(changer.as_mut(), Alg::ES256);
+                key.assert_signs(changer.as_mut());
+                changer.destroy(&key.as_ref()).unwrap();
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        searchers.into_iter().for_each(|searcher| assert_eq!(searcher.join().unwrap(), Ok(())));
+        changed.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    assert_eq!(changer.list().unwrap(), before, "halves are left");
 }
 
 pub(super) fn lost_session(subject: &dyn Subject) {
