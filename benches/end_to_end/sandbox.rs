@@ -36,6 +36,8 @@ pub(crate) struct Sandbox {
     audit: PathBuf,
     /// The URL of the key store; else SQLite, beside the rest.
     store: Option<String>,
+    /// `[instance] id`.
+    instance: &'static str,
 }
 
 /// A server that runs.
@@ -58,7 +60,7 @@ impl Sandbox {
     pub(crate) fn new(clients: &str) -> Result<Self, Box<dyn Error>> {
         let token = tempfile::Builder::new().prefix("hallmark-bench-").tempdir_in("/dev/shm")?;
         let files = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let sandbox = Self { token, files, audit: "audit".into(), store: None };
+        let sandbox = Self { token, files, audit: "audit".into(), store: None, instance: "bench" };
         sandbox.make_token()?;
         sandbox.certificates()?;
         fs::write(sandbox.file("clients.toml"), clients)?;
@@ -75,6 +77,13 @@ impl Sandbox {
     pub(crate) fn store_at(mut self, url: Option<String>) -> Self {
         self.store = url;
         self
+    }
+
+    /// Another one on the same token and with the same keys.
+    pub(crate) fn replica(&self, instance: &'static str) -> Result<Self, Box<dyn Error>> {
+        let replica = Self::new(&fs::read_to_string(self.file("clients.toml"))?)?.store_at(Some(self.store()?));
+        fs::copy(self.softhsm_conf(), replica.softhsm_conf())?;
+        Ok(Self { instance, ..replica })
     }
 
     /// The URL of the key store.
@@ -181,7 +190,7 @@ impl Sandbox {
             sync_delay.map(|delay| format!("[unsafe_testing]\naudit_sync_delay = \"{}ms\"\n", delay.as_millis()));
         Ok(format!(
             r#"[instance]
-id = "bench"
+id = "{instance}"
 [grpc]
 listen = "{grpc}"
 tls = {{ cert = "server.pem", key = "server.key" }}
@@ -206,8 +215,9 @@ pin_source = "file:pin"
 workers = {WORKERS}
 [[operator]]
 id = "spiffe://{TRUST_DOMAIN}/operator"
-roles = ["view"]
+roles = ["rotate"]
 {testing}"#,
+            instance = self.instance,
             testing = testing.unwrap_or_default(),
             audit = self.audit.display(),
         ))
@@ -234,7 +244,7 @@ impl Server {
         self.workload.clone()
     }
 
-    /// How an operator connects that may list keys.
+    /// How an operator connects that may list and change keys.
     pub(crate) fn operator(&self) -> Connection {
         self.operator.clone()
     }

@@ -42,7 +42,7 @@ pub(crate) struct Estate {
 
 /// One that runs.
 pub(crate) struct Running<'a> {
-    estate: &'a Estate,
+    pub(crate) estate: &'a Estate,
     pub(crate) server: Server,
 }
 
@@ -78,6 +78,13 @@ impl Estate {
         Ok(Self { sandbox, clients })
     }
 
+    /// Another server for the same clients, beside the first: the token and the database are the same.
+    pub(crate) fn replica(&self) -> Result<Self, Box<dyn Error>> {
+        let sandbox = self.sandbox.replica("bench-2")?;
+        copy(&self.sandbox.file("clients.d"), &sandbox.file("clients.d"))?;
+        Ok(Self { sandbox, clients: self.clients.clone() })
+    }
+
     pub(crate) fn start(&self, hallmark: &Path) -> Result<(Running<'_>, Start), Box<dyn Error>> {
         let began = Instant::now();
         let mut running = Running { estate: self, server: self.sandbox.launch(hallmark, None)? };
@@ -104,7 +111,7 @@ impl Estate {
 impl Running<'_> {
     /// Where the clients' key sets are.
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.estate.clients.iter().map(|name| format!("/clients/{name}/jwks.json")).collect()
+        self.estate.clients.iter().map(|name| path(name)).collect()
     }
 
     /// The clients that can sign.
@@ -158,6 +165,11 @@ impl fmt::Display for Start {
         write!(f, "key sets after {} ms, ", self.jwks.as_millis())?;
         write!(f, "the first assertion after {} ms", self.signature.as_millis())
     }
+}
+
+/// Where a client's key set is.
+pub(crate) fn path(client: &str) -> String {
+    format!("/clients/{client}/jwks.json")
 }
 
 fn is_ok(answer: &str) -> bool {

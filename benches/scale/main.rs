@@ -10,6 +10,7 @@ mod fetch;
 mod pairs;
 mod plain;
 mod report;
+mod spread;
 mod sweeps;
 
 // Shared with the other benchmark, which uses more of them.
@@ -65,7 +66,7 @@ struct Args {
     /// rotation every 90 days and a day of keeping it is one in 90
     #[arg(long, value_name = "N", default_value_t = 10)]
     counted: usize,
-    /// Keys in a PostgreSQL of the benchmark's own, instead of SQLite
+    /// Keys in a PostgreSQL of the benchmark's own, instead of SQLite, and how long a change takes to a second replica
     #[arg(long)]
     postgres: bool,
     /// Only start, sweep and memory
@@ -126,6 +127,9 @@ impl Args {
         }
         figures.sweeps = many.sweeps(if self.quick { 1 } else { 5 })?;
         (figures.after_load, figures.after_load_of_one) = (many.resident()?, one.resident()?);
+        if self.postgres {
+            figures.spread = self.spread(&many)?;
+        }
         println!("\n{}", report::table(&figures, self.clients));
         many.stop()?;
         one.stop()?;
@@ -198,6 +202,16 @@ impl Args {
             figures.signed.push(signed);
         }
         Ok(())
+    }
+
+    /// What a second replica sees of the changes at the first.
+    fn spread(&self, many: &Running<'_>) -> Result<Vec<Duration>, Box<dyn Error>> {
+        let replica = many.estate.replica()?;
+        let (replica, start) = replica.start(&self.server)?;
+        eprintln!("==> another replica: {start}");
+        let spread = spread::measure(many, &replica, if self.quick { 5 } else { 50 })?;
+        replica.stop()?;
+        Ok(spread)
     }
 
     fn rounds(&self) -> usize {

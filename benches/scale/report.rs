@@ -20,6 +20,8 @@ pub(crate) struct Figures {
     pub(crate) after_load: u64,
     pub(crate) after_load_of_one: u64,
     pub(crate) sweeps: Sweeps,
+    /// From the answer to an operator until another replica serves the change; none on SQLite.
+    pub(crate) spread: Vec<Duration>,
     pub(crate) fetched: Vec<Fetched>,
     pub(crate) signed: Vec<Signed>,
 }
@@ -49,6 +51,7 @@ pub(crate) struct Signed {
 const START: f64 = 5000.0;
 const SWEEP: f64 = 1000.0;
 const MIB: f64 = 300.0;
+const SPREAD: f64 = 1000.0;
 /// No slower than with one client: what the same server differs by from round to round is left to chance.
 const NO_SLOWER: f64 = 0.95;
 const OF_FILES: f64 = 0.9;
@@ -65,6 +68,12 @@ pub(crate) fn table(figures: &Figures, clients: usize) -> String {
     let sweeps = &figures.sweeps;
     table.row("a sweep, ms (median)", &[sweeps.median() * 1e3], 0, below(sweeps.median() * 1e3, SWEEP));
     table.row("a sweep, ms (longest, or mean since the start)", &[sweeps.longest() * 1e3], 0, String::new());
+    if !figures.spread.is_empty() {
+        let times = || figures.spread.iter().copied().map(ms);
+        let longest = times().fold(0.0, f64::max);
+        table.row("a change until another replica serves it, ms (median)", &[median(times())], 0, String::new());
+        table.row("a change until another replica serves it, ms (longest)", &[longest], 0, below(longest, SPREAD));
+    }
     let (idle, loaded) = (mib(figures.idle), mib(figures.after_load));
     table.row("memory after the start, MiB", &[idle, mib(figures.idle_of_one)], 0, below(idle, MIB));
     table.row("memory after the load, MiB", &[loaded, mib(figures.after_load_of_one)], 0, below(loaded, MIB));
