@@ -78,7 +78,8 @@ impl Module {
             Ok(owned) => owned,
             Err(fault) => return Err(ModuleError::Initialise { path, fault }),
         };
-        let (gate, turns, tokens_in_use) = Default::default();
+        let (gate, tokens_in_use) = Default::default();
+        let turns = Turns::new(path.clone());
         Ok(Self { path, context, owned, gate, turns, tokens_in_use })
     }
 

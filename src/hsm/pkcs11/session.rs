@@ -57,20 +57,20 @@ impl Pkcs11Session {
 
 impl HsmSession for Pkcs11Session {
     fn list(&mut self) -> Result<Vec<HsmObject>, HsmFault> {
-        self.call(|_, epoch, session| {
+        self.call(|inside, epoch, session| {
             let mut listing = Listing::default();
-            for handle in epoch.looking(|| objects::find(session, ObjectClass::PUBLIC_KEY, None))? {
+            for handle in epoch.looking(inside, || objects::find(session, ObjectClass::PUBLIC_KEY, None))? {
                 let read = || {
                     let object = objects::name(session, handle)?;
                     let key = objects::public_key(session, &object)?;
                     Ok((object, key))
                 };
-                if let Some((object, key)) = unless_gone(epoch.looking(read))? {
+                if let Some((object, key)) = unless_gone(epoch.looking(inside, read))? {
                     listing.add_public(object, key);
                 }
             }
-            for handle in epoch.looking(|| objects::find(session, ObjectClass::PRIVATE_KEY, None))? {
-                if let Some(object) = unless_gone(epoch.looking(|| objects::name(session, handle)))? {
+            for handle in epoch.looking(inside, || objects::find(session, ObjectClass::PRIVATE_KEY, None))? {
+                if let Some(object) = unless_gone(epoch.looking(inside, || objects::name(session, handle)))? {
                     listing.add_private(object);
                 }
             }
@@ -96,7 +96,7 @@ impl HsmSession for Pkcs11Session {
             let recipe = epoch.recipe(inside, alg)?;
             let private = match epoch.bindings.known(key) {
                 Some(private) => private,
-                None => epoch.looking(|| epoch.bindings.search(session, key))?,
+                None => epoch.looking(inside, || epoch.bindings.search(session, key))?,
             };
             sign_by(epoch, recipe, session, private, (alg, message)).map_err(|e| {
                 match e.class {
@@ -127,8 +127,8 @@ impl HsmSession for Pkcs11Session {
     }
 
     fn evidence(&mut self, key: &KeyRef<'_>) -> Result<Evidence, HsmFault> {
-        self.call(|_, epoch, session| {
-            let private = epoch.looking(|| binding::locate(session, key))?.private;
+        self.call(|inside, epoch, session| {
+            let private = epoch.looking(inside, || binding::locate(session, key))?.private;
             // A first signature may succeed all the same, as long as the login is fresh.
             if objects::wants_pin_each_time(session, private) {
                 return Err(wants_a_person(key));

@@ -196,8 +196,15 @@ impl Epoch {
     }
 
     /// Reads of objects that nobody may change meanwhile.
-    pub(super) fn looking<T>(&self, reads: impl FnOnce() -> Result<T, HsmFault>) -> Result<T, HsmFault> {
-        let _turn = self.life.module.turns().look();
+    pub(super) fn looking<T>(
+        &self,
+        inside: &Inside<'_>,
+        reads: impl FnOnce() -> Result<T, HsmFault>,
+    ) -> Result<T, HsmFault> {
+        // SoftHSM takes note of what other processes changed at nearly every call, but no more once it has made an object
+        // itself: what is looked for may have come while a key is being made.
+        let take_note = || drop(inside.context().get_token_info(self.slot));
+        let _turn = inside.turns().look(take_note);
         reads()
     }
 
