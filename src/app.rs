@@ -84,14 +84,6 @@ pub enum Ended {
     Hopeless,
 }
 
-/// How a server ended, and what it left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    pub ended: Ended,
-    /// A thread may still be inside the library of an HSM, whose destructors must not run then.
-    pub stuck: bool,
-}
-
 /// Starts everything. The HSMs are connected in the background: the server answers, and says so, while they are not.
 pub async fn start(config: &Config) -> Result<Running, StartError> {
     let hopeless = Arc::new(Hopeless::default());
@@ -197,7 +189,7 @@ impl Running {
     /// Answers what is under way, for at most `grace`, then ends everything.
     ///
     /// What the HSM has not done shortly before the end of the grace is answered too: `SHUTTING_DOWN`.
-    pub async fn stop(mut self, grace: Duration) -> Stopped {
+    pub async fn stop(mut self, grace: Duration) -> Ended {
         self.draining.cancel();
         if !self.drained(grace.saturating_sub(LAST_ANSWERS)).await {
             self.built.refuse_the_rest();
@@ -212,14 +204,12 @@ impl Running {
             }
             self.built.close().await
         });
-        let closed = closed.await;
-        if closed.is_err() {
+        if closed.await.is_err() {
             tracing::error!("something did not end in time; the process ends without it");
         }
-        let stuck = closed != Ok(true);
         let hopeless = self.hopeless.is.load(Ordering::SeqCst);
         tracing::info!("stopped");
-        Stopped { ended: if hopeless { Ended::Hopeless } else { Ended::Told }, stuck }
+        if hopeless { Ended::Hopeless } else { Ended::Told }
     }
 
     async fn drained(&mut self, patience: Duration) -> bool {

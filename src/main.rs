@@ -3,7 +3,7 @@
 use std::{io, num::NonZero, process::ExitCode, thread};
 
 use clap::Parser;
-use hallmark::cli::{Cli, Exit, Failure, Prepared, USAGE};
+use hallmark::cli::{Cli, Failure, Prepared, USAGE};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
@@ -13,17 +13,16 @@ fn main() -> ExitCode {
     };
     let json = cli.json();
     match cli.prepare().and_then(run) {
-        Ok(Exit { code, at_once: true }) => leave(code),
-        Ok(Exit { code, at_once: false }) => ExitCode::from(code),
+        Ok(code) => leave(code),
         Err(failure) => {
             eprint!("{}", failure.render(json));
-            ExitCode::from(failure.exit_code())
+            leave(failure.exit_code())
         }
     }
 }
 
 /// Carries the command out. Whatever hangs in a library at the end does not keep the process.
-fn run(prepared: Prepared) -> Result<Exit, Failure> {
+fn run(prepared: Prepared) -> Result<u8, Failure> {
     set_environment(prepared.environment());
     prepared.harden();
     let runtime = runtime().map_err(|error| Failure::new("can't start the runtime").caused_by(&error))?;
@@ -32,8 +31,9 @@ fn run(prepared: Prepared) -> Result<Exit, Failure> {
     outcome
 }
 
-/// Ends the process here and now. On the usual way out the destructors of a PKCS#11 library would take away what a thread
-/// that never came back from it still uses, and the process would die of that instead.
+/// Ends the process here and now. On the usual way out the destructors of a PKCS#11 library, and of what it is built on,
+/// would take away what a thread that was in it still uses, be it stuck there or about to end, and the process would die of
+/// that instead.
 #[allow(unsafe_code)]
 fn leave(code: u8) -> ! {
     // The log is not buffered; nobody is left to tell if this can't be written.

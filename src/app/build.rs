@@ -173,21 +173,21 @@ impl Built {
         self.context.pools.values().for_each(Pool::shut_down);
     }
 
-    /// `false` where a thread is still inside the library of an HSM.
-    pub(super) async fn close(self) -> bool {
+    pub(super) async fn close(self) {
         let Self { context, keys, rotation, readiness, audit, store, .. } = self;
         drop((keys, rotation, readiness));
         let pools = context.pools.clone();
         drop(context);
         // Joins threads that may be inside a call to an HSM. A connection that outlived the grace may hold the pools.
         // Each is stopped, whatever becomes of the others.
-        let stop = move || pools.values().filter(|pool| !pool.stop()).count() == 0;
-        let ended = tokio::task::spawn_blocking(stop).await.unwrap_or(false);
+        let stop = move || pools.values().for_each(|pool| _ = pool.stop());
+        if let Err(error) = tokio::task::spawn_blocking(stop).await {
+            tracing::error!(%error, "the HSMs' threads did not end in order");
+        }
         if let Err(error) = audit.close().await {
             tracing::error!(%error, "the audit log did not close in order");
         }
         store.close().await;
-        ended
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use self::sandbox::{Plan, Sandbox, TOKEN_LABEL};
 use super::{
-    Exit, Failure, Prepared,
+    Failure, Prepared,
     args::{DevArgs, DevClient},
     failure,
     serve::{self, Signals, Told},
@@ -74,7 +74,7 @@ impl Dev {
     }
 
     /// Makes the token where there is none, starts the server, says so, and serves until it is told to stop.
-    async fn run(self) -> Result<Exit, Failure> {
+    async fn run(self) -> Result<u8, Failure> {
         serve::start_log(self.json, "warn,hallmark::app::reload=info")?;
         self.progress(&format!("{} {}", if self.fresh { "made" } else { "using" }, self.sandbox.dir().display()));
         self.provision_token()?;

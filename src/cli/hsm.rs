@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use self::inside::{Inside, LoginWith};
 use super::{
-    Exit, Failure, Prepared, USAGE,
+    Failure, Prepared, USAGE,
     args::{HsmCommand, ProbeArgs},
     output::Output,
     serve::{bad_config, environment},
@@ -79,7 +79,7 @@ fn pin_source(typed: &str) -> Result<String, Failure> {
     })
 }
 
-async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
+async fn run(args: ProbeArgs, json: bool) -> Result<u8, Failure> {
     let wants_login = args.login;
     let report = spawn_blocking(move || look(args)).await;
     let report = report.map_err(|error| Failure::new("the look at the module broke off").caused_by(&error))??;
@@ -90,7 +90,7 @@ async fn run(args: ProbeArgs, json: bool) -> Result<Exit, Failure> {
     };
     output.print()?;
     let is_done = report.is_usable() && (report.survey.login.is_some() || !wants_login);
-    Ok(u8::from(!is_done).into())
+    Ok(u8::from(!is_done))
 }
 
 fn look(args: ProbeArgs) -> Result<Report, Failure> {

@@ -116,33 +116,15 @@ pub struct Prepared {
     run: Box<dyn FnOnce() -> Running>,
 }
 
-type Running = Pin<Box<dyn Future<Output = Result<Exit, Failure>>>>;
-
-/// How the process is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    pub code: u8,
-    /// Without exit handlers and without the destructors of libraries: a thread may be inside one.
-    pub at_once: bool,
-}
-
-impl From<u8> for Exit {
-    fn from(code: u8) -> Self {
-        Self { code, at_once: false }
-    }
-}
+type Running = Pin<Box<dyn Future<Output = Result<u8, Failure>>>>;
 
 impl Prepared {
     /// `run` is called inside the runtime and gives the exit code.
-    pub fn new<F, E: Into<Exit>>(run: impl FnOnce() -> F + 'static) -> Self
+    pub fn new<F>(run: impl FnOnce() -> F + 'static) -> Self
     where
-        F: Future<Output = Result<E, Failure>> + 'static,
+        F: Future<Output = Result<u8, Failure>> + 'static,
     {
-        Self {
-            environment: Vec::new(),
-            scope: Scope::default(),
-            run: Box::new(move || Box::pin(async move { Ok(run().await?.into()) })),
-        }
+        Self { environment: Vec::new(), scope: Scope::default(), run: Box::new(move || Box::pin(run())) }
     }
 
     /// Variables that must be set before any thread exists and any PKCS#11 module is loaded.
@@ -169,7 +151,7 @@ impl Prepared {
     }
 
     /// Carries it out. Gives the exit code.
-    pub async fn run(self) -> Result<Exit, Failure> {
+    pub async fn run(self) -> Result<u8, Failure> {
         (self.run)().await
     }
 }

@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    Exit, Failure, Prepared,
+    Failure, Prepared,
     args::{Role, ServeArgs},
     failure,
 };
 use crate::{
-    app::{self, Ended, Running, Stopped},
+    app::{self, Ended, Running},
     config::{self, Config, ConfigError},
     hardening::{self, Measure, Scope},
     telemetry::{self, LogFormat},
@@ -98,7 +98,7 @@ fn tell_hardening() {
     }
 }
 
-async fn serve(config: Config, file: PathBuf, json: bool) -> Result<Exit, Failure> {
+async fn serve(config: Config, file: PathBuf, json: bool) -> Result<u8, Failure> {
     start_log(json, "info")?;
     tell_hardening();
     for warning in &config.warnings {
@@ -155,7 +155,7 @@ pub(super) fn not_started(error: app::StartError) -> Failure {
 
 /// Serves until a signal, the end of standard input, or an HSM that only a new process can bring back. Gives the exit
 /// code.
-pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) -> Exit {
+pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) -> u8 {
     let grace = loop {
         let told = tokio::select! {
             told = signals.next() => told,
@@ -170,12 +170,11 @@ pub(super) async fn until_stopped(mut running: Running, mut signals: Signals) ->
     exit(running.stop(grace).await)
 }
 
-pub(super) fn exit(Stopped { ended, stuck }: Stopped) -> Exit {
-    let code = match ended {
+pub(super) fn exit(ended: Ended) -> u8 {
+    match ended {
         Ended::Told => 0,
         Ended::Hopeless => failure::TEMPORARY,
-    };
-    Exit { code, at_once: stuck }
+    }
 }
 
 async fn end_of_stdin() {

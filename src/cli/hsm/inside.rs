@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::super::{Exit, Failure};
+use super::super::Failure;
 use crate::{
     app, config,
     hsm::{
@@ -43,7 +43,7 @@ pub(super) struct LoginWith {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) async fn run(order: Inside) -> Result<Exit, Failure> {
+pub(super) async fn run(order: Inside) -> Result<u8, Failure> {
     let mut out = set_up().map_err(|error| Failure::new("can't set up the process of the module").caused_by(&error))?;
     let ledger = match &order.login {
         Some(with) => Some(ledger(with).await),
@@ -51,8 +51,7 @@ pub(super) async fn run(order: Inside) -> Result<Exit, Failure> {
     };
     let done = spawn_blocking(move || ask(&order, ledger, &mut out)).await;
     done.map_err(|error| Failure::new("the look at the module broke off").caused_by(&error))?;
-    // What a library does as its process ends is not of interest any more.
-    Ok(Exit { code: 0, at_once: true })
+    Ok(0)
 }
 
 /// The way out for what is found. Some modules print on standard output; from now on that goes to standard error.

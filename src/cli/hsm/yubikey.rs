@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::super::{
-    Exit, Failure, USAGE,
+    Failure, USAGE,
     args::ProbeArgs,
     output::{Output, printable, printable_lines, table},
 };
@@ -38,15 +38,14 @@ pub(super) fn serial(args: &ProbeArgs) -> Result<Option<u32>, Failure> {
     serial.transpose().map_err(|_| wrong("the --token of a YubiKey is its serial", "the digits are printed on it"))
 }
 
-pub(super) async fn run(serial: Option<u32>, limit: Duration, json: bool) -> Result<Exit, Failure> {
+pub(super) async fn run(serial: Option<u32>, limit: Duration, json: bool) -> Result<u8, Failure> {
     let looked = tokio::task::spawn_blocking(move || look(serial, limit)).await;
     let report = looked.map_err(|error| Failure::new("the look at the YubiKeys broke off").caused_by(&error))?;
     let output =
         if json { Output::json(&as_json(&report)) } else { Output { stdout: as_text(&report), stderr: String::new() } };
     output.print()?;
     let is_usable = report.yubikeys.iter().any(|(yubikey, _)| yubikey.obstacles.is_empty());
-    // The thread may still hang in PC/SC.
-    Ok(Exit { code: u8::from(!is_usable), at_once: true })
+    Ok(u8::from(!is_usable))
 }
 
 fn look(serial: Option<u32>, limit: Duration) -> Report {
