@@ -75,6 +75,27 @@ fn what_the_documents_say_can_be_typed() {
     }
 }
 
+/// A `kid` is base64url: one in 64 begins with a hyphen.
+#[test]
+fn a_kid_may_begin_with_a_hyphen() {
+    for line in [
+        "keys show -cX --json",
+        "keys revoke -cX --reason stolen --yes",
+        "keys activate --reason rollback --force --yes -cX",
+        "keys confirm -cX --registered --reason x",
+        "keys adopt clinic --label old --reason x --kid -cX",
+        "keys evidence -cX",
+        "keys import clinic --pkcs12 a.p12 --config c --hsm h --kid -cX",
+        "csr clinic --kid -cX",
+        "cert install clinic chain.pem --kid -cX --reason first",
+        "cert show clinic --kid -cX",
+    ] {
+        let parsed = parse(line);
+        assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
+    }
+    assert!(parse("keys show -cX --jsonn").is_err(), "a mistyped option is none");
+}
+
 #[test]
 fn what_misses_a_part_is_wrong_usage() {
     let wrong = [

@@ -10,7 +10,7 @@ use super::OrderArgs;
 #[derive(Clone, Debug, Args)]
 pub(in super::super) struct ChoiceArgs {
     /// The `kid` of the key (default: the active one)
-    #[arg(long, conflicts_with = "standby")]
+    #[arg(long, conflicts_with = "standby", allow_hyphen_values = true)]
     pub(in super::super) kid: Option<String>,
     /// For the key that comes next, so that a rotation finds its certificate there
     #[arg(long)]
@@ -64,7 +64,7 @@ pub(in super::super) struct InstallArgs {
     /// The chain, PEM; or one certificate as DER
     pub(in super::super) file: PathBuf,
     /// The `kid` of the key (default: the one that the certificate is for)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(in super::super) kid: Option<String>,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
@@ -96,6 +96,6 @@ pub(in super::super) struct ShowCertArgs {
     /// Hallmark's name of the OAuth client
     pub(in super::super) client: String,
     /// Only that of this key
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(in super::super) kid: Option<String>,
 }

@@ -34,6 +34,7 @@ pub(in crate::cli) struct VerifyArgs {
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct KeyEvidenceArgs {
     /// The `kid` of the key
+    #[arg(allow_hyphen_values = true)]
     pub(in crate::cli) kid: String,
     /// 16 to 64 bytes of the auditor's choosing, in hexadecimal or base64url (default: a random one)
     #[arg(long, value_name = "NONCE", value_parser = NonceArg::from_str)]

@@ -67,6 +67,7 @@ pub(in super::super) struct ListArgs {
 #[derive(Clone, Debug, Args)]
 pub(in super::super) struct ShowArgs {
     /// The `kid` of the key
+    #[arg(allow_hyphen_values = true)]
     pub(in super::super) kid: String,
 }
 
@@ -119,6 +120,7 @@ pub(in super::super) struct RotateArgs {
 #[derive(Clone, Debug, Args)]
 pub(in super::super) struct AlterArgs {
     /// The `kid` of the key
+    #[arg(allow_hyphen_values = true)]
     pub(in super::super) kid: String,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
@@ -129,6 +131,7 @@ pub(in super::super) struct AlterArgs {
 #[derive(Clone, Debug, Args)]
 pub(in super::super) struct RevokeArgs {
     /// The `kid` of the key
+    #[arg(allow_hyphen_values = true)]
     pub(in super::super) kid: String,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
@@ -176,7 +179,7 @@ pub(in super::super) struct AdoptArgs {
     #[arg(long)]
     pub(in super::super) hsm: Option<String>,
     /// The `kid` that it is registered with already (default: its thumbprint)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(in super::super) kid: Option<String>,
     #[command(flatten)]
     pub(in super::super) order: OrderArgs,
@@ -206,7 +209,7 @@ pub(in super::super) struct ImportArgs {
     #[arg(long)]
     pub(in super::super) alg: Option<String>,
     /// The `kid` that it is registered with already (default: its thumbprint)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(in super::super) kid: Option<String>,
     /// Why; the audit log keeps it
     #[arg(long, value_name = "TEXT", default_value = "a key file was imported")]
@@ -223,6 +226,7 @@ pub(in super::super) struct ImportArgs {
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(in super::super) struct ConfirmArgs {
     /// The `kid` of the key
+    #[arg(allow_hyphen_values = true)]
     pub(in super::super) kid: String,
     /// The authorization server has it registered
     #[arg(long, group = "what")]
